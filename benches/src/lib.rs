@@ -1,0 +1,1 @@
+//! Benches and the end-to-end throughput program of Weir.

@@ -1,0 +1,1 @@
+//! Sources, log formats, enrichment readers and sinks of Weir.

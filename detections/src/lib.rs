@@ -1,0 +1,1 @@
+//! Rule files of Weir: format, loader, linter and test runner.

@@ -1,0 +1,54 @@
+//! The engine's errors. Messages are lowercase, name the offending value, and say the way out.
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("rule {rule}: {reason}")]
+    Rule { rule: String, reason: String },
+    #[error("{0}")]
+    Plan(#[from] Box<DataFusionError>),
+    #[error("arrow: {0}")]
+    Arrow(#[from] ArrowError),
+    #[error("store {path}: {reason}")]
+    Store { path: String, reason: String },
+    #[error(
+        "state of {owner} is damaged: {reason}; restore the store from a backup, or remove this state with `DELETE FROM state WHERE owner = '{owner}'` to start it anew"
+    )]
+    State { owner: String, reason: String },
+    #[error("query refused: {0}")]
+    Query(String),
+    #[error("source {source_name}: {reason}")]
+    Source { source_name: String, reason: String },
+    #[error("{path}: {source}")]
+    Io {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        Self::Plan(Box::new(error))
+    }
+}
+
+impl Error {
+    pub fn rule(rule: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        Self::Rule {
+            rule: rule.into(),
+            reason: reason.to_string(),
+        }
+    }
+    pub fn io(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.as_ref().display().to_string(),
+            source,
+        }
+    }
+}

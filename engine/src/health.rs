@@ -1,0 +1,93 @@
+//! What the engine tells operators: one snapshot, written by the pipeline, read by API and progress bar.
+
+use std::collections::BTreeMap;
+use std::sync::RwLock;
+
+use serde::Serialize;
+
+use crate::batch::Counts;
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RuleHealth {
+    pub title: String,
+    pub level: String,
+    pub version: String,
+    pub path: String,
+    /// `event` or `window`.
+    pub kind: &'static str,
+    /// Event time (µs) of the newest match.
+    pub last_match: Option<i64>,
+    pub matches: u64,
+    pub alerts: u64,
+    pub errors: u64,
+    pub last_error: Option<String>,
+    /// Rows that came after their window had closed.
+    pub rows_late: u64,
+    /// Rows that the rule was evaluated on, after dispatch.
+    pub rows_evaluated: u64,
+    /// Time spent, in nanoseconds.
+    pub cost_ns: u64,
+    pub state_bytes: u64,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SourceHealth {
+    pub counts: Counts,
+    /// Dead letters by reason.
+    pub dead_letter_reasons: BTreeMap<String, u64>,
+    /// Messages not read yet, by partition.
+    pub lag: BTreeMap<String, i64>,
+    /// Highest event time seen minus lateness, µs, by partition.
+    pub watermarks: BTreeMap<String, i64>,
+    pub idle: BTreeMap<String, bool>,
+    /// Events further in the future than `max_skew`.
+    pub future: u64,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Snapshot {
+    pub started: i64,
+    /// Loaded, store open, sources running, last commit succeeded.
+    pub ready: bool,
+    /// Why not ready, for people.
+    pub reason: String,
+    /// Engine's watermark, µs.
+    pub watermark: Option<i64>,
+    pub sources: BTreeMap<String, SourceHealth>,
+    /// By rule id.
+    pub rules: BTreeMap<String, RuleHealth>,
+    pub alerts: u64,
+    pub incidents: u64,
+    pub commits: u64,
+    pub commit_seconds_total: f64,
+    pub commit_seconds_last: f64,
+    /// Wall-clock µs of the last commit.
+    pub last_commit: Option<i64>,
+    /// Trips of correlation guards, by guard.
+    pub guard_trips: BTreeMap<String, u64>,
+    pub warnings: Vec<String>,
+    pub state_bytes: u64,
+}
+
+/// Shared, cheap to read.
+#[derive(Debug, Default)]
+pub struct Health {
+    inner: RwLock<Snapshot>,
+}
+
+impl Health {
+    pub fn snapshot(&self) -> Snapshot {
+        self.inner
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+    pub fn update(&self, change: impl FnOnce(&mut Snapshot)) {
+        change(
+            &mut self
+                .inner
+                .write()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+    }
+}

@@ -1,0 +1,21 @@
+//! Vocabulary and mechanism of Weir: events, time, windows, rules, alerts, incidents, commit.
+//!
+//! This crate knows no vendor, no HTTP and no Kafka. Read [`pipeline`] first: its one loop calls every
+//! other module in the order in which data meets them.
+
+pub mod alert;
+pub mod batch;
+pub mod builder;
+pub mod enrich;
+pub mod error;
+pub mod health;
+pub mod incident;
+pub mod rule;
+pub mod schema;
+pub mod source;
+pub mod store;
+
+pub use alert::{Alert, AlertState, Entity, Evidence};
+pub use error::{Error, Result};
+pub use incident::Incident;
+pub use rule::{Confidence, Level, Rule};

@@ -1,0 +1,169 @@
+//! A detection rule as the engine runs it. The file format that people write is in `weir-detections`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Informational,
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+impl Level {
+    pub const ALL: [Self; 5] = [
+        Self::Informational,
+        Self::Low,
+        Self::Medium,
+        Self::High,
+        Self::Critical,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Informational => "informational",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == text)
+    }
+    /// Weight of one alert of this level in an incident's risk.
+    pub fn weight(self) -> u32 {
+        match self {
+            Self::Informational => 1,
+            Self::Low => 5,
+            Self::Medium => 20,
+            Self::High => 45,
+            Self::Critical => 70,
+        }
+    }
+}
+
+/// How sure the rule is, apart from how bad it would be.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Confidence {
+    Low,
+    #[default]
+    Medium,
+    High,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    #[default]
+    Experimental,
+    Test,
+    Stable,
+    Deprecated,
+}
+
+/// Event-time window, both in microseconds; `slide` divides time from the epoch on. A window is
+/// `[start, start + size)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    pub size: i64,
+    pub slide: i64,
+}
+
+/// Matches of one key within `length` µs of an episode's start belong to that episode's alert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppress {
+    /// Output columns of the query that make up the key.
+    pub by: Vec<String>,
+    pub length: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    pub id: String,
+    pub title: String,
+    pub status: Status,
+    pub description: String,
+    pub references: Vec<String>,
+    pub author: String,
+    pub date: String,
+    /// Sigma style: `attack.persistence`, `attack.t1098.001`.
+    pub tags: Vec<String>,
+    pub level: Level,
+    pub confidence: Confidence,
+    pub query: String,
+    pub window: Option<Window>,
+    pub suppress: Option<Suppress>,
+    /// Entity kind → output column of the query (text, or a list of text).
+    pub entities: Vec<(String, String)>,
+    /// Framework → control ids.
+    pub compliance: BTreeMap<String, Vec<String>>,
+    pub falsepositives: Vec<String>,
+    pub runbook: String,
+    /// File that the rule was read from.
+    pub path: String,
+}
+
+/// ATT&CK tactics in the order of an attack, as Sigma tags name them (without `attack.`).
+pub const TACTICS: &[&str] = &[
+    "reconnaissance",
+    "resource-development",
+    "initial-access",
+    "execution",
+    "persistence",
+    "privilege-escalation",
+    "defense-evasion",
+    "credential-access",
+    "discovery",
+    "lateral-movement",
+    "collection",
+    "command-and-control",
+    "exfiltration",
+    "impact",
+];
+
+impl Rule {
+    /// Changes exactly when the rule's answer can change: a hash of query, window, suppression, entities
+    /// and level.
+    pub fn version(&self) -> String {
+        let parts = (
+            &self.query,
+            &self.window,
+            &self.suppress,
+            &self.entities,
+            self.level,
+        );
+        let text = serde_json::to_string(&parts).unwrap_or_default();
+        format!("{:08x}", xxh3_64(text.as_bytes()) as u32)
+    }
+
+    /// Tactics among the tags, with `_` as `-`.
+    pub fn tactics(&self) -> Vec<String> {
+        let tags = self
+            .tags
+            .iter()
+            .filter_map(|tag| tag.strip_prefix("attack."));
+        tags.map(|tag| tag.replace('_', "-"))
+            .filter(|tag| TACTICS.contains(&tag.as_str()))
+            .collect()
+    }
+
+    /// Technique ids among the tags, upper case: `T1098.001`.
+    pub fn techniques(&self) -> Vec<String> {
+        let tags = self
+            .tags
+            .iter()
+            .filter_map(|tag| tag.strip_prefix("attack.t"));
+        tags.filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            .map(|rest| format!("T{rest}"))
+            .collect()
+    }
+}

@@ -1,0 +1,181 @@
+//! The store: one transaction per batch, and what the API reads.
+//!
+//! Invariant: everything that a batch caused is in one [`Commit`], and a commit is all or nothing. Positions
+//! are told to Kafka only after it. After a failed commit the engine stops; it never runs ahead of its disk.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::alert::Alert;
+use crate::batch::{Counts, Partition};
+use crate::incident::{Comment, Incident, IncidentStatus, Triage, Verdict};
+use crate::rule::Level;
+
+/// What a partition has reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionState {
+    pub partition: Partition,
+    /// Where reading goes on.
+    pub next: i64,
+    /// Highest event time seen (µs), future ones left out.
+    pub max_time: Option<i64>,
+    pub counts: Counts,
+}
+
+/// One piece of an engine part's state. The store keeps bytes and a checksum, and knows no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateWrite {
+    /// Whose state: `rule/<id>/<version>`, `dedup`, `watermark`, …
+    pub owner: String,
+    /// Which piece: the pane's start, a bucket, 0.
+    pub key: i64,
+    /// None deletes the piece.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Everything that one batch caused.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    pub partitions: Vec<PartitionState>,
+    pub state: Vec<StateWrite>,
+    /// Owners whose whole state is dropped first (a rule that changed its version or is gone).
+    pub dropped_owners: Vec<String>,
+    /// New and changed alerts, with their new revision.
+    pub alerts: Vec<Alert>,
+    /// New and changed incidents.
+    pub incidents: Vec<Incident>,
+    /// Incidents that joined another: (gone, survivor). Their comments and triage stay readable.
+    pub merged: Vec<(String, String)>,
+    /// Incidents all of whose alerts were retracted.
+    pub withdrawn: Vec<String>,
+}
+
+/// What the engine needs to go on after a restart.
+#[derive(Debug, Clone, Default)]
+pub struct Resume {
+    pub partitions: Vec<PartitionState>,
+    /// Checked against their checksums.
+    pub state: Vec<(String, i64, Vec<u8>)>,
+    /// Open incidents and all their alerts.
+    pub incidents: Vec<Incident>,
+    pub alerts: Vec<Alert>,
+    /// Alerts and incidents stored so far.
+    pub alert_count: u64,
+    pub incident_count: u64,
+}
+
+/// An incident as the API shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredIncident {
+    #[serde(flatten)]
+    pub incident: Incident,
+    #[serde(flatten)]
+    pub triage: Triage,
+    /// Rises with every change, by engine or people; the value of the ETag.
+    pub revision: i64,
+    /// Wall clock, µs.
+    pub created: i64,
+    pub updated: i64,
+    /// Survivor that this incident joined.
+    pub merged_into: Option<String>,
+    pub comment_count: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct IncidentQuery {
+    pub status: Option<IncidentStatus>,
+    /// This level or above.
+    pub min_level: Option<Level>,
+    /// Value of an entity (exact), with its kind if given as `kind:value`.
+    pub entity: Option<String>,
+    pub tactic: Option<String>,
+    pub rule_id: Option<String>,
+    pub assignee: Option<String>,
+    /// Incidents that overlap `[from, to)`, µs.
+    pub from: Option<i64>,
+    pub to: Option<i64>,
+    /// Return those updated before this (`updated`, `incident_id`), newest first.
+    pub cursor: Option<(i64, String)>,
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct AlertQuery {
+    pub rule_id: Option<String>,
+    pub min_level: Option<Level>,
+    pub entity: Option<String>,
+    pub state: Option<String>,
+    pub from: Option<i64>,
+    pub to: Option<i64>,
+    /// Return those before this (`first_time`, `alert_id`), newest first.
+    pub cursor: Option<(i64, String)>,
+    pub limit: u32,
+}
+
+/// A change that a person makes. `None` leaves a field as it is; `Some(None)` clears it.
+#[derive(Debug, Clone, Default)]
+pub struct TriageChange {
+    pub status: Option<IncidentStatus>,
+    pub assignee: Option<Option<String>>,
+    pub verdict: Option<Option<Verdict>>,
+    /// Refuse unless the incident still has this revision.
+    pub expected_revision: Option<i64>,
+    /// Token name of who changes it.
+    pub author: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChangeOutcome {
+    Changed(Box<StoredIncident>),
+    NotFound,
+    /// Somebody was faster; the present revision.
+    Conflict(i64),
+    /// Joined another incident; the survivor.
+    Merged(String),
+}
+
+/// One line of an incident's history, by engine or people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IncidentChange {
+    /// Total order over all incidents; the SSE event id.
+    pub seq: i64,
+    pub incident_id: String,
+    /// `created`, `updated`, `merged`, `withdrawn`, `triaged`, `commented`.
+    pub kind: String,
+    /// Wall clock, µs.
+    pub time: i64,
+    /// Token name, or `weir`.
+    pub author: String,
+    /// The fields that changed, for people's changes.
+    pub detail: serde_json::Value,
+}
+
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Reads everything back after a start. A damaged piece of state is an error that names it.
+    async fn resume(&self) -> Result<Resume>;
+    /// All or nothing.
+    async fn commit(&self, commit: &Commit) -> Result<()>;
+    /// Told after each commit and each change by people; receivers then read [`changes`](Self::changes).
+    fn subscribe(&self) -> tokio::sync::watch::Receiver<i64>;
+
+    async fn incidents(&self, query: &IncidentQuery) -> Result<Vec<StoredIncident>>;
+    async fn incident(&self, id: &str) -> Result<Option<StoredIncident>>;
+    async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>>;
+    async fn alerts_by_id(&self, ids: &[String]) -> Result<Vec<Alert>>;
+    async fn triage(&self, id: &str, change: &TriageChange) -> Result<ChangeOutcome>;
+    async fn comments(&self, id: &str) -> Result<Vec<Comment>>;
+    async fn add_comment(&self, id: &str, author: &str, text: &str) -> Result<Option<Comment>>;
+    /// History of one incident (`id`), or of all, after `seq`, oldest first.
+    async fn changes(
+        &self,
+        id: Option<&str>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<IncidentChange>>;
+}
+
+pub type SharedStore = Arc<dyn Store>;

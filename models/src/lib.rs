@@ -1,0 +1,1 @@
+//! Anomaly models of Weir: feature queries, training, scoring and artefacts.
