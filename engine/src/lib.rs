@@ -12,6 +12,7 @@ pub mod health;
 pub mod incident;
 pub mod rule;
 pub mod schema;
+pub mod score;
 pub mod source;
 pub mod store;
 
