@@ -8,13 +8,16 @@ pub mod batch;
 pub mod builder;
 pub mod enrich;
 pub mod error;
+pub mod functions;
 pub mod health;
 pub mod incident;
+pub mod plan;
 pub mod rule;
 pub mod schema;
 pub mod score;
 pub mod source;
 pub mod store;
+pub mod time;
 
 pub use alert::{Alert, AlertState, Entity, Evidence};
 pub use error::{Error, Result};
