@@ -6,6 +6,8 @@
 pub mod alert;
 pub mod batch;
 pub mod builder;
+pub mod detect;
+pub mod dispatch;
 pub mod enrich;
 pub mod error;
 pub mod functions;
@@ -18,6 +20,7 @@ pub mod score;
 pub mod source;
 pub mod store;
 pub mod time;
+pub mod window;
 
 pub use alert::{Alert, AlertState, Entity, Evidence};
 pub use error::{Error, Result};

@@ -1,0 +1,137 @@
+//! From matches to alerts. Matches of one key that lie close together are one episode and one alert.
+//!
+//! Invariant: matches are folded in order of event time, after the watermark has passed them; so which
+//! episodes there are depends on the events alone, not on how they arrived.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::alert::{Alert, AlertState, Entity, Evidence, MAX_EVIDENCE, alert_id};
+use crate::rule::{Confidence, Level, Rule};
+use crate::score::Reason;
+
+/// One time that a rule matched: an event, or a window's row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Match {
+    pub key: Vec<(String, String)>,
+    /// Event time, or the window's start.
+    pub start: i64,
+    pub window: Option<(i64, i64)>,
+    pub row: Map<String, Value>,
+    pub entities: Vec<Entity>,
+    /// Evidence by pane (or by event): start, count, first and last event time, earliest events.
+    pub evidence: Vec<(i64, u64, i64, i64, Vec<Evidence>)>,
+    /// Set by an anomaly model.
+    pub level: Option<Level>,
+    pub reasons: Vec<Reason>,
+}
+
+/// An alert while matches can still join it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Episode {
+    pub start: i64,
+    /// Panes before this are counted in the evidence already: overlapping windows share panes.
+    covered_to: i64,
+    pub alert: Alert,
+}
+
+impl Episode {
+    pub fn new(rule: &Rule, version: &str, first: &Match) -> Self {
+        let level = first.level.unwrap_or(rule.level);
+        let times =
+            |pick: fn(&(i64, u64, i64, i64, Vec<Evidence>)) -> i64| first.evidence.iter().map(pick);
+        let alert = Alert {
+            alert_id: alert_id(&rule.id, version, &first.key, first.start),
+            rule_id: rule.id.clone(),
+            rule_version: version.to_owned(),
+            rule_title: rule.title.clone(),
+            level,
+            confidence: rule.confidence,
+            risk_score: risk(level, rule.confidence, &first.row),
+            key: first.key.clone(),
+            window: first.window,
+            first_time: times(|e| e.2).min().unwrap_or(first.start),
+            last_time: times(|e| e.3).max().unwrap_or(first.start),
+            entities: vec![],
+            tactics: rule.tactics(),
+            techniques: rule.techniques(),
+            row: first.row.clone(),
+            matches: 0,
+            evidence: vec![],
+            evidence_count: 0,
+            state: AlertState::Provisional,
+            revision: 0,
+            watermark: None,
+        };
+        let mut episode = Self {
+            start: first.start,
+            covered_to: i64::MIN,
+            alert,
+        };
+        if !first.reasons.is_empty() {
+            let reasons = serde_json::to_value(&first.reasons).unwrap_or_default();
+            episode.alert.row.insert("reasons".into(), reasons);
+        }
+        episode.fold(first, rule);
+        episode
+    }
+
+    pub fn fold(&mut self, more: &Match, rule: &Rule) {
+        let alert = &mut self.alert;
+        alert.matches += 1;
+        if let Some(level) = more.level
+            && level > alert.level
+        {
+            alert.level = level;
+            alert.risk_score = risk(level, rule.confidence, &more.row);
+        }
+        for entity in &more.entities {
+            if let Err(place) = alert.entities.binary_search(entity) {
+                alert.entities.insert(place, entity.clone());
+            }
+        }
+        for (pane, count, first, last, events) in &more.evidence {
+            // Windows overlap and share panes; events of a per-event rule are all different.
+            if more.window.is_some() {
+                if *pane < self.covered_to {
+                    continue;
+                }
+                self.covered_to = pane + 1;
+            }
+            alert.evidence_count += count;
+            alert.first_time = alert.first_time.min(*first);
+            alert.last_time = alert.last_time.max(*last);
+            alert.evidence.extend(events.iter().cloned());
+        }
+        alert.evidence.sort();
+        alert.evidence.dedup();
+        alert.evidence.truncate(MAX_EVIDENCE);
+    }
+}
+
+/// 0 to 100: the level's weight, less when the rule is not sure, more when the asset matters.
+fn risk(level: Level, confidence: Confidence, row: &Map<String, Value>) -> u32 {
+    let sure = match confidence {
+        Confidence::Low => 0.5,
+        Confidence::Medium => 0.75,
+        Confidence::High => 1.0,
+    };
+    let asset = match row.get("asset_criticality").and_then(Value::as_str) {
+        Some("critical") => 1.5,
+        Some("high") => 1.25,
+        _ => 1.0,
+    };
+    (f64::from(level.weight()) * sure * asset)
+        .round()
+        .min(100.0) as u32
+}
+
+/// How long after its start an episode takes matches in, µs; 0 means that each match stands alone.
+pub fn episode_length(rule: &Rule) -> i64 {
+    match (&rule.suppress, rule.window) {
+        (Some(suppress), _) => suppress.length,
+        // Sliding windows see the same events again and again.
+        (None, Some(window)) => window.size,
+        (None, None) => 0,
+    }
+}

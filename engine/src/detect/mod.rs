@@ -1,0 +1,284 @@
+//! The detector: event batches in, alerts out. All rules, per-event and windowed, and the anomaly models.
+//!
+//! A rule that fails or panics does not touch the others: its error is counted and shown in its health, and
+//! the rows that it failed on are found by halving, so that one bad row costs no good one.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::ScalarUDF;
+use futures::FutureExt;
+
+use crate::alert::Alert;
+use crate::dispatch::{Dispatch, Rows};
+use crate::health::RuleHealth;
+use crate::plan::{self, Plan};
+use crate::rule::Rule;
+use crate::score::Score;
+use crate::store::StateWrite;
+use crate::{Error, Result};
+
+mod episode;
+pub mod row;
+mod running;
+
+pub use running::RunningRule;
+
+/// A rule whose answers a trained model scores.
+#[derive(Debug, Clone)]
+pub struct ModelRule {
+    pub rule: Rule,
+    pub scorer: Arc<dyn Score>,
+    /// Functions that the feature query calls.
+    pub functions: Vec<ScalarUDF>,
+}
+
+#[derive(Debug)]
+pub struct Detector {
+    rules: Vec<RunningRule>,
+    health: Vec<RuleHealth>,
+    dispatch: Dispatch,
+    ctx: Arc<TaskContext>,
+}
+
+impl Detector {
+    /// Plans all rules. Those that cannot be run come back as errors; the others run.
+    pub async fn new(rules: Vec<Rule>, models: Vec<ModelRule>) -> Result<(Self, Vec<Error>)> {
+        let functions: Vec<ScalarUDF> = models
+            .iter()
+            .flat_map(|m| m.functions.iter().cloned())
+            .collect();
+        let session = plan::session(&functions).await?;
+        let plain = rules.into_iter().map(|rule| (rule, None));
+        let scored = models
+            .into_iter()
+            .map(|model| (model.rule, Some(model.scorer)));
+        let (mut running, mut refused) = (vec![], vec![]);
+        for (rule, scorer) in plain.chain(scored) {
+            match Plan::new(&session, &rule).await {
+                Ok(plan) => running.push(RunningRule::new(rule, plan, scorer)?),
+                Err(error) => refused.push(error),
+            }
+        }
+        let predicates: Vec<_> = running
+            .iter()
+            .map(|r| r.plan.rows().predicate.clone())
+            .collect();
+        let health = running.iter().map(describe).collect();
+        let dispatch = Dispatch::new(&predicates);
+        Ok((
+            Self {
+                rules: running,
+                health,
+                dispatch,
+                ctx: session.task_ctx(),
+            },
+            refused,
+        ))
+    }
+
+    pub fn rules(&self) -> &[RunningRule] {
+        &self.rules
+    }
+
+    /// Runs every rule over new events. Rows are aggregated; nothing is answered before
+    /// [`advance`](Self::advance).
+    pub async fn push(&mut self, events: &RecordBatch) {
+        if events.num_rows() == 0 {
+            return;
+        }
+        for (index, rows) in self.dispatch.candidates(events) {
+            let started = Instant::now();
+            let rule = &mut self.rules[index];
+            let health = &mut self.health[index];
+            health.rows_evaluated += count(events, &rows) as u64;
+            // Depth first over halves: only the rows that fail alone are given up.
+            let mut parts = vec![rows];
+            while let Some(part) = parts.pop() {
+                let Err(error) = guarded(rule.push(events, &part, &self.ctx)).await else {
+                    continue;
+                };
+                match halves(events, &part) {
+                    Some((left, right)) => parts.extend([right, left]),
+                    None => note(health, &rule.rule, &error),
+                }
+            }
+            health.cost_ns += started.elapsed().as_nanos() as u64;
+        }
+    }
+
+    /// Answers what lies before the watermark.
+    pub async fn advance(&mut self, watermark: i64) {
+        for (rule, health) in self.rules.iter_mut().zip(&mut self.health) {
+            let started = Instant::now();
+            if let Err(error) = guarded(rule.advance(watermark, &self.ctx)).await {
+                note(health, &rule.rule, &error);
+            }
+            health.cost_ns += started.elapsed().as_nanos() as u64;
+        }
+    }
+
+    /// New and changed alerts since the last call, in order of time. With `preview`, also provisional ones.
+    pub async fn changes(&mut self, preview: bool, watermark: Option<i64>) -> Vec<Alert> {
+        let mut alerts = vec![];
+        for (rule, health) in self.rules.iter_mut().zip(&mut self.health) {
+            let started = Instant::now();
+            match guarded(rule.changes(preview, watermark, &self.ctx)).await {
+                Ok(changed) => {
+                    health.alerts +=
+                        changed.iter().filter(|alert| alert.revision == 1).count() as u64;
+                    alerts.extend(changed);
+                }
+                Err(error) => note(health, &rule.rule, &error),
+            }
+            health.cost_ns += started.elapsed().as_nanos() as u64;
+        }
+        alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
+        alerts
+    }
+
+    /// Pieces of state that changed since the last call.
+    pub fn take_state(&mut self) -> Result<Vec<StateWrite>> {
+        let mut writes = vec![];
+        for rule in &mut self.rules {
+            writes.extend(rule.take_state()?);
+        }
+        Ok(writes)
+    }
+
+    /// Puts stored state and alerts back. Returns owners whose rule (or its version) is gone.
+    pub fn restore(
+        &mut self,
+        state: &[(String, i64, Vec<u8>)],
+        alerts: &[Alert],
+    ) -> Result<Vec<String>> {
+        let mut gone = vec![];
+        for (owner, key, value) in state
+            .iter()
+            .filter(|(owner, ..)| owner.starts_with("rule/"))
+        {
+            let rule = self.rules.iter_mut().find_map(|rule| {
+                let part = owner.strip_prefix(&rule.owner())?.strip_prefix('/')?;
+                Some((rule, part))
+            });
+            match rule {
+                Some((rule, part)) => {
+                    rule.restore(part, *key, value)
+                        .map_err(|reason| Error::State {
+                            owner: owner.clone(),
+                            reason,
+                        })?
+                }
+                None if gone.contains(owner) => {}
+                None => gone.push(owner.clone()),
+            }
+        }
+        for alert in alerts {
+            let rule = self
+                .rules
+                .iter_mut()
+                .find(|r| r.rule.id == alert.rule_id && r.version == alert.rule_version);
+            if let Some(rule) = rule {
+                rule.restore_published(alert);
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Health of every rule, by rule id.
+    pub fn health(&mut self) -> impl Iterator<Item = (&str, &RuleHealth)> {
+        self.rules
+            .iter()
+            .zip(&mut self.health)
+            .map(|(rule, health)| {
+                health.matches = rule.matches;
+                health.last_match = rule.last_match;
+                health.rows_late = rule.rows_late;
+                health.state_bytes = rule.state_bytes() as u64;
+                (rule.rule.id.as_str(), &*health)
+            })
+    }
+}
+
+/// Runs rules over events as one closed set: everything is final. For tests of rules and backtests.
+pub async fn run_all(rules: &[Rule], events: &[RecordBatch]) -> Result<Vec<Alert>> {
+    let (mut detector, refused) = Detector::new(rules.to_vec(), vec![]).await?;
+    if let Some(error) = refused.into_iter().next() {
+        return Err(error);
+    }
+    for batch in events {
+        detector.push(batch).await;
+    }
+    detector.advance(i64::MAX).await;
+    let alerts = detector.changes(false, None).await;
+    match detector
+        .health()
+        .find_map(|(id, health)| Some((id.to_owned(), health.last_error.clone()?)))
+    {
+        Some((id, error)) => Err(Error::rule(id, error)),
+        None => Ok(alerts),
+    }
+}
+
+fn describe(rule: &RunningRule) -> RuleHealth {
+    RuleHealth {
+        title: rule.rule.title.clone(),
+        level: rule.rule.level.as_str().into(),
+        version: rule.version.clone(),
+        path: rule.rule.path.clone(),
+        kind: if rule.rule.window.is_some() {
+            "window"
+        } else {
+            "event"
+        },
+        ..RuleHealth::default()
+    }
+}
+
+fn note(health: &mut RuleHealth, rule: &Rule, error: &Error) {
+    health.errors += 1;
+    let text = error.to_string();
+    if health.last_error.as_ref() != Some(&text) {
+        tracing::warn!(rule = rule.title, %error, "a rule failed; the others go on");
+        health.last_error = Some(text);
+    }
+}
+
+/// Turns a panic inside a rule into an error of that rule.
+async fn guarded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Err(Error::Other(format!("panic: {text}")))
+        }
+    }
+}
+
+fn count(events: &RecordBatch, rows: &Rows) -> usize {
+    match rows {
+        Rows::All => events.num_rows(),
+        Rows::Some(rows) => rows.len(),
+    }
+}
+
+fn halves(events: &RecordBatch, rows: &Rows) -> Option<(Rows, Rows)> {
+    let all: Vec<u32> = match rows {
+        Rows::All => (0..events.num_rows() as u32).collect(),
+        Rows::Some(rows) => rows.as_ref().clone(),
+    };
+    if all.len() < 2 {
+        return None;
+    }
+    let (left, right) = all.split_at(all.len() / 2);
+    Some((
+        Rows::Some(Arc::new(left.to_vec())),
+        Rows::Some(Arc::new(right.to_vec())),
+    ))
+}

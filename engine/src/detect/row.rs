@@ -1,0 +1,139 @@
+//! From Arrow rows to what alerts hold: JSON rows, keys and entities. Everything here is independent of the
+//! order in which rows were aggregated: lists are sorted, floats rounded.
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array,
+};
+use datafusion::arrow::compute::{cast, take};
+use datafusion::arrow::datatypes::{
+    DataType, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
+};
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use serde_json::{Map, Value};
+
+use crate::Result;
+use crate::alert::Entity;
+use crate::time::rfc3339;
+
+/// Entities kept per alert and column.
+const MAX_ENTITIES: usize = 50;
+
+/// Selected columns of selected rows, compacted: nothing points into the source's big blocks any more.
+pub fn gather(
+    events: &RecordBatch,
+    columns: &[usize],
+    rows: Option<&UInt32Array>,
+) -> Result<RecordBatch> {
+    let fields: Vec<_> = columns
+        .iter()
+        .map(|c| events.schema().field(*c).clone())
+        .collect();
+    let arrays = columns.iter().map(|column| {
+        let array = events.column(*column);
+        let Some(rows) = rows else {
+            return Ok(array.clone());
+        };
+        Ok(compact(take(array, rows, None)?))
+    });
+    let arrays = arrays.collect::<Result<Vec<_>>>()?;
+    let count = rows.map_or(events.num_rows(), |rows| rows.len());
+    let options = RecordBatchOptions::new().with_row_count(Some(count));
+    Ok(RecordBatch::try_new_with_options(
+        Schema::new(fields).into(),
+        arrays,
+        &options,
+    )?)
+}
+
+fn compact(array: ArrayRef) -> ArrayRef {
+    match array.as_string_view_opt() {
+        Some(text) => std::sync::Arc::new(text.gc()),
+        None => array,
+    }
+}
+
+/// A row as JSON without its nulls and without `raw`, which stays with the event.
+pub fn json(batch: &RecordBatch, row: usize) -> Map<String, Value> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let values = columns.filter(|(field, column)| field.name() != "raw" && !column.is_null(row));
+    values
+        .map(|(field, column)| (field.name().clone(), value(column, row)))
+        .collect()
+}
+
+/// One value as JSON: times as RFC 3339, floats to nine digits, lists sorted.
+pub fn value(column: &ArrayRef, row: usize) -> Value {
+    if column.is_null(row) {
+        return Value::Null;
+    }
+    match column.data_type() {
+        DataType::Utf8View => column.as_string_view().value(row).into(),
+        DataType::Utf8 => column.as_string::<i32>().value(row).into(),
+        DataType::LargeUtf8 => column.as_string::<i64>().value(row).into(),
+        DataType::Boolean => column.as_boolean().value(row).into(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).into(),
+        DataType::Float64 => rounded(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            rfc3339(column.as_primitive::<TimestampMicrosecondType>().value(row)).into()
+        }
+        DataType::List(_) => {
+            let items = column.as_list::<i32>().value(row);
+            let mut values: Vec<Value> = (0..items.len())
+                .filter(|i| !items.is_null(*i))
+                .map(|i| value(&items, i))
+                .collect();
+            values.sort_by_cached_key(Value::to_string);
+            Value::Array(values)
+        }
+        kind if kind.is_integer() => match cast(&column.slice(row, 1), &DataType::Int64) {
+            Ok(one) if !one.is_null(0) => one.as_primitive::<Int64Type>().value(0).into(),
+            _ => shown(column, row),
+        },
+        _ => shown(column, row),
+    }
+}
+
+fn shown(column: &ArrayRef, row: usize) -> Value {
+    match ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default()) {
+        Ok(formatter) => formatter.value(row).to_string().into(),
+        Err(_) => Value::Null,
+    }
+}
+
+fn rounded(value: f64) -> Value {
+    let text = format!("{value:.8e}");
+    text.parse::<f64>()
+        .ok()
+        .and_then(serde_json::Number::from_f64)
+        .map_or(Value::Null, Value::Number)
+}
+
+/// A JSON value as the text that keys are made of.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+/// The entities that a row names, by the rule's entity columns, sorted and without repeats.
+pub fn entities(row: &Map<String, Value>, columns: &[(String, String)]) -> Vec<Entity> {
+    let mut entities = vec![];
+    for (kind, column) in columns {
+        let values = match row.get(column) {
+            None | Some(Value::Null) => continue,
+            Some(Value::Array(values)) => values.iter().take(MAX_ENTITIES).map(text).collect(),
+            Some(value) => vec![text(value)],
+        };
+        let present = values.into_iter().filter(|value| !value.is_empty());
+        entities.extend(present.map(|value| Entity {
+            kind: kind.clone(),
+            value,
+        }));
+    }
+    entities.sort();
+    entities.dedup();
+    entities
+}

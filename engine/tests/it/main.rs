@@ -1,0 +1,5 @@
+//! Integration tests of the engine: one binary, one module per subject.
+#![allow(clippy::unwrap_used)]
+
+mod detect;
+mod events;
