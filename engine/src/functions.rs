@@ -173,8 +173,6 @@ impl ScalarUDFImpl for IsPublicIp {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use datafusion::arrow::array::Array as _;
-
     use super::*;
 
     #[test]

@@ -6,6 +6,9 @@
 pub mod alert;
 pub mod batch;
 pub mod builder;
+pub mod cases;
+pub mod correlate;
+pub mod dedup;
 pub mod detect;
 pub mod dispatch;
 pub mod enrich;
@@ -13,6 +16,7 @@ pub mod error;
 pub mod functions;
 pub mod health;
 pub mod incident;
+pub mod pipeline;
 pub mod plan;
 pub mod rule;
 pub mod schema;
@@ -20,6 +24,7 @@ pub mod score;
 pub mod source;
 pub mod store;
 pub mod time;
+pub mod watermark;
 pub mod window;
 
 pub use alert::{Alert, AlertState, Entity, Evidence};

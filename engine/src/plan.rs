@@ -92,7 +92,8 @@ fn bind(
         if node.downcast_ref::<StreamingTableExec>().is_none() {
             return Ok(Transformed::no(node));
         }
-        let source = MemorySourceConfig::try_new_exec(&[batches.clone()], node.schema(), None)?;
+        let source =
+            MemorySourceConfig::try_new_exec(std::slice::from_ref(&batches), node.schema(), None)?;
         Ok(Transformed::yes(source as Arc<dyn ExecutionPlan>))
     })?;
     Ok(bound.data)
@@ -148,6 +149,9 @@ pub struct EventPlan {
     pub template: Arc<dyn ExecutionPlan>,
 }
 
+/// A GROUP BY expression and the output column that carries it.
+pub type GroupKey = (Arc<dyn PhysicalExpr>, String);
+
 #[derive(Debug, Clone)]
 pub struct WindowPlan {
     pub rows: RowPart,
@@ -155,7 +159,7 @@ pub struct WindowPlan {
     pub merge: Arc<dyn ExecutionPlan>,
     pub finish: Arc<dyn ExecutionPlan>,
     /// Group keys over the event schema, and the output column of each.
-    pub keys: Vec<(Arc<dyn PhysicalExpr>, String)>,
+    pub keys: Vec<GroupKey>,
 }
 
 #[derive(Debug, Clone)]
@@ -385,7 +389,7 @@ fn window_plan(
 fn group_keys(
     ctx: &SessionContext,
     logical: &LogicalPlan,
-) -> std::result::Result<Vec<(Arc<dyn PhysicalExpr>, String)>, String> {
+) -> std::result::Result<Vec<GroupKey>, String> {
     let LogicalPlan::Projection(projection) = logical else {
         return Err(format!(
             "{} cannot be the last step of a window rule; write SELECT … FROM … WHERE … GROUP BY … HAVING …",

@@ -225,20 +225,28 @@ impl WindowState {
         }
     }
 
-    /// Answers of open windows that hold a pane which changed since the last preview.
-    pub async fn preview(&mut self, ctx: &Arc<TaskContext>) -> Result<Vec<Answer>> {
-        self.unseen.clear();
+    /// Answers of the open windows that hold a pane which changed since the last preview, by their end.
+    pub async fn preview(&mut self, ctx: &Arc<TaskContext>) -> Result<Vec<(i64, Option<Answer>)>> {
         let mut answers = vec![];
         let mut after = self.closed_to;
         while let Some(end) = self.next_end(after) {
-            answers.extend(self.answer(end, ctx).await?);
+            if self
+                .unseen
+                .range(end - self.window.size..end)
+                .next()
+                .is_some()
+            {
+                answers.push((end, self.answer(end, ctx).await?));
+            }
             after = end;
         }
+        self.unseen.clear();
         Ok(answers)
     }
 
-    pub fn changed(&self) -> bool {
-        !self.unseen.is_empty()
+    /// Every window that ends at or before this was answered as final.
+    pub fn closed_to(&self) -> i64 {
+        self.closed_to
     }
 
     /// End of the first window after `after` that holds a pane.

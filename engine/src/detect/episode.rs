@@ -10,6 +10,9 @@ use crate::alert::{Alert, AlertState, Entity, Evidence, MAX_EVIDENCE, alert_id};
 use crate::rule::{Confidence, Level, Rule};
 use crate::score::Reason;
 
+/// What speaks for a match in one pane: its start, events, first and last event time, the earliest events.
+pub type PaneEvidence = (i64, u64, i64, i64, Vec<Evidence>);
+
 /// One time that a rule matched: an event, or a window's row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Match {
@@ -19,8 +22,8 @@ pub struct Match {
     pub window: Option<(i64, i64)>,
     pub row: Map<String, Value>,
     pub entities: Vec<Entity>,
-    /// Evidence by pane (or by event): start, count, first and last event time, earliest events.
-    pub evidence: Vec<(i64, u64, i64, i64, Vec<Evidence>)>,
+    /// By pane, or by event.
+    pub evidence: Vec<PaneEvidence>,
     /// Set by an anomaly model.
     pub level: Option<Level>,
     pub reasons: Vec<Reason>,
@@ -38,8 +41,8 @@ pub struct Episode {
 impl Episode {
     pub fn new(rule: &Rule, version: &str, first: &Match) -> Self {
         let level = first.level.unwrap_or(rule.level);
-        let times =
-            |pick: fn(&(i64, u64, i64, i64, Vec<Evidence>)) -> i64| first.evidence.iter().map(pick);
+        let first_time = first.evidence.iter().map(|pane| pane.2).min();
+        let last_time = first.evidence.iter().map(|pane| pane.3).max();
         let alert = Alert {
             alert_id: alert_id(&rule.id, version, &first.key, first.start),
             rule_id: rule.id.clone(),
@@ -50,8 +53,8 @@ impl Episode {
             risk_score: risk(level, rule.confidence, &first.row),
             key: first.key.clone(),
             window: first.window,
-            first_time: times(|e| e.2).min().unwrap_or(first.start),
-            last_time: times(|e| e.3).max().unwrap_or(first.start),
+            first_time: first_time.unwrap_or(first.start),
+            last_time: last_time.unwrap_or(first.start),
             entities: vec![],
             tactics: rule.tactics(),
             techniques: rule.techniques(),

@@ -188,6 +188,23 @@ impl Detector {
         Ok(gone)
     }
 
+    /// Whether an alert can still change.
+    pub fn is_live(&self, alert: &Alert) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.rule.id == alert.rule_id && rule.is_live(&alert.alert_id))
+    }
+
+    /// Longest window of any rule, µs: no alert starts further behind the watermark.
+    pub fn longest_window(&self) -> i64 {
+        self.rules
+            .iter()
+            .filter_map(|rule| rule.rule.window)
+            .map(|window| window.size)
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Health of every rule, by rule id.
     pub fn health(&mut self) -> impl Iterator<Item = (&str, &RuleHealth)> {
         self.rules

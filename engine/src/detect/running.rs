@@ -83,6 +83,8 @@ pub struct RunningRule {
     length: i64,
     /// Matches that the watermark has not passed, by start and key.
     pending: BTreeMap<(i64, String), Match>,
+    /// Matches of windows that are still open, by the window's end, as of the last preview.
+    open_matches: BTreeMap<i64, Vec<Match>>,
     episodes: HashMap<String, Episode>,
     /// Keys of episodes that changed since the last call of [`changes`](Self::changes).
     touched: BTreeSet<String>,
@@ -125,6 +127,7 @@ impl RunningRule {
             keys,
             window,
             pending: BTreeMap::new(),
+            open_matches: BTreeMap::new(),
             episodes: HashMap::new(),
             touched: BTreeSet::new(),
             ended: vec![],
@@ -341,6 +344,11 @@ impl RunningRule {
         self.rule.window.map_or(0, |window| window.size)
     }
 
+    /// Whether matches can still join this alert, or it can still be retracted.
+    pub fn is_live(&self, alert_id: &str) -> bool {
+        self.published.contains_key(alert_id)
+    }
+
     /// Rows of a window's answer as matches, in order of their keys.
     fn matches_of(&self, answer: &Answer) -> Result<Vec<Match>> {
         let Plan::Window(plan) = &self.plan else {
@@ -524,9 +532,14 @@ impl RunningRule {
         let mut found: Vec<Match> = self.pending.values().cloned().collect();
         if let Some(window) = &mut self.window {
             let answers = window.preview(ctx).await?;
-            for answer in &answers {
-                found.extend(self.matches_of(answer)?);
+            let closed_to = window.closed_to();
+            for (end, answer) in answers {
+                let matches = answer.map(|answer| self.matches_of(&answer)).transpose()?;
+                self.open_matches.insert(end, matches.unwrap_or_default());
             }
+            self.open_matches
+                .retain(|end, matches| *end > closed_to && !matches.is_empty());
+            found.extend(self.open_matches.values().flatten().cloned());
         }
         let mut episodes: HashMap<String, Episode> = HashMap::new();
         let mut alerts = vec![];

@@ -1,0 +1,418 @@
+//! From alerts to incidents. A pure function: the same alerts give the same incidents, in whatever order they
+//! came.
+//!
+//! Alerts are linked when they share entities within a time gap; an incident is a connected component. An
+//! entity that many unrelated alerts share (a NAT address, a CI role) links nothing, and every such refusal is
+//! counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::alert::{Alert, Entity};
+use crate::incident::Incident;
+use crate::rule::{Level, TACTICS};
+use crate::time::HOUR;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Alerts that share an entity join when no more than this lies between them, µs.
+    pub gap: i64,
+    /// Entities that never link, by value.
+    pub stop_values: BTreeSet<String>,
+    /// An entity in alerts of more than this many different identities within the gap links nothing.
+    pub ceiling: usize,
+    /// Incidents that stay open at a time; beyond it the oldest are closed to new alerts.
+    pub max_open: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let stop = [
+            "",
+            "-",
+            "unknown",
+            "root",
+            "system:anonymous",
+            "system:unauthenticated",
+            "127.0.0.1",
+            "::1",
+        ];
+        let stop_values = stop.iter().map(|s| (*s).to_owned()).collect();
+        Self {
+            gap: 2 * HOUR,
+            stop_values,
+            ceiling: 8,
+            max_open: 10_000,
+        }
+    }
+}
+
+/// How strongly one shared entity of this kind speaks for one incident; 1.0 links by itself.
+fn weight(kind: &str) -> f64 {
+    match kind {
+        "user" | "access_key" | "session" | "pod" | "container" | "service_account" => 1.0,
+        "ip" | "role" | "host" | "resource" | "bucket" | "secret" | "instance" => 1.0,
+        "image" | "namespace" => 0.4,
+        // An account or a region holds everything.
+        _ => 0.0,
+    }
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Correlation {
+    /// By id.
+    pub incidents: BTreeMap<String, Incident>,
+    /// Guard → times it refused a link.
+    pub trips: BTreeMap<&'static str, u64>,
+}
+
+/// Groups alerts into incidents. Retracted alerts must have been left out.
+pub fn correlate<'a>(
+    alerts: impl IntoIterator<Item = &'a Alert>,
+    settings: &Settings,
+) -> Correlation {
+    let mut alerts: Vec<&Alert> = alerts.into_iter().collect();
+    alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
+    let mut chains: BTreeMap<&Entity, Vec<usize>> = BTreeMap::new();
+    for (index, alert) in alerts.iter().enumerate() {
+        for entity in &alert.entities {
+            chains.entry(entity).or_default().push(index);
+        }
+    }
+    let mut correlation = Correlation::default();
+    let mut weights: BTreeMap<(usize, usize), f64> = BTreeMap::new();
+    for (entity, chain) in &chains {
+        if chain.len() < 2 || weight(&entity.kind) == 0.0 {
+            continue;
+        }
+        if settings.stop_values.contains(&entity.value) {
+            *correlation.trips.entry("stop_value").or_default() += 1;
+            continue;
+        }
+        let common = too_common(entity, chain, &alerts, settings);
+        // The newest alert of the chain so far reaches furthest in time.
+        let mut newest = chain[0];
+        for &next in &chain[1..] {
+            let close = alerts[next]
+                .first_time
+                .saturating_sub(alerts[newest].last_time)
+                <= settings.gap;
+            if close && (common.contains(&newest) || common.contains(&next)) {
+                *correlation.trips.entry("ceiling").or_default() += 1;
+            } else if close {
+                *weights
+                    .entry((newest.min(next), newest.max(next)))
+                    .or_default() += weight(&entity.kind);
+            }
+            if alerts[next].last_time >= alerts[newest].last_time {
+                newest = next;
+            }
+        }
+    }
+    let mut parents: Vec<usize> = (0..alerts.len()).collect();
+    for ((a, b), weight) in weights {
+        if weight >= 0.8 {
+            join(&mut parents, a, b);
+        }
+    }
+    let mut components: BTreeMap<usize, Vec<&Alert>> = BTreeMap::new();
+    for (index, alert) in alerts.iter().enumerate() {
+        components
+            .entry(root(&mut parents, index))
+            .or_default()
+            .push(alert);
+    }
+    for members in components.into_values() {
+        let incident = describe(&members);
+        correlation
+            .incidents
+            .insert(incident.incident_id.clone(), incident);
+    }
+    correlation
+}
+
+/// Alerts of the chain around which the entity is shared by too many different identities.
+fn too_common(
+    entity: &Entity,
+    chain: &[usize],
+    alerts: &[&Alert],
+    settings: &Settings,
+) -> BTreeSet<usize> {
+    let mut common = BTreeSet::new();
+    if chain.len() <= settings.ceiling || identity_kind(&entity.kind) {
+        return common;
+    }
+    for (place, &index) in chain.iter().enumerate() {
+        let near = |other: &&usize| {
+            (alerts[**other].first_time - alerts[index].first_time).abs() <= settings.gap
+        };
+        let around = chain[..place]
+            .iter()
+            .rev()
+            .take_while(near)
+            .chain(chain[place..].iter().take_while(near));
+        let identities: BTreeSet<&Entity> = around
+            .flat_map(|i| alerts[*i].entities.iter())
+            .filter(|e| identity_kind(&e.kind))
+            .collect();
+        if identities.len() > settings.ceiling {
+            common.insert(index);
+        }
+    }
+    common
+}
+
+fn identity_kind(kind: &str) -> bool {
+    matches!(kind, "user" | "service_account" | "pod")
+}
+
+fn root(parents: &mut [usize], mut node: usize) -> usize {
+    while parents[node] != node {
+        parents[node] = parents[parents[node]];
+        node = parents[node];
+    }
+    node
+}
+
+/// The smaller index, the earlier alert, becomes the root.
+fn join(parents: &mut [usize], a: usize, b: usize) {
+    let (a, b) = (root(parents, a), root(parents, b));
+    parents[a.max(b)] = a.min(b);
+}
+
+/// What an analyst sees of a group of alerts in order of time.
+fn describe(alerts: &[&Alert]) -> Incident {
+    let first = alerts[0];
+    let mut counts: BTreeMap<&Entity, usize> = BTreeMap::new();
+    let (mut tactics, mut techniques, mut rule_ids) = (vec![], vec![], vec![]);
+    for alert in alerts {
+        for entity in &alert.entities {
+            *counts.entry(entity).or_default() += 1;
+        }
+        add_new(&mut tactics, &alert.tactics);
+        add_new(&mut techniques, &alert.techniques);
+        add_new(&mut rule_ids, std::slice::from_ref(&alert.rule_id));
+    }
+    let mut entities: Vec<(&Entity, usize)> = counts.into_iter().collect();
+    entities.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    let highest = alerts
+        .iter()
+        .map(|a| a.level)
+        .max()
+        .unwrap_or(Level::Informational);
+    let risk_score = risk(alerts, tactics.len());
+    // Several tactics in one chain are worse than their worst step.
+    let level = match (highest, tactics.len()) {
+        (Level::High, 4..) => Level::Critical,
+        (Level::Medium, 3..) => Level::High,
+        (level, _) => level,
+    };
+    Incident {
+        incident_id: format!("inc_{}", first.alert_id),
+        title: title(alerts, &entities, &tactics),
+        level,
+        risk_score,
+        first_time: alerts
+            .iter()
+            .map(|a| a.first_time)
+            .min()
+            .unwrap_or_default(),
+        last_time: alerts.iter().map(|a| a.last_time).max().unwrap_or_default(),
+        entities: entities
+            .into_iter()
+            .map(|(entity, _)| entity.clone())
+            .collect(),
+        tactics,
+        techniques,
+        alert_ids: alerts.iter().map(|a| a.alert_id.clone()).collect(),
+        rule_ids,
+        open: true,
+    }
+}
+
+fn add_new(all: &mut Vec<String>, more: &[String]) {
+    for one in more {
+        if !all.contains(one) {
+            all.push(one.clone());
+        }
+    }
+}
+
+/// Weighted levels × spread over tactics, 0 to 100. Repeats of one rule add little.
+fn risk(alerts: &[&Alert], tactics: usize) -> u32 {
+    let mut by_rule: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    for alert in alerts {
+        by_rule
+            .entry(&alert.rule_id)
+            .or_default()
+            .push(alert.risk_score);
+    }
+    let sum: f64 = by_rule
+        .into_values()
+        .map(|mut scores| {
+            scores.sort_unstable_by(|a, b| b.cmp(a));
+            let repeats = (scores.len() as f64).ln() * 0.1 + 1.0;
+            f64::from(scores[0]) * repeats
+        })
+        .sum();
+    let spread = 1.0 + 0.15 * tactics.saturating_sub(1).min(TACTICS.len()) as f64;
+    // 100 is approached, never passed: 100·(1 − e^(−x/100)).
+    (100.0 * (1.0 - (-(sum * spread) / 100.0).exp())).round() as u32
+}
+
+/// One line: what happened, and to whom.
+fn title(alerts: &[&Alert], entities: &[(&Entity, usize)], tactics: &[String]) -> String {
+    let worst = alerts.iter().max_by(|a, b| {
+        (a.level, a.risk_score)
+            .cmp(&(b.level, b.risk_score))
+            .then(b.first_time.cmp(&a.first_time))
+    });
+    let what = worst.map_or("", |a| a.rule_title.as_str());
+    let who = entities
+        .iter()
+        .find(|(e, _)| identity_kind(&e.kind))
+        .or(entities.first());
+    let who = who
+        .map(|(e, _)| format!(" by {} {}", e.kind, e.value))
+        .unwrap_or_default();
+    match alerts.len() {
+        1 => format!("{what}{who}"),
+        n => format!(
+            "{what} and {} more alerts over {} tactics{who}",
+            n - 1,
+            tactics.len()
+        ),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::alert::AlertState;
+    use crate::rule::Confidence;
+    use crate::time::MINUTE;
+
+    fn alert(id: &str, rule: &str, minute: i64, entities: &[(&str, &str)]) -> Alert {
+        let entity = |(kind, value): &(&str, &str)| Entity {
+            kind: (*kind).into(),
+            value: (*value).into(),
+        };
+        let mut entities: Vec<Entity> = entities.iter().map(entity).collect();
+        entities.sort();
+        Alert {
+            alert_id: id.into(),
+            rule_id: rule.into(),
+            rule_version: "1".into(),
+            rule_title: format!("title of {rule}"),
+            level: Level::Medium,
+            confidence: Confidence::High,
+            risk_score: 20,
+            key: vec![],
+            window: None,
+            first_time: minute * MINUTE,
+            last_time: minute * MINUTE,
+            entities,
+            tactics: vec![if rule == "a" {
+                "discovery".into()
+            } else {
+                "persistence".into()
+            }],
+            techniques: vec![],
+            row: serde_json::Map::new(),
+            matches: 1,
+            evidence: vec![],
+            evidence_count: 1,
+            state: AlertState::Final,
+            revision: 1,
+            watermark: None,
+        }
+    }
+
+    fn groups(alerts: &[Alert]) -> Vec<Vec<String>> {
+        let mut forward: Vec<_> = correlate(alerts, &Settings::default())
+            .incidents
+            .into_values()
+            .map(|i| i.alert_ids)
+            .collect();
+        let backward = correlate(alerts.iter().rev(), &Settings::default());
+        let mut backward: Vec<_> = backward
+            .incidents
+            .into_values()
+            .map(|i| i.alert_ids)
+            .collect();
+        forward.sort();
+        backward.sort();
+        assert_eq!(forward, backward, "order must not matter");
+        forward
+    }
+
+    #[test]
+    fn a_chain_of_shared_entities_is_one_incident() {
+        let alerts = [
+            alert("1", "a", 0, &[("user", "bob"), ("ip", "203.0.113.7")]),
+            alert(
+                "2",
+                "b",
+                30,
+                &[("ip", "203.0.113.7"), ("access_key", "AKIA1")],
+            ),
+            alert("3", "b", 60, &[("access_key", "AKIA1")]),
+            alert("4", "a", 60, &[("user", "eve")]),
+        ];
+        assert_eq!(groups(&alerts), [vec!["1", "2", "3"], vec!["4"]]);
+        let all = correlate(&alerts, &Settings::default());
+        let incident = &all.incidents["inc_1"];
+        assert_eq!(incident.tactics, ["discovery", "persistence"]);
+        assert!(incident.risk_score > all.incidents["inc_4"].risk_score);
+        assert_eq!(incident.entities[0].kind, "access_key");
+    }
+
+    #[test]
+    fn time_apart_means_apart() {
+        let alerts = [
+            alert("1", "a", 0, &[("user", "bob")]),
+            alert("2", "b", 121, &[("user", "bob")]),
+        ];
+        assert_eq!(groups(&alerts).len(), 2);
+    }
+
+    #[test]
+    fn an_address_of_many_identities_joins_nothing() {
+        let mut alerts = vec![];
+        for i in 0..12 {
+            let user = format!("user{i}");
+            alerts.push(alert(
+                &format!("{i:02}"),
+                "a",
+                i,
+                &[("user", &user), ("ip", "198.51.100.1")],
+            ));
+        }
+        assert_eq!(groups(&alerts).len(), 12);
+        assert!(correlate(&alerts, &Settings::default()).trips["ceiling"] > 0);
+    }
+
+    #[test]
+    fn stop_values_and_weak_kinds_join_nothing() {
+        let alerts = [
+            alert(
+                "1",
+                "a",
+                0,
+                &[("user", "root"), ("account", "1"), ("image", "nginx")],
+            ),
+            alert(
+                "2",
+                "b",
+                1,
+                &[("user", "root"), ("account", "1"), ("image", "nginx")],
+            ),
+        ];
+        assert_eq!(groups(&alerts).len(), 2);
+        let more = [
+            alert("1", "a", 0, &[("namespace", "prod"), ("image", "nginx")]),
+            alert("2", "b", 1, &[("namespace", "prod"), ("image", "nginx")]),
+        ];
+        assert_eq!(groups(&more).len(), 1, "two weak ones together are enough");
+    }
+}

@@ -1,0 +1,486 @@
+//! The one loop. Everything that happens to an event happens here, in this order:
+//!
+//! ```text
+//!  1 receive    batches with their positions, from all sources, over one bounded channel
+//!  2 dedup      rows whose event_uid was seen before are counted and dropped
+//!  3 enrich     GeoIP, threat intelligence, assets fill their columns
+//!  4 archive    rows go to Parquet (durable before step 9)
+//!  5 detect     every rule sees the rows that can match it; windows aggregate
+//!  6 time       partitions' watermarks move; the engine's is their minimum
+//!  7 answer     windows and matches behind the watermark become final; open ones answer provisionally
+//!  8 correlate  alerts join incidents
+//!  9 commit     positions, state, alerts and incidents in one transaction
+//! 10 tell       sources learn the committed positions, readers of the store learn that there is news
+//! ```
+//!
+//! Steps 1 to 6 run for every batch; 7 to 10 at the end of a commit interval. Invariants: nothing is told to
+//! a source before the store has it; after a failed commit the loop ends, it never runs ahead of its disk;
+//! every event read is processed, a duplicate, a dead letter or filtered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::TimestampMicrosecondType;
+use tokio::sync::oneshot;
+
+use crate::batch::{Counts, DeadLetter, EventBatch, Partition};
+use crate::cases::Cases;
+use crate::correlate;
+use crate::dedup::Dedup;
+use crate::detect::Detector;
+use crate::enrich::Enrich;
+use crate::health::Health;
+use crate::schema::{self, col};
+use crate::source::{DeadLetters, Positions, Source, SourceMessage, SourceReceiver};
+use crate::store::{Commit, PartitionState, SharedStore, StateWrite};
+use crate::watermark::{Lateness, Watermarks};
+use crate::{Error, Result};
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Time settings by source name.
+    pub lateness: Vec<(Arc<str>, Lateness)>,
+    pub correlation: correlate::Settings,
+    /// µs of event time; see [`Dedup`].
+    pub dedup_horizon: i64,
+    pub commit_interval: Duration,
+    /// Commit early after this many rows.
+    pub commit_rows: usize,
+    /// Answer provisionally from open windows.
+    pub provisional: bool,
+}
+
+/// Everything the loop works with.
+pub struct Parts {
+    pub store: SharedStore,
+    pub detector: Detector,
+    pub enrich: Arc<dyn Enrich>,
+    pub dead_letters: Arc<dyn DeadLetters>,
+    pub health: Arc<Health>,
+}
+
+/// What one partition has come to.
+#[derive(Debug, Default, Clone)]
+struct Reached {
+    next: i64,
+    counts: Counts,
+    changed: bool,
+}
+
+pub struct Pipeline {
+    settings: Settings,
+    parts: Parts,
+    dedup: Dedup,
+    watermarks: Watermarks,
+    watermark: Option<i64>,
+    cases: Cases,
+    reached: BTreeMap<Partition, Reached>,
+    letters: Vec<DeadLetter>,
+    gone_owners: Vec<String>,
+    rows_since_commit: usize,
+    changed: bool,
+    last_commit: Instant,
+}
+
+/// Messages taken from the channel at once, and rows at which taking ends: many small batches are evaluated
+/// as one.
+const MAX_MESSAGES: usize = 64;
+const MAX_ROWS: usize = 16_384;
+
+impl Pipeline {
+    /// Reads the store back. Returns the loop and the positions that sources start from.
+    pub async fn resume(settings: Settings, mut parts: Parts) -> Result<(Self, Positions)> {
+        let resume = parts.store.resume().await?;
+        let now = wall_clock();
+        let mut watermarks = Watermarks::new(settings.lateness.iter().cloned());
+        let mut dedup = Dedup::new(settings.dedup_horizon);
+        let mut positions = Positions::new();
+        let mut reached = BTreeMap::new();
+        for state in resume.partitions {
+            positions.insert(state.partition.clone(), state.next);
+            let known = Reached {
+                next: state.next,
+                counts: state.counts,
+                changed: false,
+            };
+            reached.insert(state.partition.clone(), known);
+            watermarks.restore(state.partition, state.max_time, now);
+        }
+        let gone_owners = parts.detector.restore(&resume.state, &resume.alerts)?;
+        let mut watermark = None;
+        for (owner, key, value) in &resume.state {
+            dedup
+                .restore(owner, *key, value)
+                .map_err(|reason| Error::State {
+                    owner: owner.clone(),
+                    reason,
+                })?;
+            if owner == "watermark" {
+                let bytes = value.as_slice().try_into();
+                let bytes = bytes.map_err(|_| Error::State {
+                    owner: owner.clone(),
+                    reason: "not 8 bytes".into(),
+                })?;
+                watermark = Some(i64::from_le_bytes(bytes));
+            }
+        }
+        watermarks.restore_current(watermark);
+        let mut cases = Cases::new(settings.correlation.clone());
+        cases.restore(resume.incidents, resume.alerts);
+        parts.health.update(|health| {
+            health.started = now;
+            health.alerts = resume.alert_count;
+            health.incidents = resume.incident_count;
+        });
+        let pipeline = Self {
+            settings,
+            parts,
+            dedup,
+            watermarks,
+            watermark,
+            cases,
+            reached,
+            letters: vec![],
+            gone_owners,
+            rows_since_commit: 0,
+            changed: true,
+            last_commit: Instant::now(),
+        };
+        Ok((pipeline, positions))
+    }
+
+    /// Runs until all sources are finished, `stop` fires, or something fails. What was read is committed
+    /// before it returns, except after a failed commit.
+    pub async fn run(
+        mut self,
+        sources: &[Arc<dyn Source>],
+        mut receiver: SourceReceiver,
+        mut stop: oneshot::Receiver<()>,
+    ) -> Result<()> {
+        self.parts.health.update(|health| health.ready = true);
+        let outcome = self.turn(sources, &mut receiver, &mut stop).await;
+        self.parts.health.update(|health| {
+            health.ready = false;
+            health.reason = match &outcome {
+                Ok(()) => "stopped".into(),
+                Err(error) => error.to_string(),
+            };
+        });
+        outcome
+    }
+
+    async fn turn(
+        &mut self,
+        sources: &[Arc<dyn Source>],
+        receiver: &mut SourceReceiver,
+        stop: &mut oneshot::Receiver<()>,
+    ) -> Result<()> {
+        let mut tick = tokio::time::interval(
+            self.settings
+                .commit_interval
+                .min(Duration::from_millis(200)),
+        );
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut messages = Vec::new();
+        loop {
+            let ended = tokio::select! {
+                biased;
+                _ = &mut *stop => true,
+                count = receiver.recv_many(&mut messages, MAX_MESSAGES) => count == 0,
+                _ = tick.tick() => false,
+            };
+            let mut revoked = vec![];
+            let mut failed = None;
+            let mut batches = vec![];
+            for message in messages.drain(..) {
+                let now = wall_clock();
+                match message {
+                    SourceMessage::Batch(batch) => {
+                        batches.push(*batch);
+                        if batches
+                            .iter()
+                            .map(|b: &EventBatch| b.events.num_rows())
+                            .sum::<usize>()
+                            >= MAX_ROWS
+                        {
+                            self.take(std::mem::take(&mut batches)).await?;
+                        }
+                        continue;
+                    }
+                    // Everything else speaks about what came before it.
+                    other => {
+                        self.take(std::mem::take(&mut batches)).await?;
+                        match other {
+                            SourceMessage::Assigned { partitions } => {
+                                for (partition, floor) in partitions {
+                                    self.watermarks.assigned(partition, floor);
+                                }
+                            }
+                            SourceMessage::CaughtUp { partition } => {
+                                self.watermarks.caught_up(&partition, now)
+                            }
+                            SourceMessage::Finished { partition } => {
+                                self.watermarks.finished(&partition)
+                            }
+                            SourceMessage::Revoked { partitions, done } => {
+                                partitions
+                                    .iter()
+                                    .for_each(|p| self.watermarks.revoked(p, now));
+                                revoked.push(done);
+                            }
+                            SourceMessage::Failed { source, reason } => {
+                                failed = Some(Error::Source {
+                                    source_name: source,
+                                    reason,
+                                });
+                            }
+                            SourceMessage::Batch(_) => {}
+                        }
+                    }
+                }
+            }
+            self.take(batches).await?;
+            self.move_time().await;
+            let finished = self.watermarks.all_finished();
+            let due = self.rows_since_commit >= self.settings.commit_rows
+                || self.last_commit.elapsed() >= self.settings.commit_interval;
+            let last = ended || finished || failed.is_some() || !revoked.is_empty();
+            if (due && self.changed) || last {
+                self.commit(sources).await?;
+            } else if due {
+                self.tell_health(sources);
+            }
+            for done in revoked {
+                let _ = done.send(());
+            }
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            if ended || finished {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Steps 2 to 5 and the bookkeeping of positions.
+    async fn take(&mut self, batches: Vec<EventBatch>) -> Result<()> {
+        let now = wall_clock();
+        let mut fresh = vec![];
+        for batch in batches {
+            let EventBatch {
+                partition,
+                next,
+                events,
+                mut counts,
+                dead_letters,
+                ..
+            } = batch;
+            let times = events
+                .column(col::TIME)
+                .as_primitive::<TimestampMicrosecondType>();
+            let times: Vec<i64> = times.values().to_vec();
+            let late = times
+                .iter()
+                .filter(|time| self.watermark.is_some_and(|w| **time < w))
+                .count();
+            let future = self.watermarks.observe(&partition, &times, now);
+            let (rows, duplicates) = self.dedup.filter(events)?;
+            counts.duplicates = duplicates;
+            counts.processed = rows.num_rows() as u64;
+            counts.late = late as u64;
+            self.note_counts(&partition, &dead_letters, &counts, future);
+            let reached = self.reached.entry(partition.clone()).or_default();
+            reached.next = next;
+            reached.counts.add(&counts);
+            reached.changed = true;
+            self.letters.extend(dead_letters);
+            self.rows_since_commit += rows.num_rows();
+            self.changed = true;
+            if rows.num_rows() > 0 {
+                let rows = self.parts.enrich.enrich(rows)?;
+                fresh.push(rows);
+            }
+        }
+        match fresh.as_slice() {
+            [] => {}
+            [one] => self.parts.detector.push(one).await,
+            many => {
+                let all = concat_batches(&schema::events(), many)?;
+                self.parts.detector.push(&all).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_counts(
+        &self,
+        partition: &Partition,
+        letters: &[DeadLetter],
+        counts: &Counts,
+        future: u64,
+    ) {
+        self.parts.health.update(|health| {
+            let source = health
+                .sources
+                .entry(partition.source.to_string())
+                .or_default();
+            source.counts.add(counts);
+            source.future += future;
+            for letter in letters {
+                *source
+                    .dead_letter_reasons
+                    .entry(letter.reason.into())
+                    .or_default() += 1;
+            }
+        });
+    }
+
+    /// Steps 6 and 7: time moves, what it passes becomes final.
+    async fn move_time(&mut self) {
+        let before = self.watermark;
+        self.watermark = self.watermarks.advance(wall_clock());
+        if let Some(watermark) = self.watermark
+            && self.watermark != before
+        {
+            self.parts.detector.advance(watermark).await;
+            self.dedup.advance(watermark);
+            self.changed = true;
+        }
+    }
+
+    /// Steps 7 to 10.
+    async fn commit(&mut self, sources: &[Arc<dyn Source>]) -> Result<()> {
+        let started = Instant::now();
+        if !self.letters.is_empty() {
+            self.parts.dead_letters.write(&self.letters).await?;
+            self.letters.clear();
+        }
+        let watermark = self.watermark.filter(|w| *w != i64::MAX);
+        let alerts = self
+            .parts
+            .detector
+            .changes(self.settings.provisional, watermark)
+            .await;
+        let horizon = self
+            .watermark
+            .map(|w| w.saturating_sub(self.parts.detector.longest_window()));
+        let detector = &self.parts.detector;
+        let cases = self
+            .cases
+            .update(&alerts, horizon, |alert| detector.is_live(alert));
+        let (mut state, mut dropped_owners) = self.dedup.take_state();
+        state.extend(self.parts.detector.take_state()?);
+        if let Some(watermark) = watermark {
+            let value = Some(watermark.to_le_bytes().to_vec());
+            state.push(StateWrite {
+                owner: "watermark".into(),
+                key: 0,
+                value,
+            });
+        }
+        dropped_owners.append(&mut self.gone_owners);
+        let mut partitions = vec![];
+        for (partition, reached) in self
+            .reached
+            .iter_mut()
+            .filter(|(_, reached)| reached.changed)
+        {
+            reached.changed = false;
+            partitions.push(PartitionState {
+                partition: partition.clone(),
+                next: reached.next,
+                max_time: self.watermarks.max_time(partition),
+                counts: reached.counts,
+            });
+        }
+        let commit = Commit {
+            partitions,
+            state,
+            dropped_owners,
+            alerts,
+            incidents: cases.incidents,
+            merged: cases.merged,
+            withdrawn: cases.withdrawn,
+        };
+        self.parts.store.commit(&commit).await?;
+        for source in sources {
+            let own = commit
+                .partitions
+                .iter()
+                .filter(|p| &*p.partition.source == source.name());
+            let own: Vec<_> = own.map(|p| (p.partition.clone(), p.next)).collect();
+            if !own.is_empty() {
+                source.committed(&own);
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        self.parts.health.update(|health| {
+            health.commits += 1;
+            health.commit_seconds_last = seconds;
+            health.commit_seconds_total += seconds;
+            health.last_commit = Some(wall_clock());
+            health.alerts += commit
+                .alerts
+                .iter()
+                .filter(|alert| alert.revision == 1)
+                .count() as u64;
+            health.incidents += cases.opened;
+            health.incidents = health
+                .incidents
+                .saturating_sub((commit.merged.len() + commit.withdrawn.len()) as u64);
+        });
+        self.rows_since_commit = 0;
+        self.changed = false;
+        self.last_commit = Instant::now();
+        self.tell_health(sources);
+        Ok(())
+    }
+
+    fn tell_health(&mut self, sources: &[Arc<dyn Source>]) {
+        let now = wall_clock();
+        let lag: Vec<(Partition, i64)> = sources.iter().flat_map(|source| source.lag()).collect();
+        let rules: Vec<_> = self
+            .parts
+            .detector
+            .health()
+            .map(|(id, h)| (id.to_owned(), h.clone()))
+            .collect();
+        let watermark = self.watermark.filter(|w| *w != i64::MAX);
+        let watermarks = self.watermarks.describe(now);
+        let trips = self.cases.trips();
+        self.parts.health.update(|health| {
+            health.watermark = watermark;
+            for (partition, time, idle) in watermarks {
+                let source = health
+                    .sources
+                    .entry(partition.source.to_string())
+                    .or_default();
+                source.idle.insert(partition.name.to_string(), idle);
+                if let Some(time) = time {
+                    source.watermarks.insert(partition.name.to_string(), time);
+                }
+            }
+            for (partition, lag) in lag {
+                let source = health
+                    .sources
+                    .entry(partition.source.to_string())
+                    .or_default();
+                source.lag.insert(partition.name.to_string(), lag);
+            }
+            health.state_bytes = rules.iter().map(|(_, rule)| rule.state_bytes).sum();
+            health.rules = rules.into_iter().collect();
+            health.guard_trips = trips
+                .iter()
+                .map(|(guard, n)| ((*guard).to_owned(), *n))
+                .collect();
+        });
+    }
+}
+
+/// µs since the epoch by the machine's clock.
+pub fn wall_clock() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
+}
