@@ -1,1 +1,4 @@
 //! Sources, log formats, enrichment readers and sinks of Weir.
+
+pub mod decode;
+pub mod kafka;

@@ -52,6 +52,11 @@ pub trait Source: Send + Sync {
     fn lag(&self) -> Vec<(Partition, i64)> {
         vec![]
     }
+    /// What keeps the source from reading now (broker unreachable, topic missing), for people; None when
+    /// all is well.
+    fn problem(&self) -> Option<String> {
+        None
+    }
     /// Stops reading, leaves the group. Idempotent.
     async fn stop(&self);
 }

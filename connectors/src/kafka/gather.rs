@@ -1,0 +1,129 @@
+//! Gathers the messages of one partition into one block of bytes. Pure: knows no Kafka and no clock.
+
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::buffer::Buffer;
+
+use super::BLOCK_BYTES;
+use crate::decode::Record;
+
+/// A partition that is being read.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    bytes: Vec<u8>,
+    records: Vec<Record>,
+    /// When the first of the records came.
+    since: Option<Instant>,
+    /// Position after the last message that came.
+    pub next: Option<i64>,
+    /// The partition's end was reached after what is gathered.
+    pub at_end: bool,
+    /// The engine was told of the end, and nothing came since.
+    pub end_told: bool,
+}
+
+/// What is handed to the decoder.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub bytes: Buffer,
+    pub records: Vec<Record>,
+    pub next: i64,
+}
+
+impl Gathered {
+    /// A null payload (tombstone) becomes an empty record, which the decoder makes a dead letter of.
+    pub fn push(&mut self, payload: Option<&[u8]>, position: i64, now: Instant) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(payload.unwrap_or_default());
+        self.records.push(Record {
+            range: start..self.bytes.len(),
+            position,
+        });
+        self.since.get_or_insert(now);
+        self.next = Some(position + 1);
+        self.at_end = false;
+        self.end_told = false;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Whether the block must be handed on before a payload of this length is added.
+    pub fn full_for(&self, payload: usize, rows: usize) -> bool {
+        !self.is_empty() && (self.records.len() >= rows || self.bytes.len() + payload > BLOCK_BYTES)
+    }
+
+    /// Whether the block must be handed on now.
+    pub fn full(&self, rows: usize) -> bool {
+        self.records.len() >= rows || self.bytes.len() >= BLOCK_BYTES
+    }
+
+    /// When the block must be handed on at the latest.
+    pub fn due(&self, wait: Duration) -> Option<Instant> {
+        self.since.map(|since| since + wait)
+    }
+
+    /// Hands the block over and starts a new one.
+    pub fn take(&mut self) -> Option<Block> {
+        self.since = None;
+        if self.records.is_empty() {
+            return None;
+        }
+        let next = self.records.last().map(|r| r.position + 1)?;
+        Some(Block {
+            bytes: Buffer::from_vec(std::mem::take(&mut self.bytes)),
+            records: std::mem::take(&mut self.records),
+            next,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_holds_the_messages_one_after_the_other() {
+        let mut gathered = Gathered::default();
+        let now = Instant::now();
+        gathered.push(Some(b"first"), 7, now);
+        gathered.push(None, 8, now);
+        gathered.push(Some(b"third"), 12, now);
+        let block = gathered.take().unwrap();
+        assert_eq!(block.bytes.as_slice(), b"firstthird");
+        let texts: Vec<_> = block
+            .records
+            .iter()
+            .map(|r| (&block.bytes[r.range.clone()], r.position))
+            .collect();
+        assert_eq!(texts, [(&b"first"[..], 7), (b"", 8), (b"third", 12)]);
+        assert_eq!(block.next, 13);
+        assert!(gathered.take().is_none());
+        assert_eq!(gathered.next, Some(13), "known also after the block left");
+    }
+
+    #[test]
+    fn a_block_is_full_by_rows_or_bytes_and_one_long_message_fits_alone() {
+        let mut gathered = Gathered::default();
+        let now = Instant::now();
+        assert!(!gathered.full_for(10 * BLOCK_BYTES, 2));
+        gathered.push(Some(b"x"), 0, now);
+        assert!(!gathered.full_for(1, 2));
+        assert!(gathered.full_for(BLOCK_BYTES, 2));
+        gathered.push(Some(b"x"), 1, now);
+        assert!(gathered.full_for(1, 2) && gathered.full(2) && !gathered.full(3));
+    }
+
+    #[test]
+    fn a_message_after_the_end_takes_the_end_back() {
+        let mut gathered = Gathered {
+            at_end: true,
+            end_told: true,
+            ..Gathered::default()
+        };
+        gathered.push(Some(b"x"), 0, Instant::now());
+        assert!(!gathered.at_end && !gathered.end_told);
+    }
+}

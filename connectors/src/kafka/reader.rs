@@ -1,0 +1,536 @@
+//! The reader of one topic: one thread, one member of the group.
+//!
+//! Its loop: poll, carry out what the group decided, hand on what is gathered, tell Kafka what the store has.
+//!
+//! Invariants:
+//! - Everything for the engine leaves through `outbox`, in order: a partition is assigned before its batches,
+//!   and its end is told after them.
+//! - A partition begins at the store's position where there is one. The group's position is used only for
+//!   partitions that the store does not know.
+//! - Nothing is committed to Kafka but what [`Shared::store`] was told.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+use weir_engine::batch::Partition;
+use weir_engine::source::{SourceMessage, SourceSender};
+
+use super::GATHERED_BYTES;
+use super::callbacks::Callbacks;
+use super::config::{KafkaConfig, Start};
+use super::gather::{Block, Gathered};
+use super::shared::{Rebalance, Shared, Trouble};
+use crate::decode::Decoder;
+
+/// Longest wait for the engine to commit what it has of partitions that go to another member.
+const REVOKE_WAIT: Duration = Duration::from_secs(30);
+/// A full channel is waited for this long before partitions are paused: a pause throws prefetched messages
+/// away, so it must not happen for every busy moment of the engine.
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
+/// Kafka is told our positions this often.
+const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// How soon a stop, a commit or room in the channel is noticed.
+const TICK: Duration = Duration::from_millis(100);
+const NAP: Duration = Duration::from_millis(2);
+/// Patience with the broker when a partition's start must be asked for.
+const ASK: Duration = Duration::from_secs(10);
+
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+    consumer: BaseConsumer<Callbacks>,
+    decoder: Decoder,
+    sender: SourceSender,
+    start: Start,
+    batch_rows: usize,
+    batch_wait: Duration,
+    assigned: HashMap<i32, Gathered>,
+    outbox: VecDeque<SourceMessage>,
+    paused: bool,
+    last_commit: Instant,
+    /// Bytes in all of `assigned`.
+    gathered_bytes: usize,
+}
+
+/// What one poll brought.
+enum Polled {
+    Nothing,
+    /// A message, and the block that had no room for it.
+    Message(i32, Option<Block>),
+    End(i32),
+}
+
+/// Why the reader ended.
+enum End {
+    /// Asked to, or the engine is gone.
+    Stopped,
+    Failed(String),
+}
+
+impl Reader {
+    pub fn new(
+        config: &KafkaConfig,
+        shared: Arc<Shared>,
+        sender: SourceSender,
+    ) -> weir_engine::Result<Self> {
+        let callbacks = Callbacks {
+            shared: shared.clone(),
+        };
+        let consumer: BaseConsumer<Callbacks> = config
+            .consumer(&shared.topic)
+            .create_with_context(callbacks)
+            .map_err(|error| config.client_error(error))?;
+        consumer
+            .subscribe(&[&shared.topic])
+            .map_err(|error| config.client_error(error))?;
+        Ok(Self {
+            shared,
+            consumer,
+            decoder: Decoder::new(config.decoder.clone()),
+            sender,
+            start: config.start,
+            batch_rows: config.batch_rows,
+            batch_wait: config.batch_wait,
+            assigned: HashMap::new(),
+            outbox: VecDeque::new(),
+            paused: false,
+            last_commit: Instant::now(),
+            gathered_bytes: 0,
+        })
+    }
+
+    /// Reads until stopped, then leaves the group.
+    pub fn run(mut self) {
+        let ended =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.read_until_end()));
+        let reason = match ended {
+            Ok(End::Stopped) => None,
+            Ok(End::Failed(reason)) => Some(reason),
+            Err(_) => Some(format!(
+                "the reader of topic {} panicked",
+                self.shared.topic
+            )),
+        };
+        if let Some(reason) = reason {
+            self.outbox.clear();
+            self.outbox.push_back(SourceMessage::Failed {
+                source: self.shared.source.to_string(),
+                reason,
+            });
+            while !self.deliver() && !self.done() {
+                thread::sleep(NAP);
+            }
+        }
+        self.commit(true);
+        // Dropping the consumer leaves the group; what it polls meanwhile is nobody's.
+        self.shared.closing.store(true, Ordering::Release);
+    }
+
+    fn read_until_end(&mut self) -> End {
+        while !self.done() {
+            let step = self.read().and_then(|()| self.rebalance());
+            if let Err(reason) = step.and_then(|()| self.decode_due()) {
+                return End::Failed(reason);
+            }
+            self.hand_on();
+            self.commit(false);
+        }
+        End::Stopped
+    }
+
+    fn done(&self) -> bool {
+        self.shared.stopping() || self.sender.is_closed()
+    }
+
+    /// Polls until something is ready to be handed on, or for one tick.
+    fn read(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        let due = self
+            .assigned
+            .values()
+            .filter_map(|g| g.due(self.batch_wait));
+        let until = due.min().unwrap_or(now + TICK).min(now + TICK);
+        let mut wait = until.saturating_duration_since(now);
+        let mut heard = false;
+        loop {
+            match self.poll(wait, now)? {
+                Polled::Nothing => break,
+                Polled::Message(number, block) => {
+                    heard = true;
+                    if let Some(block) = block {
+                        self.decode_block(number, block)?;
+                    }
+                    if self
+                        .assigned
+                        .get(&number)
+                        .is_some_and(|g| g.full(self.batch_rows))
+                    {
+                        self.decode(number)?;
+                    }
+                    if self.gathered_bytes > GATHERED_BYTES {
+                        self.decode_all()?;
+                    }
+                }
+                Polled::End(number) => {
+                    heard = true;
+                    self.at_end(number);
+                }
+            }
+            if !self.outbox.is_empty() || Instant::now() >= until {
+                break;
+            }
+            wait = Duration::ZERO;
+        }
+        if heard {
+            self.shared
+                .well_again(&[Trouble::Unreachable, Trouble::NoTopic, Trouble::Refused]);
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, wait: Duration, now: Instant) -> Result<Polled, String> {
+        match self.consumer.poll(wait) {
+            None => Ok(Polled::Nothing),
+            Some(Ok(message)) => {
+                let number = message.partition();
+                let Some(gathered) = self.assigned.get_mut(&number) else {
+                    return Ok(Polled::Nothing);
+                };
+                let full = gathered.full_for(message.payload_len(), self.batch_rows);
+                let block = if full { gathered.take() } else { None };
+                gathered.push(message.payload(), message.offset(), now);
+                self.gathered_bytes += message.payload_len();
+                Ok(Polled::Message(number, block))
+            }
+            Some(Err(KafkaError::PartitionEOF(number))) => Ok(Polled::End(number)),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => Err(format!(
+                "topic {}: {code}: {}",
+                self.shared.topic,
+                self.shared.last_error()
+            )),
+            // Others pass; the callbacks have told them.
+            Some(Err(_)) => Ok(Polled::Nothing),
+        }
+    }
+
+    fn at_end(&mut self, number: i32) {
+        if let Some(gathered) = self.assigned.get_mut(&number) {
+            gathered.at_end = true;
+            if let Some(next) = gathered.next {
+                self.shared.ends().insert(number, next);
+            }
+            // Otherwise the end is told after the block, at the latest when its wait is over: a slow trickle
+            // of messages makes one batch per wait, not one per message.
+            if gathered.is_empty() {
+                self.tell_end(number);
+            }
+        }
+    }
+
+    fn tell_end(&mut self, number: i32) {
+        if let Some(gathered) = self.assigned.get_mut(&number)
+            && gathered.at_end
+            && !gathered.end_told
+        {
+            gathered.end_told = true;
+            self.outbox.push_back(SourceMessage::CaughtUp {
+                partition: self.shared.partition(number),
+            });
+        }
+    }
+
+    /// Decodes what is gathered of one partition.
+    fn decode(&mut self, number: i32) -> Result<(), String> {
+        if let Some(block) = self.assigned.get_mut(&number).and_then(Gathered::take) {
+            self.decode_block(number, block)?;
+        }
+        self.tell_end(number);
+        Ok(())
+    }
+
+    fn decode_block(&mut self, number: i32, block: Block) -> Result<(), String> {
+        self.gathered_bytes -= block.bytes.len();
+        let batch = self
+            .decoder
+            .decode(
+                &self.shared.partition(number),
+                block.bytes,
+                &block.records,
+                block.next,
+            )
+            .map_err(|error| format!("topic {}: {error}", self.shared.topic))?;
+        self.outbox.push_back(SourceMessage::Batch(Box::new(batch)));
+        Ok(())
+    }
+
+    fn decode_all(&mut self) -> Result<(), String> {
+        let all: Vec<i32> = self.assigned.keys().copied().collect();
+        all.into_iter().try_for_each(|number| self.decode(number))
+    }
+
+    /// Decodes what waited long enough.
+    fn decode_due(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        let wait = self.batch_wait;
+        let due = self
+            .assigned
+            .iter()
+            .filter(|(_, g)| g.due(wait).is_some_and(|due| due <= now));
+        let due: Vec<i32> = due.map(|(number, _)| *number).collect();
+        due.into_iter().try_for_each(|number| self.decode(number))
+    }
+
+    /// Carries out what the group decided.
+    fn rebalance(&mut self) -> Result<(), String> {
+        while let Some(rebalance) = self.shared.next_rebalance() {
+            match rebalance {
+                Rebalance::Assign(numbers) => self.assign(&numbers)?,
+                Rebalance::Revoke { partitions, lost } => self.revoke(&partitions, lost)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, numbers: &[i32]) -> Result<(), String> {
+        // Also an empty assignment says that the group has us and the topic is there.
+        self.shared
+            .well_again(&[Trouble::Unreachable, Trouble::NoTopic, Trouble::Refused]);
+        let mut list = TopicPartitionList::new();
+        let begins = self.begins(numbers);
+        for (number, begin) in numbers.iter().zip(&begins) {
+            list.add_partition_offset(&self.shared.topic, *number, *begin)
+                .map_err(|error| format!("topic {}: {error}", self.shared.topic))?;
+        }
+        self.consumer
+            .incremental_assign(&list)
+            .map_err(|error| format!("topic {}: {error}", self.shared.topic))?;
+        if self.paused {
+            self.pause(&list);
+        }
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(
+            source = %self.shared.source, topic = %self.shared.topic,
+            "reading partitions {numbers:?} from {begins:?}"
+        );
+        for (number, begin) in numbers.iter().zip(&begins) {
+            let mut gathered = Gathered::default();
+            if let Offset::Offset(position) = begin {
+                gathered.next = Some(*position);
+            }
+            self.assigned.insert(*number, gathered);
+        }
+        let partitions = numbers.iter().map(|n| (self.shared.partition(*n), None));
+        self.outbox.push_back(SourceMessage::Assigned {
+            partitions: partitions.collect(),
+        });
+        Ok(())
+    }
+
+    /// Where each partition begins: the store's position, else the group's, else the configured start.
+    fn begins(&self, numbers: &[i32]) -> Vec<Offset> {
+        let known = self.shared.stored().positions.clone();
+        let mut begins: Vec<Offset> = numbers
+            .iter()
+            // `Stored` is the group's position, or the oldest message where the group has none.
+            .map(|n| known.get(n).map_or(Offset::Stored, |p| Offset::Offset(*p)))
+            .collect();
+        if self.start == Start::Latest {
+            for (number, begin) in numbers.iter().zip(&mut begins) {
+                if *begin == Offset::Stored {
+                    *begin = self.latest(*number).unwrap_or_else(|error| {
+                        tracing::warn!(
+                            source = %self.shared.source, topic = %self.shared.topic,
+                            "cannot ask for the end of partition {number}: {error}; reading it from its oldest message"
+                        );
+                        Offset::Stored
+                    });
+                }
+            }
+        }
+        begins
+    }
+
+    /// The group's position, else the present end as a number, so that a restart before the first message
+    /// does not move it.
+    fn latest(&self, number: i32) -> rdkafka::error::KafkaResult<Offset> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.shared.topic, number);
+        let of_group = self.consumer.committed_offsets(list, ASK)?;
+        if let Some(element) = of_group.elements().first()
+            && matches!(element.offset(), Offset::Offset(_))
+        {
+            return Ok(element.offset());
+        }
+        let (_, end) = self
+            .consumer
+            .fetch_watermarks(&self.shared.topic, number, ASK)?;
+        Ok(Offset::Offset(end))
+    }
+
+    /// Hands partitions over: the engine gets what was fetched of them and commits it, then they go.
+    fn revoke(&mut self, numbers: &[i32], lost: bool) -> Result<(), String> {
+        for number in numbers {
+            self.decode(*number)?;
+            self.assigned.remove(number);
+            self.shared.ends().remove(number);
+        }
+        if !numbers.is_empty() {
+            tracing::info!(
+                source = %self.shared.source, topic = %self.shared.topic,
+                "partitions {numbers:?} {}", if lost { "were lost: the session timed out" } else { "go to another member" }
+            );
+            self.await_engine(numbers);
+        }
+        if !lost {
+            self.commit_of(numbers);
+        }
+        let mut list = TopicPartitionList::new();
+        for number in numbers {
+            list.add_partition(&self.shared.topic, *number);
+        }
+        if self.paused {
+            // A pause would outlive the assignment and silence the partition when it comes back.
+            self.resume(&list);
+        }
+        self.consumer
+            .incremental_unassign(&list)
+            .map_err(|error| format!("topic {}: {error}", self.shared.topic))
+    }
+
+    /// Waits until the engine has committed everything of these partitions, for [`REVOKE_WAIT`] at most.
+    fn await_engine(&mut self, numbers: &[i32]) {
+        let partitions: Vec<Partition> =
+            numbers.iter().map(|n| self.shared.partition(*n)).collect();
+        let (done, mut answer) = oneshot::channel();
+        self.outbox.push_back(SourceMessage::Revoked {
+            partitions: partitions.clone(),
+            done,
+        });
+        let deadline = Instant::now() + REVOKE_WAIT;
+        let mut delivered = false;
+        while Instant::now() < deadline && !self.done() {
+            delivered = delivered || self.deliver();
+            // An error is an engine that is gone or answers by dropping; both mean that it is through.
+            if delivered && !matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
+                return;
+            }
+            thread::sleep(NAP);
+        }
+        if self.done() {
+            return;
+        }
+        tracing::warn!(
+            source = %self.shared.source, topic = %self.shared.topic,
+            "the engine did not commit partitions {numbers:?} in {REVOKE_WAIT:?}; handing them over as they are"
+        );
+        // What did not reach the engine will be read again by the next owner.
+        self.outbox.retain(|message| match message {
+            SourceMessage::Batch(batch) => !partitions.contains(&batch.partition),
+            SourceMessage::CaughtUp { partition } => !partitions.contains(partition),
+            _ => true,
+        });
+    }
+
+    /// Sends what is in the outbox; when the channel stays full, pauses until it is empty.
+    fn hand_on(&mut self) {
+        let deadline = Instant::now() + PAUSE_AFTER;
+        while !self.deliver() {
+            if self.paused || self.done() {
+                return;
+            }
+            if Instant::now() > deadline {
+                tracing::debug!(
+                    source = %self.shared.source, topic = %self.shared.topic,
+                    "the engine is behind: paused"
+                );
+                self.paused = true;
+                self.pause(&self.assigned_list());
+                return;
+            }
+            thread::sleep(NAP);
+        }
+        if self.paused {
+            self.paused = false;
+            self.resume(&self.assigned_list());
+        }
+    }
+
+    /// Sends as much as the channel takes. True when nothing is left.
+    fn deliver(&mut self) -> bool {
+        while let Some(message) = self.outbox.pop_front() {
+            match self.sender.try_send(message) {
+                Ok(()) => {}
+                Err(TrySendError::Full(message) | TrySendError::Closed(message)) => {
+                    self.outbox.push_front(message);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn assigned_list(&self) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for number in self.assigned.keys() {
+            list.add_partition(&self.shared.topic, *number);
+        }
+        list
+    }
+
+    fn pause(&self, list: &TopicPartitionList) {
+        if let Err(error) = self.consumer.pause(list) {
+            tracing::warn!(source = %self.shared.source, "pausing: {error}");
+        }
+    }
+
+    fn resume(&self, list: &TopicPartitionList) {
+        if let Err(error) = self.consumer.resume(list) {
+            tracing::warn!(source = %self.shared.source, "resuming: {error}");
+        }
+    }
+
+    /// Tells Kafka what the store has.
+    fn commit(&mut self, now: bool) {
+        if !now && self.last_commit.elapsed() < COMMIT_EVERY {
+            return;
+        }
+        self.last_commit = Instant::now();
+        let assigned: Vec<i32> = self.assigned.keys().copied().collect();
+        self.commit_of(&assigned);
+    }
+
+    fn commit_of(&self, numbers: &[i32]) {
+        let mut list = TopicPartitionList::new();
+        {
+            let mut stored = self.shared.stored();
+            for number in numbers {
+                if stored.untold.remove(number)
+                    && let Some(position) = stored.positions.get(number)
+                    && let Err(error) = list.add_partition_offset(
+                        &self.shared.topic,
+                        *number,
+                        Offset::Offset(*position),
+                    )
+                {
+                    tracing::debug!(source = %self.shared.source, "{error}");
+                }
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(source = %self.shared.source, "committing to the group: {error}");
+            self.shared.tell_again(numbers.iter().copied());
+        }
+    }
+}
