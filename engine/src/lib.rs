@@ -4,6 +4,7 @@
 //! other module in the order in which data meets them.
 
 pub mod alert;
+pub mod archive;
 pub mod batch;
 pub mod builder;
 pub mod cases;

@@ -1,5 +1,6 @@
 //! Integration tests of the engine: one binary, one module per subject.
 #![allow(clippy::unwrap_used)]
 
+mod archive;
 mod detect;
 mod events;
