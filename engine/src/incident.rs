@@ -43,6 +43,44 @@ pub enum IncidentStatus {
     Closed,
 }
 
+impl IncidentStatus {
+    pub const ALL: [Self; 5] = [
+        Self::New,
+        Self::InProgress,
+        Self::OnHold,
+        Self::Resolved,
+        Self::Closed,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::InProgress => "in_progress",
+            Self::OnHold => "on_hold",
+            Self::Resolved => "resolved",
+            Self::Closed => "closed",
+        }
+    }
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+    /// Whether people have decided; nobody works on it any more.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Resolved | Self::Closed)
+    }
+    /// The lifecycle: nothing becomes new again, and what is done must be taken up again (in progress)
+    /// before anything else; resolved may be closed.
+    pub fn may_become(self, next: Self) -> bool {
+        match (self, next) {
+            (from, to) if from == to => true,
+            (_, Self::New) => false,
+            (Self::Resolved, to) => matches!(to, Self::InProgress | Self::Closed),
+            (Self::Closed, to) => to == Self::InProgress,
+            _ => true,
+        }
+    }
+}
+
 /// OCSF `verdict_id`, the ones people use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,6 +91,33 @@ pub enum Verdict {
     Test,
     InsufficientData,
     Duplicate,
+}
+
+impl Verdict {
+    pub const ALL: [Self; 6] = [
+        Self::FalsePositive,
+        Self::TruePositive,
+        Self::Benign,
+        Self::Test,
+        Self::InsufficientData,
+        Self::Duplicate,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FalsePositive => "false_positive",
+            Self::TruePositive => "true_positive",
+            Self::Benign => "benign",
+            Self::Test => "test",
+            Self::InsufficientData => "insufficient_data",
+            Self::Duplicate => "duplicate",
+        }
+    }
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|verdict| verdict.as_str() == text)
+    }
 }
 
 /// What people decided about an incident.
@@ -72,4 +137,30 @@ pub struct Comment {
     /// µs since the epoch.
     pub time: i64,
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_those_of_the_json_form() {
+        for status in IncidentStatus::ALL {
+            assert_eq!(serde_json::json!(status), status.as_str());
+            assert_eq!(IncidentStatus::parse(status.as_str()), Some(status));
+        }
+        for verdict in Verdict::ALL {
+            assert_eq!(serde_json::json!(verdict), verdict.as_str());
+            assert_eq!(Verdict::parse(verdict.as_str()), Some(verdict));
+        }
+    }
+
+    #[test]
+    fn lifecycle() {
+        use IncidentStatus::{Closed, InProgress, New, OnHold, Resolved};
+        assert!(New.may_become(Closed) && Closed.may_become(InProgress));
+        assert!(Resolved.may_become(Closed) && OnHold.may_become(OnHold));
+        assert!(!InProgress.may_become(New));
+        assert!(!Closed.may_become(Resolved) && !Resolved.may_become(OnHold));
+    }
 }

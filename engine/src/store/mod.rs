@@ -3,6 +3,12 @@
 //! Invariant: everything that a batch caused is in one [`Commit`], and a commit is all or nothing. Positions
 //! are told to Kafka only after it. After a failed commit the engine stops; it never runs ahead of its disk.
 
+mod bulk;
+mod people;
+mod read;
+pub mod sqlite;
+mod write;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +19,8 @@ use crate::alert::Alert;
 use crate::batch::{Counts, Partition};
 use crate::incident::{Comment, Incident, IncidentStatus, Triage, Verdict};
 use crate::rule::Level;
+
+pub use sqlite::SqliteStore;
 
 /// What a partition has reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +89,10 @@ pub struct StoredIncident {
     pub updated: i64,
     /// Survivor that this incident joined.
     pub merged_into: Option<String>,
+    /// All of its alerts were retracted; lists leave it out.
+    #[serde(default)]
+    pub withdrawn: bool,
+    /// With the comments of incidents that joined this one.
     pub comment_count: u64,
 }
 
@@ -89,7 +101,8 @@ pub struct IncidentQuery {
     pub status: Option<IncidentStatus>,
     /// This level or above.
     pub min_level: Option<Level>,
-    /// Value of an entity (exact), with its kind if given as `kind:value`.
+    /// Value of an entity (exact), or `kind:value`. A value may contain colons itself (an ARN), so both
+    /// readings count.
     pub entity: Option<String>,
     pub tactic: Option<String>,
     pub rule_id: Option<String>,
@@ -167,7 +180,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>>;
     async fn alerts_by_id(&self, ids: &[String]) -> Result<Vec<Alert>>;
     async fn triage(&self, id: &str, change: &TriageChange) -> Result<ChangeOutcome>;
+    /// Oldest first, with those of incidents that joined this one (each names its own incident).
     async fn comments(&self, id: &str) -> Result<Vec<Comment>>;
+    /// None when there is no such incident. A comment on a merged incident goes to the survivor.
     async fn add_comment(&self, id: &str, author: &str, text: &str) -> Result<Option<Comment>>;
     /// History of one incident (`id`), or of all, after `seq`, oldest first.
     async fn changes(

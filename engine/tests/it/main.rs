@@ -4,3 +4,4 @@
 mod archive;
 mod detect;
 mod events;
+mod store;

@@ -1,0 +1,63 @@
+//! Statements over many rows. Every value is bound; only text written in this crate becomes SQL.
+
+use sqlx::query_builder::{QueryBuilder, Separated};
+use sqlx::{Sqlite, SqliteConnection};
+
+/// Rows per statement: enough that the cost per statement vanishes, and with the widest table (11 columns)
+/// far from SQLite's limit of 32,766 bound values.
+const ROWS: usize = 128;
+
+/// Cuts items into pieces of 128 and, for the rest, of falling powers of two, so that each kind of
+/// statement has only eight texts and all of them stay in the connection's statement cache.
+pub(super) fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = items.len().min(ROWS);
+        let size = 1 << length.checked_ilog2()?;
+        let (piece, rest) = items.split_at(size);
+        items = rest;
+        Some(piece)
+    })
+}
+
+/// `{head} VALUES (…), (…) {tail}` for all items.
+pub(super) async fn insert<T>(
+    connection: &mut SqliteConnection,
+    head: &'static str,
+    tail: &'static str,
+    items: &[T],
+    mut bind: impl FnMut(&mut Separated<'_, Sqlite, &'static str>, &T),
+) -> sqlx::Result<()> {
+    for piece in pieces(items) {
+        let mut query = QueryBuilder::<Sqlite>::new(head);
+        query.push_values(piece, |mut row, item| bind(&mut row, item));
+        query.push(tail);
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// `{head} (?, ?, …)` for one piece of texts; `head` ends in `IN`.
+pub(super) fn with_texts(head: &'static str, texts: &[&str]) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::<Sqlite>::new(head);
+    query.push(" (");
+    let mut list = query.separated(", ");
+    for text in texts {
+        list.push_bind((*text).to_owned());
+    }
+    query.push(")");
+    query
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_powers_of_two_and_lose_nothing() {
+        let items: Vec<usize> = (0..300).collect();
+        let sizes: Vec<usize> = pieces(&items).map(<[usize]>::len).collect();
+        assert_eq!(sizes, [128, 128, 32, 8, 4]);
+        assert_eq!(pieces(&items).flatten().copied().collect::<Vec<_>>(), items);
+        assert_eq!(pieces(&[0; 0]).count(), 0);
+    }
+}

@@ -1,0 +1,379 @@
+//! The store in one SQLite file.
+//!
+//! One connection writes, a few others read; in WAL mode readers never wait for the writer. `synchronous`
+//! is FULL: the log is flushed to disk at every commit. With NORMAL, a power cut could take back the last
+//! commits after Kafka, an analyst or a webhook had been told of them.
+//!
+//! The data folder belongs to one process: it holds a lock on the file `lock` beside the database, which
+//! the system releases however the process ends.
+//!
+//! Invariant: after a failed commit nothing is written any more ([`SqliteStore::refuse_if_poisoned`]); what
+//! the disk holds is then the last good commit, and only a restart goes on from there.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Row};
+use tokio::sync::{Mutex, MutexGuard, watch};
+
+use super::{
+    AlertQuery, ChangeOutcome, Commit, IncidentChange, IncidentQuery, Resume, Store,
+    StoredIncident, TriageChange, people, read, write,
+};
+use crate::alert::Alert;
+use crate::incident::Comment;
+use crate::{Error, Result};
+
+/// File of the database inside a data folder.
+pub const FILE_NAME: &str = "weir.db";
+
+/// The schema's version that this program reads and writes.
+const VERSION: i64 = 1;
+const APPLICATION_ID: i64 = 0x5745_4952;
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// Reads of the API run beside each other; more than this only queues on the disk.
+const READERS: u32 = 4;
+/// Eight texts of each bulk statement, and the rest.
+const STATEMENTS: usize = 256;
+
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    /// None when opened for reading only.
+    writer: Option<Mutex<Writer>>,
+    readers: SqlitePool,
+    newest: watch::Sender<i64>,
+    poisoned: OnceLock<String>,
+    _lock: Option<File>,
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub connection: SqliteConnection,
+    /// Wall clock of the last write, µs; never goes back, so that the order by time is the order of writes.
+    last_time: i64,
+}
+
+impl Writer {
+    pub fn now(&mut self) -> i64 {
+        let wall = jiff::Timestamp::now().as_microsecond();
+        self.last_time = wall.max(self.last_time + 1);
+        self.last_time
+    }
+}
+
+impl SqliteStore {
+    /// Opens the store of a data folder (created when missing), or a database file by its name. A second
+    /// process that wants to write is refused.
+    pub async fn open(dir_or_file: &Path) -> Result<Self> {
+        let path = database_file(dir_or_file);
+        let folder = folder_of(&path);
+        create_private_folder(&folder)?;
+        let lock = lock(&folder)?;
+
+        let fail = |error| store_error(&path, error);
+        let options = options(&path);
+        let writing = options
+            .clone()
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            // After a burst, the log file shrinks back to this.
+            .pragma("journal_size_limit", "67108864");
+        let mut connection = writing.connect().await.map_err(fail)?;
+        let created = prepare_schema(&mut connection, &path).await?;
+        if created {
+            sync_folder(&folder)?;
+        }
+        let newest = read::newest_change(&mut connection).await.map_err(fail)?;
+        let last_time = read::last_time(&mut connection).await.map_err(fail)?;
+        Ok(Self {
+            readers: readers(options),
+            writer: Some(Mutex::new(Writer {
+                connection,
+                last_time,
+            })),
+            newest: watch::Sender::new(newest),
+            poisoned: OnceLock::new(),
+            path,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Opens an existing store beside the process that writes it. Every write is refused.
+    pub async fn open_read_only(dir_or_file: &Path) -> Result<Self> {
+        let path = database_file(dir_or_file);
+        if !path.exists() {
+            let reason = "there is no store here; give the folder that `weir run` writes to".into();
+            return Err(refusal(&path, reason));
+        }
+        let readers = readers(options(&path));
+        let fail = |error| store_error(&path, error);
+        let mut connection = readers.acquire().await.map_err(fail)?;
+        check_version(&mut connection, &path).await?;
+        let newest = read::newest_change(&mut connection).await.map_err(fail)?;
+        drop(connection);
+        Ok(Self {
+            readers,
+            writer: None,
+            newest: watch::Sender::new(newest),
+            poisoned: OnceLock::new(),
+            path,
+            _lock: None,
+        })
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    async fn writer(&self) -> Result<MutexGuard<'_, Writer>> {
+        let Some(writer) = &self.writer else {
+            return Err(self.refuse("was opened for reading only".into()));
+        };
+        let guard = writer.lock().await;
+        self.refuse_if_poisoned()?;
+        Ok(guard)
+    }
+
+    fn refuse_if_poisoned(&self) -> Result<()> {
+        match self.poisoned.get() {
+            Some(cause) => Err(self.refuse(format!(
+                "the store is poisoned: an earlier commit failed ({cause}); restart after fixing that"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse(&self, reason: String) -> Error {
+        refusal(&self.path, reason)
+    }
+
+    fn fail(&self, error: sqlx::Error) -> Error {
+        store_error(&self.path, error)
+    }
+
+    async fn reader(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>> {
+        self.readers
+            .acquire()
+            .await
+            .map_err(|error| self.fail(error))
+    }
+
+    fn tell(&self, newest: i64) {
+        self.newest.send_if_modified(|seq| {
+            let newer = newest > *seq;
+            *seq = newest.max(*seq);
+            newer
+        });
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn resume(&self) -> Result<Resume> {
+        read::resume(&mut *self.reader().await?, &self.path).await
+    }
+
+    async fn commit(&self, commit: &Commit) -> Result<()> {
+        let mut writer = self.writer().await?;
+        match write::commit(&mut writer, &self.path, commit).await {
+            Ok(newest) => {
+                self.tell(newest);
+                Ok(())
+            }
+            Err(error) => {
+                // Only the first cause is kept; nothing can be written after it anyway.
+                let _ = self.poisoned.set(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    fn subscribe(&self) -> watch::Receiver<i64> {
+        self.newest.subscribe()
+    }
+
+    async fn incidents(&self, query: &IncidentQuery) -> Result<Vec<StoredIncident>> {
+        read::incidents(&mut *self.reader().await?, &self.path, query).await
+    }
+
+    async fn incident(&self, id: &str) -> Result<Option<StoredIncident>> {
+        read::incident(&mut *self.reader().await?, &self.path, id).await
+    }
+
+    async fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>> {
+        read::alerts(&mut *self.reader().await?, &self.path, query).await
+    }
+
+    async fn alerts_by_id(&self, ids: &[String]) -> Result<Vec<Alert>> {
+        read::alerts_by_id(&mut *self.reader().await?, &self.path, ids).await
+    }
+
+    async fn triage(&self, id: &str, change: &TriageChange) -> Result<ChangeOutcome> {
+        let mut writer = self.writer().await?;
+        let (outcome, newest) = people::triage(&mut writer, &self.path, id, change).await?;
+        self.tell(newest);
+        Ok(outcome)
+    }
+
+    async fn comments(&self, id: &str) -> Result<Vec<Comment>> {
+        let comments = read::comments(&mut *self.reader().await?, id).await;
+        comments.map_err(|error| self.fail(error))
+    }
+
+    async fn add_comment(&self, id: &str, author: &str, text: &str) -> Result<Option<Comment>> {
+        let mut writer = self.writer().await?;
+        let added = people::add_comment(&mut writer, id, author, text).await;
+        let (comment, newest) = added.map_err(|error| self.fail(error))?;
+        self.tell(newest);
+        Ok(comment)
+    }
+
+    async fn changes(
+        &self,
+        id: Option<&str>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<IncidentChange>> {
+        let changes = read::changes(&mut *self.reader().await?, id, after, limit).await;
+        changes.map_err(|error| self.fail(error))
+    }
+}
+
+pub(super) fn store_error(path: &Path, error: sqlx::Error) -> Error {
+    refusal(path, error.to_string())
+}
+
+pub(super) fn refusal(path: &Path, reason: String) -> Error {
+    Error::Store {
+        path: path.display().to_string(),
+        reason,
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(10))
+        .statement_cache_capacity(STATEMENTS)
+        .disable_statement_logging()
+}
+
+fn readers(options: SqliteConnectOptions) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_lazy_with(options.read_only(true))
+}
+
+/// A name that ends in `.db`, `.sqlite` or `.sqlite3` is the database itself; any other one is its folder.
+fn database_file(dir_or_file: &Path) -> PathBuf {
+    let extension = dir_or_file.extension().and_then(|e| e.to_str());
+    let named_like_a_file = matches!(extension, Some("db" | "sqlite" | "sqlite3"));
+    if dir_or_file.is_file() || (named_like_a_file && !dir_or_file.is_dir()) {
+        dir_or_file.to_path_buf()
+    } else {
+        dir_or_file.join(FILE_NAME)
+    }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// The store holds the logs' secrets: a folder made here is the owner's alone.
+fn create_private_folder(folder: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(folder)
+        .map_err(|error| Error::io(folder, error))
+}
+
+/// Makes the new file's name durable, too.
+fn sync_folder(folder: &Path) -> Result<()> {
+    let sync = || File::open(folder)?.sync_all();
+    sync().map_err(|error| Error::io(folder, error))
+}
+
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let mut open = std::fs::OpenOptions::new();
+    let opened = open.create(true).truncate(false).write(true).open(&path);
+    let file = opened.map_err(|error| Error::io(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(refusal(
+            folder,
+            "another weir process writes to this data folder; stop it, or give this one a folder of its own"
+                .into(),
+        )),
+        Err(TryLockError::Error(error)) => Err(Error::io(&path, error)),
+    }
+}
+
+/// Creates the schema in an empty file. Returns whether it did.
+async fn prepare_schema(connection: &mut SqliteConnection, path: &Path) -> Result<bool> {
+    let fail = |error| store_error(path, error);
+    let tables = sqlx::query("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(fail)?;
+    if tables.get::<i64, _>(0) > 0 {
+        check_version(connection, path).await?;
+        return Ok(false);
+    }
+    let mut transaction = connection.begin().await.map_err(fail)?;
+    let created = sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await;
+    created.map_err(fail)?;
+    transaction.commit().await.map_err(fail)?;
+    Ok(true)
+}
+
+async fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
+    let fail = |error| store_error(path, error);
+    let application = sqlx::query("PRAGMA application_id")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(fail)?;
+    if application.get::<i64, _>(0) != APPLICATION_ID {
+        let reason = "is a database of another program; give weir a folder of its own".into();
+        return Err(refusal(path, reason));
+    }
+    let version = sqlx::query("PRAGMA user_version")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(fail)?
+        .get::<i64, _>(0);
+    if version > VERSION {
+        return Err(refusal(
+            path,
+            format!(
+                "has schema version {version}, this weir knows up to {VERSION}; use the newer weir that wrote it"
+            ),
+        ));
+    }
+    if version < VERSION {
+        return Err(refusal(
+            path,
+            format!("has schema version {version}, which no released weir has written"),
+        ));
+    }
+    Ok(())
+}
