@@ -1,0 +1,42 @@
+//! The packs in the binary.
+//!
+//! The compiler does not notice a file that is new in `packs/`; a test compares this with the folder and says so.
+
+use std::path::Path;
+
+use include_dir::{Dir, include_dir};
+
+use crate::error::{Error, Result};
+use crate::format;
+use crate::load::{LoadedRule, checked, is_rule};
+
+static PACKS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/packs");
+
+/// Every rule of the packs that ship with Weir, in order of their paths (`cloudtrail/trail_stopped.yml`).
+pub fn embedded() -> Result<Vec<LoadedRule>> {
+    let mut rules = vec![];
+    let mut errors = vec![];
+    let mut open = vec![&PACKS];
+    while let Some(folder) = open.pop() {
+        open.extend(folder.dirs());
+        for file in folder.files().filter(|file| is_rule(file.path())) {
+            let path = file.path().to_string_lossy();
+            let rule = file
+                .contents_utf8()
+                .ok_or_else(|| Error::rule(&path, "not UTF-8 text"))
+                .and_then(|text| format::parse(&path, text, &|case| read(folder.path(), case)));
+            match rule {
+                Ok(rule) => rules.push(rule),
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    rules.sort_by(|a, b| a.rule.path.cmp(&b.rule.path));
+    checked(rules, errors)
+}
+
+fn read(folder: &Path, case: &Path) -> Result<Vec<u8>, String> {
+    let file = PACKS.get_file(folder.join(case));
+    file.map(|file| file.contents().to_vec())
+        .ok_or_else(|| "not in the embedded packs".to_owned())
+}
