@@ -1,1 +1,3 @@
 //! Sources, log formats, enrichment readers and sinks of Weir.
+
+pub mod enrich;
