@@ -1,4 +1,5 @@
 //! Sources, log formats, enrichment readers and sinks of Weir.
 
 pub mod decode;
+pub mod enrich;
 pub mod kafka;
