@@ -26,6 +26,7 @@ use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use tokio::sync::oneshot;
 
+use crate::archive::ArchiveWriter;
 use crate::batch::{Counts, DeadLetter, EventBatch, Partition};
 use crate::cases::Cases;
 use crate::correlate;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub commit_rows: usize,
     /// Answer provisionally from open windows.
     pub provisional: bool,
+    /// Archived events older than this behind the watermark are deleted, µs. None keeps all.
+    pub retention: Option<i64>,
 }
 
 /// Everything the loop works with.
@@ -58,6 +61,8 @@ pub struct Parts {
     pub store: SharedStore,
     pub detector: Detector,
     pub enrich: Arc<dyn Enrich>,
+    /// Where events are kept; none when nothing is to be kept.
+    pub archive: Option<ArchiveWriter>,
     pub dead_letters: Arc<dyn DeadLetters>,
     pub health: Arc<Health>,
 }
@@ -108,6 +113,10 @@ impl Pipeline {
             };
             reached.insert(state.partition.clone(), known);
             watermarks.restore(state.partition, state.max_time, now);
+        }
+        if let Some(archive) = &mut parts.archive {
+            let stored: Vec<_> = positions.iter().map(|(p, next)| (p.clone(), *next)).collect();
+            archive.reconcile(&stored)?;
         }
         let gone_owners = parts.detector.restore(&resume.state, &resume.alerts)?;
         let mut watermark = None;
@@ -161,7 +170,11 @@ impl Pipeline {
         mut stop: oneshot::Receiver<()>,
     ) -> Result<()> {
         self.parts.health.update(|health| health.ready = true);
-        let outcome = self.turn(sources, &mut receiver, &mut stop).await;
+        let mut outcome = self.turn(sources, &mut receiver, &mut stop).await;
+        if let Some(archive) = self.parts.archive.take() {
+            let closed = archive.close().await;
+            outcome = outcome.and(closed);
+        }
         self.parts.health.update(|health| {
             health.ready = false;
             health.reason = match &outcome {
@@ -293,7 +306,7 @@ impl Pipeline {
             counts.late = late as u64;
             self.note_counts(&partition, &dead_letters, &counts, future);
             let reached = self.reached.entry(partition.clone()).or_default();
-            reached.next = next;
+            let from = std::mem::replace(&mut reached.next, next);
             reached.counts.add(&counts);
             reached.changed = true;
             self.letters.extend(dead_letters);
@@ -301,6 +314,9 @@ impl Pipeline {
             self.changed = true;
             if rows.num_rows() > 0 {
                 let rows = self.parts.enrich.enrich(rows)?;
+                if let Some(archive) = &mut self.parts.archive {
+                    archive.push(&partition, from, next, &rows).await?;
+                }
                 fresh.push(rows);
             }
         }
@@ -358,6 +374,9 @@ impl Pipeline {
             self.parts.dead_letters.write(&self.letters).await?;
             self.letters.clear();
         }
+        if let Some(archive) = &mut self.parts.archive {
+            archive.flush().await?;
+        }
         let watermark = self.watermark.filter(|w| *w != i64::MAX);
         let alerts = self
             .parts
@@ -406,6 +425,13 @@ impl Pipeline {
             withdrawn: cases.withdrawn,
         };
         self.parts.store.commit(&commit).await?;
+        if let Some(archive) = &mut self.parts.archive {
+            let positions: Vec<_> = commit.partitions.iter().map(|p| (p.partition.clone(), p.next)).collect();
+            archive.committed(&positions).await?;
+            if let (Some(retention), Some(watermark)) = (self.settings.retention, watermark) {
+                archive.expire(watermark.saturating_sub(retention)).await?;
+            }
+        }
         for source in sources {
             let own = commit
                 .partitions
