@@ -115,7 +115,10 @@ impl Pipeline {
             watermarks.restore(state.partition, state.max_time, now);
         }
         if let Some(archive) = &mut parts.archive {
-            let stored: Vec<_> = positions.iter().map(|(p, next)| (p.clone(), *next)).collect();
+            let stored: Vec<_> = positions
+                .iter()
+                .map(|(p, next)| (p.clone(), *next))
+                .collect();
             archive.reconcile(&stored)?;
         }
         let gone_owners = parts.detector.restore(&resume.state, &resume.alerts)?;
@@ -426,7 +429,11 @@ impl Pipeline {
         };
         self.parts.store.commit(&commit).await?;
         if let Some(archive) = &mut self.parts.archive {
-            let positions: Vec<_> = commit.partitions.iter().map(|p| (p.partition.clone(), p.next)).collect();
+            let positions: Vec<_> = commit
+                .partitions
+                .iter()
+                .map(|p| (p.partition.clone(), p.next))
+                .collect();
             archive.committed(&positions).await?;
             if let (Some(retention), Some(watermark)) = (self.settings.retention, watermark) {
                 archive.expire(watermark.saturating_sub(retention)).await?;

@@ -88,6 +88,7 @@ pub struct RunningRule {
     episodes: HashMap<String, Episode>,
     /// Keys of episodes that changed since the last call of [`changes`](Self::changes).
     touched: BTreeSet<String>,
+    watermark: i64,
     /// Alerts of episodes that a next one of the same key has followed, not told yet.
     ended: Vec<Alert>,
     preview_stale: bool,
@@ -130,6 +131,7 @@ impl RunningRule {
             open_matches: BTreeMap::new(),
             episodes: HashMap::new(),
             touched: BTreeSet::new(),
+            watermark: i64::MIN,
             ended: vec![],
             preview_stale: false,
             published: HashMap::new(),
@@ -318,25 +320,19 @@ impl RunningRule {
             self.finalise(&found);
             self.preview_stale = true;
         }
-        // Nothing before the watermark can come any more, so an episode that ended before it is complete.
-        let ended = |e: &Episode| {
-            e.start.saturating_add(self.length) <= watermark.saturating_sub(self.reach())
-        };
-        let done: Vec<String> = self
-            .episodes
-            .iter()
-            .filter(|(_, e)| ended(e))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in done {
-            if !self.touched.contains(&key) {
-                if let Some(episode) = self.episodes.remove(&key) {
-                    self.published.remove(&episode.alert.alert_id);
-                }
-                self.dirty_episodes.insert(key);
-            }
-        }
+        self.watermark = watermark;
         Ok(())
+    }
+
+    /// Lets go of episodes that nothing can join any more: no match starts before the watermark, or, for a
+    /// window rule, further behind it than a window is long.
+    fn drop_ended(&mut self) {
+        let horizon = self.watermark.saturating_sub(self.reach());
+        let ended = |e: &Episode| e.start.saturating_add(self.length) <= horizon;
+        for (key, episode) in self.episodes.extract_if(|_, episode| ended(episode)) {
+            self.published.remove(&episode.alert.alert_id);
+            self.dirty_episodes.insert(key);
+        }
     }
 
     /// How far behind the watermark a match can still start.
@@ -426,10 +422,11 @@ impl RunningRule {
                 let ended = self
                     .episodes
                     .insert(key.clone(), Episode::new(&self.rule, &self.version, found));
-                if let Some(ended) = ended
-                    && self.touched.contains(&key)
-                {
-                    self.ended.push(ended.alert);
+                match ended {
+                    Some(ended) if self.touched.contains(&key) => self.ended.push(ended.alert),
+                    // Told already, and complete: nothing can change it any more.
+                    Some(ended) => drop(self.published.remove(&ended.alert.alert_id)),
+                    None => {}
                 }
             }
         }
@@ -446,6 +443,10 @@ impl RunningRule {
         ctx: &Arc<TaskContext>,
     ) -> Result<Vec<Alert>> {
         let mut final_alerts = std::mem::take(&mut self.ended);
+        let followed: Vec<String> = final_alerts
+            .iter()
+            .map(|alert| alert.alert_id.clone())
+            .collect();
         let touched = std::mem::take(&mut self.touched);
         final_alerts.extend(
             touched
@@ -462,8 +463,13 @@ impl RunningRule {
                 watermark,
             ));
         }
+        for alert_id in followed {
+            self.published.remove(&alert_id);
+        }
         let confirmed: BTreeSet<String> = told.iter().map(|alert| alert.alert_id.clone()).collect();
-        if preview && self.preview_stale {
+        // What an earlier run told provisionally must be confirmed or taken back, whatever this run does.
+        let owed = self.published.values().any(|p| p.state == AlertState::Provisional);
+        if (preview || owed) && self.preview_stale {
             let alerts = self.preview(ctx).await?;
             let mut standing = confirmed;
             for alert in alerts {
@@ -473,6 +479,7 @@ impl RunningRule {
             told.extend(self.retract(&standing, watermark));
             self.preview_stale = false;
         }
+        self.drop_ended();
         Ok(told)
     }
 
@@ -634,7 +641,11 @@ impl RunningRule {
 
     /// Tells the rule which of its alerts the store holds.
     pub fn restore_published(&mut self, alert: &Alert) {
-        if alert.state == AlertState::Retracted {
+        let live = self
+            .episodes
+            .values()
+            .any(|episode| episode.alert.alert_id == alert.alert_id);
+        if !live && alert.state != AlertState::Provisional {
             return;
         }
         let bare = Alert {

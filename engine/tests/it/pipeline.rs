@@ -1,0 +1,351 @@
+//! The whole loop over a real store and archive: partitions, duplicates, crashes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use tokio::sync::{mpsc, oneshot};
+use weir_engine::archive::{Archive, ArchiveConfig, ArchiveWriter};
+use weir_engine::batch::{Counts, DeadLetter, EventBatch, Partition};
+use weir_engine::detect::Detector;
+use weir_engine::enrich::Enrich;
+use weir_engine::health::Health;
+use weir_engine::pipeline::{Parts, Pipeline, Settings};
+use weir_engine::source::{DeadLetters, Positions, Source, SourceMessage};
+use weir_engine::store::sqlite::SqliteStore;
+use weir_engine::store::{AlertQuery, IncidentQuery, SharedStore};
+use weir_engine::time::{MINUTE, SECOND};
+use weir_engine::watermark::Lateness;
+use weir_engine::{Result, Rule};
+
+use crate::events::{Event, Random, batch, rule};
+
+struct Nothing;
+impl Enrich for Nothing {
+    fn enrich(&self, events: RecordBatch) -> Result<RecordBatch> {
+        Ok(events)
+    }
+}
+
+#[derive(Default)]
+struct Letters(Mutex<Vec<DeadLetter>>);
+#[async_trait]
+impl DeadLetters for Letters {
+    async fn write(&self, letters: &[DeadLetter]) -> Result<()> {
+        self.0.lock().unwrap().extend(letters.iter().cloned());
+        Ok(())
+    }
+}
+
+/// Remembers what it was told to be committed.
+#[derive(Default)]
+struct Told(Mutex<Positions>);
+#[async_trait]
+impl Source for Told {
+    fn name(&self) -> &str {
+        "test"
+    }
+    fn committed(&self, positions: &[(Partition, i64)]) {
+        self.0.lock().unwrap().extend(positions.iter().cloned());
+    }
+    async fn stop(&self) {}
+}
+
+fn rules() -> Vec<Rule> {
+    let mut each = rule(
+        "each",
+        "SELECT * FROM cloud_audit WHERE api_operation = 'StopLogging' AND status = 'failure'",
+        None,
+        Some((&["actor_user_uid"], 3 * MINUTE)),
+    );
+    each.entities = vec![("user".into(), "actor_user_uid".into())];
+    let mut burst = rule(
+        "burst",
+        "SELECT actor_user_uid, count(*) AS n FROM cloud_audit WHERE status = 'failure' GROUP BY actor_user_uid HAVING count(*) >= 4",
+        Some((2 * MINUTE, MINUTE)),
+        None,
+    );
+    burst.entities = vec![("user".into(), "actor_user_uid".into())];
+    vec![each, burst]
+}
+
+/// Three partitions of events, with duplicates across and disorder within each.
+fn partitions(seed: u64) -> Vec<(Partition, Vec<Event>)> {
+    let mut random = Random(seed);
+    let mut all: Vec<Vec<Event>> = vec![vec![]; 3];
+    for i in 0..1800i64 {
+        let event = Event {
+            time: i * SECOND + random.below(9) as i64,
+            uid: format!("event-with-a-long-id-{i:06}"),
+            actor: format!("arn:aws:iam::111122223333:user/user{}", random.below(25)),
+            operation: ["GetObject", "StopLogging"][random.below(2) as usize].into(),
+            ip: "203.0.113.9".into(),
+            failed: random.below(3) == 0,
+        };
+        let home = random.below(3) as usize;
+        all[home].push(event.clone());
+        if random.below(10) == 0 {
+            all[(home + random.below(3) as usize) % 3].push(event);
+        }
+    }
+    let names = (0..3).map(|n| Partition::new("test", format!("topic/{n}")));
+    for events in &mut all {
+        for part in events.chunks_mut(12) {
+            random.shuffle(part);
+        }
+    }
+    names.zip(all).collect()
+}
+
+struct Run {
+    health: Arc<Health>,
+    told: Arc<Told>,
+    letters: Arc<Letters>,
+    store: SharedStore,
+}
+
+/// Feeds batches of random size from random partitions from the stored positions on; after `crash_after`
+/// messages everything is dropped as a killed process would.
+async fn run(
+    dir: &Path,
+    input: &[(Partition, Vec<Event>)],
+    random: &mut Random,
+    crash_after: Option<u64>,
+) -> Option<Run> {
+    let store: SharedStore = Arc::new(SqliteStore::open(dir).await.unwrap());
+    let (detector, refused) = Detector::new(rules(), vec![]).await.unwrap();
+    assert!(refused.is_empty(), "{refused:?}");
+    let health = Arc::new(Health::default());
+    let letters = Arc::new(Letters::default());
+    let archive = ArchiveWriter::open(
+        dir.join("events"),
+        ArchiveConfig {
+            sync: false,
+            ..ArchiveConfig::default()
+        },
+    )
+    .unwrap();
+    let lateness = Lateness {
+        lateness: 2 * MINUTE,
+        ..Lateness::default()
+    };
+    let settings = Settings {
+        lateness: vec![("test".into(), lateness)],
+        correlation: Default::default(),
+        dedup_horizon: 30 * MINUTE,
+        commit_interval: Duration::from_millis(5),
+        commit_rows: 200,
+        provisional: random.below(2) == 0,
+        retention: None,
+    };
+    let parts = Parts {
+        store: store.clone(),
+        detector,
+        enrich: Arc::new(Nothing),
+        archive: Some(archive),
+        dead_letters: letters.clone(),
+        health: health.clone(),
+    };
+    let (pipeline, positions) = Pipeline::resume(settings, parts).await.unwrap();
+    let (sender, receiver) = mpsc::channel(4);
+    let (_stop, stopped) = oneshot::channel();
+    let told = Arc::new(Told::default());
+    let sources: Vec<Arc<dyn Source>> = vec![told.clone()];
+    let task = tokio::spawn(async move { pipeline.run(&sources, receiver, stopped).await });
+    let mut next: Vec<usize> = input
+        .iter()
+        .map(|(p, _)| positions.get(p).map_or(0, |n| *n as usize))
+        .collect();
+    let assigned = input.iter().map(|(p, _)| (p.clone(), None)).collect();
+    sender
+        .send(SourceMessage::Assigned {
+            partitions: assigned,
+        })
+        .await
+        .unwrap();
+    let mut sent = 0;
+    while (0..3).any(|i| next[i] < input[i].1.len()) {
+        if crash_after == Some(sent) {
+            task.abort();
+            let _ = task.await;
+            return None;
+        }
+        // The partition that is furthest behind in time, or sometimes another.
+        let behind = (0..3)
+            .filter(|i| next[*i] < input[*i].1.len())
+            .min_by_key(|i| input[*i].1[next[*i]].time)
+            .unwrap();
+        let any = random.below(3) as usize;
+        let at = if random.below(5) == 0 && next[any] < input[any].1.len() {
+            any
+        } else {
+            behind
+        };
+        let (partition, events) = &input[at];
+        let size = (1 + random.below(40) as usize).min(events.len() - next[at]);
+        let rows = batch(&events[next[at]..next[at] + size]);
+        let letter = DeadLetter {
+            partition: partition.clone(),
+            position: next[at] as i64,
+            reason: "invalid_json",
+            detail: String::new(),
+            payload: vec![],
+            payload_bytes: 0,
+        };
+        next[at] += size;
+        let counts = Counts {
+            read: size as u64 + 2,
+            dead_lettered: 1,
+            filtered: 1,
+            ..Counts::default()
+        };
+        let message = EventBatch {
+            partition: partition.clone(),
+            next: next[at] as i64,
+            events: rows,
+            counts,
+            dead_letters: vec![letter],
+        };
+        sender
+            .send(SourceMessage::Batch(Box::new(message)))
+            .await
+            .unwrap();
+        sent += 1;
+        if random.below(4) == 0 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+    for (partition, _) in input {
+        sender
+            .send(SourceMessage::Finished {
+                partition: partition.clone(),
+            })
+            .await
+            .unwrap();
+    }
+    task.await.unwrap().unwrap();
+    Some(Run {
+        health,
+        told,
+        letters,
+        store,
+    })
+}
+
+/// Alerts, incidents and archived events, without what may depend on arrival.
+async fn outcome(
+    run: &Run,
+    dir: &Path,
+) -> (
+    BTreeMap<String, String>,
+    BTreeMap<String, String>,
+    Vec<String>,
+) {
+    let query = AlertQuery {
+        limit: 1000,
+        ..AlertQuery::default()
+    };
+    let alerts = run.store.alerts(&query).await.unwrap();
+    assert!(alerts.len() < 1000);
+    let alerts = alerts
+        .into_iter()
+        .filter(|a| a.state != weir_engine::AlertState::Retracted)
+        .map(|mut alert| {
+            assert_eq!(alert.state, weir_engine::AlertState::Final);
+            (alert.revision, alert.watermark) = (0, None);
+            (
+                alert.alert_id.clone(),
+                serde_json::to_string(&alert).unwrap(),
+            )
+        });
+    let query = IncidentQuery {
+        limit: 1000,
+        ..IncidentQuery::default()
+    };
+    let incidents = run.store.incidents(&query).await.unwrap();
+    let incidents = incidents.into_iter().map(|i| {
+        (
+            i.incident.incident_id.clone(),
+            serde_json::to_string(&i.incident).unwrap(),
+        )
+    });
+    let archived = Archive::open(dir.join("events"))
+        .unwrap()
+        .read(i64::MIN, i64::MAX)
+        .await
+        .unwrap();
+    let uids = archived.iter().flat_map(|b| {
+        let column = b.column_by_name("event_uid").unwrap();
+        let column = datafusion::arrow::array::AsArray::as_string_view(column);
+        column
+            .iter()
+            .map(|uid| uid.unwrap().to_owned())
+            .collect::<Vec<_>>()
+    });
+    let mut uids: Vec<String> = uids.collect();
+    uids.sort();
+    (alerts.collect(), incidents.collect(), uids)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crashes_lose_nothing_and_repeat_nothing() {
+    let seed = 42;
+    println!("seed {seed}");
+    let input = partitions(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let whole = run(dir.path(), &input, &mut Random(1), None).await.unwrap();
+    let expected = outcome(&whole, dir.path()).await;
+    assert!(
+        expected.0.len() > 30 && expected.1.len() > 5,
+        "{} alerts, {} incidents",
+        expected.0.len(),
+        expected.1.len()
+    );
+    let mut unique = expected.2.clone();
+    unique.dedup();
+    assert_eq!(unique.len(), 1800);
+    assert_eq!(expected.2.len(), 1800, "the archive holds every event once");
+    let counts = whole.health.snapshot().sources["test"].counts;
+    assert!(
+        counts.conserved() && counts.duplicates > 100 && counts.processed == 1800,
+        "{counts:?}"
+    );
+    assert_eq!(counts.late, 0);
+    assert_eq!(
+        whole.letters.0.lock().unwrap().len() as u64,
+        counts.dead_lettered
+    );
+    for (partition, events) in &input {
+        assert_eq!(whole.told.0.lock().unwrap()[partition], events.len() as i64);
+    }
+    drop(whole);
+
+    for seed in 0..4 {
+        let mut random = Random(seed + 100);
+        let dir = tempfile::tempdir().unwrap();
+        let mut crashes = 0;
+        let done = loop {
+            let crash_after = (crashes < 6).then(|| 3 + random.below(40));
+            match run(dir.path(), &input, &mut random, crash_after).await {
+                Some(done) => break done,
+                None => crashes += 1,
+            }
+        };
+        let got = outcome(&done, dir.path()).await;
+        assert_eq!(
+            got.0, expected.0,
+            "alerts after {crashes} crashes, seed {seed}"
+        );
+        assert_eq!(
+            got.1, expected.1,
+            "incidents after {crashes} crashes, seed {seed}"
+        );
+        assert_eq!(
+            got.2, expected.2,
+            "archive after {crashes} crashes, seed {seed}"
+        );
+    }
+}
