@@ -246,6 +246,10 @@ async fn the_end_of_one_topic_is_not_taken_for_that_of_another() {
     engine
         .until("the full one's end", |e| {
             assert!(e.read == 20_000 || !e.caught_up.contains(&of_full));
+            assert!(
+                e.read == 0 || e.owned.len() == 2,
+                "read before all was assigned"
+            );
             e.caught_up.len() == 2
         })
         .await;
