@@ -1,2 +1,6 @@
-#[test]
-fn stub() {}
+//! Integration tests of the whole.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/broker.rs"]
+mod broker;
+mod kafka;

@@ -114,6 +114,10 @@ impl KafkaConfig {
         client
             .set("client.id", "weir")
             .set("check.crcs", "true")
+            // A killed instance keeps its partitions this long. Heartbeats have their own thread, so a busy
+            // engine does not miss them.
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "3000")
             // A fetch is decompressed whole: small requests keep a well compressed topic from filling memory.
             // Larger single messages are still delivered, one at a time.
             .set("fetch.message.max.bytes", "1048576")

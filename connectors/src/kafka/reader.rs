@@ -5,8 +5,10 @@
 //! Invariants:
 //! - Everything for the engine leaves through `outbox`, in order: a partition is assigned before its batches,
 //!   and its end is told after them.
-//! - A partition begins at the store's position where there is one. The group's position is used only for
-//!   partitions that the store does not know.
+//! - A partition begins where the engine's messages of it end, else at the store's position. The group's
+//!   position is used only for partitions that neither knows.
+//! - Nothing of any topic of a source is handed on before all its topics have their first assignment: a
+//!   watermark that does not know of a topic yet would run ahead of it.
 //! - Nothing is committed to Kafka but what [`Shared::store`] was told.
 
 use std::collections::{HashMap, VecDeque};
@@ -28,7 +30,7 @@ use super::GATHERED_BYTES;
 use super::callbacks::Callbacks;
 use super::config::{KafkaConfig, Start};
 use super::gather::{Block, Gathered};
-use super::shared::{Rebalance, Shared, Trouble};
+use super::shared::{Gate, Rebalance, Shared, Trouble, split};
 use crate::decode::Decoder;
 
 /// Longest wait for the engine to commit what it has of partitions that go to another member.
@@ -54,6 +56,11 @@ pub(super) struct Reader {
     batch_wait: Duration,
     assigned: HashMap<i32, Gathered>,
     outbox: VecDeque<SourceMessage>,
+    /// Position after what the engine was sent. It takes its messages in order and commits them all, or the
+    /// process ends.
+    sent: HashMap<i32, i64>,
+    gate: Arc<Gate>,
+    passed: bool,
     paused: bool,
     last_commit: Instant,
     /// Bytes in all of `assigned`.
@@ -80,6 +87,7 @@ impl Reader {
         config: &KafkaConfig,
         shared: Arc<Shared>,
         sender: SourceSender,
+        gate: Arc<Gate>,
     ) -> weir_engine::Result<Self> {
         let callbacks = Callbacks {
             shared: shared.clone(),
@@ -101,6 +109,9 @@ impl Reader {
             batch_wait: config.batch_wait,
             assigned: HashMap::new(),
             outbox: VecDeque::new(),
+            sent: HashMap::new(),
+            gate,
+            passed: false,
             paused: false,
             last_commit: Instant::now(),
             gathered_bytes: 0,
@@ -316,6 +327,7 @@ impl Reader {
             self.pause(&list);
         }
         if numbers.is_empty() {
+            self.pass_gate();
             return Ok(());
         }
         tracing::info!(
@@ -336,9 +348,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Where each partition begins: the store's position, else the group's, else the configured start.
+    /// Where each partition begins: our position, else the group's, else the configured start.
     fn begins(&self, numbers: &[i32]) -> Vec<Offset> {
-        let known = self.shared.stored().positions.clone();
+        let mut known = self.shared.stored().positions.clone();
+        known.extend(&self.sent);
         let mut begins: Vec<Offset> = numbers
             .iter()
             // `Stored` is the group's position, or the oldest message where the group has none.
@@ -468,8 +481,24 @@ impl Reader {
     /// Sends as much as the channel takes. True when nothing is left.
     fn deliver(&mut self) -> bool {
         while let Some(message) = self.outbox.pop_front() {
+            let (position, held) = match &message {
+                SourceMessage::Batch(batch) => {
+                    let split = split(&batch.partition.name);
+                    (split.map(|(_, n)| (n, batch.next)), true)
+                }
+                SourceMessage::CaughtUp { .. } => (None, true),
+                _ => (None, false),
+            };
+            if held && !self.gate.is_open() {
+                self.outbox.push_front(message);
+                return false;
+            }
             match self.sender.try_send(message) {
-                Ok(()) => {}
+                Ok(()) => {
+                    self.sent.extend(position);
+                    // The first message of a reader is its assignment.
+                    self.pass_gate();
+                }
                 Err(TrySendError::Full(message) | TrySendError::Closed(message)) => {
                     self.outbox.push_front(message);
                     return false;
@@ -477,6 +506,13 @@ impl Reader {
             }
         }
         true
+    }
+
+    fn pass_gate(&mut self) {
+        if !self.passed {
+            self.passed = true;
+            self.gate.pass();
+        }
     }
 
     fn assigned_list(&self) -> TopicPartitionList {

@@ -2,8 +2,9 @@
 //! lag and tells what it committed.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use weir_engine::batch::Partition;
 
@@ -158,6 +159,38 @@ impl Shared {
     }
 }
 
+/// Opens when every reader of a source has its first assignment.
+#[derive(Debug)]
+pub(super) struct Gate {
+    waiting: AtomicUsize,
+    opens: Instant,
+}
+
+/// A topic that is missing, or assigned to nobody here, keeps the others waiting this long.
+const GATE_WAIT: Duration = Duration::from_secs(30);
+
+impl Gate {
+    pub fn new(readers: usize) -> Self {
+        Self {
+            waiting: AtomicUsize::new(readers),
+            opens: Instant::now() + GATE_WAIT,
+        }
+    }
+    /// Once per reader.
+    pub fn pass(&self) {
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+    pub fn is_open(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0 || Instant::now() >= self.opens
+    }
+}
+
+/// `topic/3` → (`topic`, 3).
+pub(super) fn split(name: &str) -> Option<(&str, i32)> {
+    let (topic, number) = name.rsplit_once('/')?;
+    Some((topic, number.parse().ok()?))
+}
+
 /// What the mutexes guard is whole after each statement: a panic elsewhere does not spoil it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -198,5 +231,21 @@ mod tests {
         assert_eq!(shared.problem().as_deref(), Some("topic t does not exist"));
         shared.well_again(&[Trouble::NoTopic]);
         assert_eq!(shared.problem(), None);
+    }
+
+    #[test]
+    fn the_gate_opens_with_the_last_reader() {
+        let gate = Gate::new(2);
+        gate.pass();
+        assert!(!gate.is_open());
+        gate.pass();
+        assert!(gate.is_open());
+    }
+
+    #[test]
+    fn partition_names_are_split_at_the_number() {
+        assert_eq!(split("a.topic-1/12"), Some(("a.topic-1", 12)));
+        assert_eq!(split("/var/log/trail.json"), None);
+        assert_eq!(split("topic"), None);
     }
 }

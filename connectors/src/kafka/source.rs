@@ -14,7 +14,7 @@ use weir_engine::source::{Positions, Source, SourceSender};
 
 use super::config::KafkaConfig;
 use super::reader::Reader;
-use super::shared::Shared;
+use super::shared::{Gate, Shared, split};
 
 /// Longest wait for the readers to leave the group. The broker may be away.
 const LEAVE: Duration = Duration::from_secs(15);
@@ -41,6 +41,7 @@ impl KafkaSource {
         let name: Arc<str> = config.name.as_str().into();
         let mut topics = HashMap::new();
         let mut readers = vec![];
+        let gate = Arc::new(Gate::new(config.topics.len()));
         for topic in &config.topics {
             let of_topic = positions
                 .iter()
@@ -50,7 +51,12 @@ impl KafkaSource {
                     _ => None,
                 });
             let shared = Shared::new(name.clone(), topic, &config.brokers, of_topic.collect());
-            readers.push(Reader::new(config, shared.clone(), sender.clone())?);
+            readers.push(Reader::new(
+                config,
+                shared.clone(),
+                sender.clone(),
+                gate.clone(),
+            )?);
             topics.insert(topic.clone(), shared);
         }
         let mut running = vec![];
@@ -130,23 +136,5 @@ impl Drop for KafkaSource {
         for shared in self.topics.values() {
             shared.stopping.store(true, Ordering::Release);
         }
-    }
-}
-
-/// `topic/3` → (`topic`, 3).
-fn split(name: &str) -> Option<(&str, i32)> {
-    let (topic, number) = name.rsplit_once('/')?;
-    Some((topic, number.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::split;
-
-    #[test]
-    fn partition_names_are_split_at_the_number() {
-        assert_eq!(split("a.topic-1/12"), Some(("a.topic-1", 12)));
-        assert_eq!(split("/var/log/trail.json"), None);
-        assert_eq!(split("topic"), None);
     }
 }
