@@ -19,6 +19,7 @@ use crate::plan::{self, Plan};
 use crate::rule::Rule;
 use crate::score::Score;
 use crate::store::StateWrite;
+use crate::window::Answer;
 use crate::{Error, Result};
 
 mod episode;
@@ -238,6 +239,26 @@ pub async fn run_all(rules: &[Rule], events: &[RecordBatch]) -> Result<Vec<Alert
         Some((id, error)) => Err(Error::rule(id, error)),
         None => Ok(alerts),
     }
+}
+
+/// Answers of one window rule over a closed set of events, window by window. Training reads feature vectors
+/// with it.
+pub async fn answers(rule: &Rule, functions: &[ScalarUDF], events: &[RecordBatch]) -> Result<Vec<Answer>> {
+    let session = plan::session(functions).await?;
+    let ctx = session.task_ctx();
+    let plan = Plan::new(&session, rule).await?;
+    let mut running = RunningRule::new(rule.clone(), plan, None)?;
+    for batch in events {
+        running.push(batch, &Rows::All, &ctx).await?;
+    }
+    let mut answers = vec![];
+    if let Some(window) = &mut running.window {
+        while window.can_close(i64::MAX) {
+            answers.extend(window.close(i64::MAX, &ctx).await?);
+            window.drop_closed_panes();
+        }
+    }
+    Ok(answers)
 }
 
 fn describe(rule: &RunningRule) -> RuleHealth {

@@ -1,0 +1,30 @@
+# Everyday commands. `just` lists them.
+
+# what a newcomer sees first
+demo:
+    cargo run --release -- demo
+
+# every test; the Kafka ones are skipped without `just broker`'s tools
+test:
+    cargo test --workspace
+
+# with a real Kafka broker (needs Java 17 and Maven)
+test-kafka:
+    scripts/kafka.sh fetch
+    WEIR_TEST_KAFKA=1 cargo test --test it kafka -- --nocapture
+
+# the tests of all rules
+rules:
+    cargo run -- rule test
+
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# what CI runs
+ci:
+    .ci/run
+
+# events per second of decoder, rules and the whole road, beside sonic-rs in the same run
+bench:
+    cargo run --release -p weir-benches --bin road

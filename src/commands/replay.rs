@@ -1,0 +1,243 @@
+//! `weir replay`: files in, incidents out, then exit.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::oneshot;
+use weir_connectors::file::FileSource;
+use weir_engine::Alert;
+use weir_engine::batch::Counts;
+use weir_engine::health::{Health, Snapshot};
+use weir_engine::source::Source as _;
+use weir_engine::store::{AlertQuery, IncidentQuery, SharedStore, StoredIncident};
+
+use crate::config::{self, Config, LogFormat};
+use crate::node::{self, Node, Purpose};
+use crate::report::{self, Output};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Log files or folders (ndjson, CloudTrail {"Records": […]}, EventList; each also .gz).
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Keep store and events in this folder; without it they are thrown away.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Format of all files.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub format: Format,
+    /// How much older than the newest event of its file an event may be.
+    #[arg(long, default_value = "20m", value_parser = humantime::parse_duration)]
+    pub lateness: Duration,
+    /// Name of the source, as rules see it in metadata_log_name.
+    #[arg(long, default_value = "replay")]
+    pub name: String,
+    /// Name stamped on Kubernetes events.
+    #[arg(long)]
+    pub cluster: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Auto,
+    Cloudtrail,
+    K8sAudit,
+    Falco,
+}
+
+pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
+    let format = match args.format {
+        Format::Auto => LogFormat::Auto,
+        Format::Cloudtrail => LogFormat::Cloudtrail,
+        Format::K8sAudit => LogFormat::K8sAudit,
+        Format::Falco => LogFormat::Falco,
+    };
+    let file = config::FileSource {
+        paths: args.paths,
+        format,
+        follow: false,
+        cluster: args.cluster,
+        lateness: Some(args.lateness),
+        idle_after: None,
+        max_skew: None,
+        max_record_bytes: None,
+    };
+    let temporary = tempfile::tempdir()?;
+    let purpose = if args.data.is_some() { Purpose::Replay } else { Purpose::Throwaway };
+    let data = args.data.unwrap_or_else(|| temporary.path().to_owned());
+    config.source = BTreeMap::from([(args.name.clone(), config::Source::File(file))]);
+    let done = replay(&config, &data, purpose).await?;
+    for (path, reason) in &done.skipped {
+        eprintln!("skipped {path}: {reason}");
+    }
+    let summary = report::counts(&done.counts(), &done.reasons(), done.seconds);
+    let mut stdout = std::io::stdout().lock();
+    match args.output {
+        Output::Json => {
+            let skipped: Vec<_> =
+                done.skipped.iter().map(|(path, reason)| serde_json::json!({"path": path, "reason": reason})).collect();
+            let all = serde_json::json!({
+                "incidents": done.incidents, "alerts": done.alerts, "counts": done.counts(),
+                "dead_letters": done.reasons(), "skipped": skipped, "seconds": done.seconds,
+            });
+            serde_json::to_writer_pretty(&mut stdout, &all)?;
+            writeln!(stdout)?;
+            eprintln!("{summary}");
+        }
+        Output::Table => {
+            report::incidents(&mut stdout, &done.incidents, &done.alerts)?;
+            writeln!(stdout, "\n{} incidents, {} alerts\n{summary}", done.incidents.len(), done.alerts.len())?;
+        }
+    }
+    done.finish()
+}
+
+/// A replay that has come to its end.
+pub struct Replayed {
+    pub store: SharedStore,
+    pub health: Arc<Health>,
+    pub rules: Vec<weir_engine::Rule>,
+    pub incidents: Vec<StoredIncident>,
+    pub alerts: Vec<Alert>,
+    pub skipped: Vec<(String, String)>,
+    pub seconds: f64,
+    snapshot: Snapshot,
+}
+
+impl Replayed {
+    pub fn counts(&self) -> Counts {
+        let mut all = Counts::default();
+        self.snapshot.sources.values().for_each(|source| all.add(&source.counts));
+        all
+    }
+    pub fn reasons(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for (reason, n) in self.snapshot.sources.values().flat_map(|s| &s.dead_letter_reasons) {
+            *all.entry(reason.clone()).or_default() += n;
+        }
+        all
+    }
+    /// Success unless events are unaccounted for or a rule failed.
+    fn finish(&self) -> anyhow::Result<ExitCode> {
+        let counts = self.counts();
+        anyhow::ensure!(counts.conserved(), "events are unaccounted for: {counts:?}");
+        let mut code = ExitCode::SUCCESS;
+        for rule in self.snapshot.rules.values().filter(|rule| rule.errors > 0) {
+            eprintln!("rule {}: {} errors, the last: {}", rule.title, rule.errors, rule.last_error.as_deref().unwrap_or(""));
+            code = ExitCode::FAILURE;
+        }
+        Ok(code)
+    }
+}
+
+/// Replays the one file source of the configuration into a data folder.
+pub async fn replay(config: &Config, data: &std::path::Path, purpose: Purpose) -> anyhow::Result<Replayed> {
+    let started = Instant::now();
+    let node = Node::open(config, data, purpose).await?;
+    let (sender, receiver) = node::channel();
+    let Some((name, source @ config::Source::File(file))) = config.source.first_key_value() else {
+        anyhow::bail!("a replay needs one file source");
+    };
+    let (running, progress) = node::start_file(name, source, file, &node.positions, sender)?;
+    let (stop, stopped) = oneshot::channel();
+    let bar = tokio::spawn(show_progress(progress.clone(), node.health.clone(), started));
+    let interrupt = tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            let _ = stop.send(());
+        } else {
+            std::future::pending::<()>().await;
+        }
+    });
+    let outcome = node.pipeline.run(&[running.clone()], receiver, stopped).await;
+    interrupt.abort();
+    bar.abort();
+    let _ = bar.await;
+    running.stop().await;
+    outcome?;
+    let snapshot = node.health.snapshot();
+    Ok(Replayed {
+        incidents: all_incidents(&node.store).await?,
+        alerts: all_alerts(&node.store).await?,
+        skipped: progress.skipped(),
+        seconds: started.elapsed().as_secs_f64(),
+        store: node.store,
+        health: node.health,
+        rules: node.rules,
+        snapshot,
+    })
+}
+
+/// A bar with rate and time left on a terminal, a line now and then elsewhere.
+async fn show_progress(source: Arc<FileSource>, health: Arc<Health>, started: Instant) {
+    let terminal = std::io::stderr().is_terminal();
+    let bar = if terminal { ProgressBar::new(source.progress().1) } else { ProgressBar::hidden() };
+    let _clear = Clear(bar.clone());
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {msg} {eta} left") {
+        bar.set_style(style);
+    }
+    let mut ticks = 0u32;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let (bytes, total) = source.progress();
+        let events: u64 = health.snapshot().sources.values().map(|s| s.counts.read).sum();
+        let rate = events as f64 / started.elapsed().as_secs_f64();
+        bar.set_position(bytes);
+        bar.set_message(format!("{events} events, {rate:.0}/s"));
+        ticks += 1;
+        if !terminal && ticks.is_multiple_of(50) {
+            tracing::info!(bytes, total, events, rate = rate as u64, "replaying");
+        }
+    }
+}
+
+/// Takes the bar away however the task ends.
+struct Clear(ProgressBar);
+impl Drop for Clear {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Every incident, in order of time.
+pub async fn all_incidents(store: &SharedStore) -> anyhow::Result<Vec<StoredIncident>> {
+    let mut query = IncidentQuery { limit: 1000, ..IncidentQuery::default() };
+    let mut all = vec![];
+    loop {
+        let page = store.incidents(&query).await?;
+        let full = page.len() == 1000;
+        query.cursor = page.last().map(|i| (i.updated, i.incident.incident_id.clone()));
+        all.extend(page);
+        if !full {
+            break;
+        }
+    }
+    all.sort_by(|a, b| {
+        (a.incident.first_time, &a.incident.incident_id).cmp(&(b.incident.first_time, &b.incident.incident_id))
+    });
+    Ok(all)
+}
+
+/// Every standing alert, in order of time.
+pub async fn all_alerts(store: &SharedStore) -> anyhow::Result<Vec<Alert>> {
+    let mut query = AlertQuery { limit: 1000, ..AlertQuery::default() };
+    let mut all = vec![];
+    loop {
+        let page = store.alerts(&query).await?;
+        let full = page.len() == 1000;
+        query.cursor = page.last().map(|a| (a.first_time, a.alert_id.clone()));
+        all.extend(page);
+        if !full {
+            break;
+        }
+    }
+    all.retain(|alert| alert.state != weir_engine::AlertState::Retracted);
+    all.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
+    Ok(all)
+}

@@ -1,0 +1,172 @@
+//! `weir rule`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::buffer::Buffer;
+use weir_connectors::decode::{Decoder, Record};
+use weir_detections::{LoadedRule, lint, run_case};
+use weir_engine::batch::Partition;
+use weir_engine::detect::run_all;
+use weir_engine::dispatch::necessary;
+use weir_engine::plan::{self, Plan};
+use weir_engine::schema::COLUMNS;
+use weir_engine::time::{HOUR, MINUTE, SECOND, pane_size};
+
+use crate::config::{Config, LogFormat, decoder};
+use crate::node;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Runs the tests of rules and checks their metadata.
+    Test {
+        /// Rule files or folders; without any, all configured rules.
+        paths: Vec<PathBuf>,
+        /// Also fail on style findings.
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Lists rules.
+    List {
+        paths: Vec<PathBuf>,
+        #[arg(long, value_enum, default_value = "table")]
+        output: crate::report::Output,
+    },
+    /// Shows how a rule is run: plan, dispatch literals, state kept.
+    Explain {
+        /// Rule file, id or title.
+        rule: String,
+    },
+}
+
+pub async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Test { paths, strict } => test(&select(config, &paths)?, strict).await,
+        Command::List { paths, output } => {
+            crate::report::rules(&select(config, &paths)?, output)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Explain { rule } => explain(config, &rule).await,
+    }
+}
+
+fn select(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Vec<LoadedRule>> {
+    if paths.is_empty() {
+        return node::load_rules(config);
+    }
+    let mut rules = vec![];
+    for path in paths {
+        rules.extend(load(path)?);
+    }
+    Ok(rules)
+}
+
+fn load(path: &Path) -> anyhow::Result<Vec<LoadedRule>> {
+    if path.is_dir() { Ok(weir_detections::load_dir(path)?) } else { Ok(vec![weir_detections::load_file(path)?]) }
+}
+
+/// Decodes newline-delimited vendor events as a source would. Anything that cannot be decoded is an error.
+pub fn decode(events: &[u8]) -> Result<RecordBatch, String> {
+    let mut records = vec![];
+    let mut start = 0;
+    for line in events.split_inclusive(|byte| *byte == b'\n') {
+        let end = start + line.trim_ascii_end().len();
+        if end > start {
+            records.push(Record { range: start..end, position: start as i64 });
+        }
+        start += line.len();
+    }
+    let block = Buffer::from(events);
+    let partition = Partition::new("test", "events");
+    let batch = Decoder::new(decoder("test", LogFormat::Auto)).decode(&partition, block, &records, events.len() as i64);
+    let batch = batch.map_err(|error| error.to_string())?;
+    match batch.dead_letters.first() {
+        Some(letter) => Err(format!("event at byte {}: {}: {}", letter.position, letter.reason, letter.detail)),
+        None => Ok(batch.events),
+    }
+}
+
+async fn test(rules: &[LoadedRule], strict: bool) -> anyhow::Result<ExitCode> {
+    let (mut passed, mut failed, mut findings) = (0, 0, 0);
+    for loaded in rules {
+        for finding in lint(loaded) {
+            println!("{}: {finding}", loaded.rule.path);
+            findings += 1;
+        }
+        for case in &loaded.tests {
+            let result = run_case(&loaded.rule, case, &decode, &run_all).await;
+            if result.passed() {
+                passed += 1;
+            } else {
+                failed += 1;
+                println!("{result}");
+            }
+        }
+        if loaded.tests.is_empty() {
+            // Nothing else would plan it.
+            if let Err(error) = run_all(std::slice::from_ref(&loaded.rule), &[]).await {
+                println!("FAILED {}: {error}", loaded.rule.path);
+                failed += 1;
+            }
+        }
+    }
+    println!("{} rules: {passed} tests passed, {failed} failed, {findings} style findings", rules.len());
+    Ok(if failed > 0 || (strict && findings > 0) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
+    let path = Path::new(wanted);
+    let rules = if path.exists() { load(path)? } else { node::load_rules(config)? };
+    let hit = |r: &&LoadedRule| path.exists() || r.rule.id == wanted || r.rule.title.eq_ignore_ascii_case(wanted);
+    let Some(loaded) = rules.iter().find(hit) else {
+        anyhow::bail!("no rule has the id, title or file `{wanted}`; `weir rule list` shows them");
+    };
+    let rule = &loaded.rule;
+    let session = plan::session(&[]).await?;
+    let plan = Plan::new(&session, rule).await?;
+    println!("{}\n  id {}, version {}, {}", rule.title, rule.id, rule.version(), rule.path);
+    match plan.rows().predicate.as_ref().and_then(necessary) {
+        Some(literals) => {
+            println!("\ndispatched by any of");
+            for (column, value) in literals {
+                println!("  {} = '{value}'", COLUMNS[column].name);
+            }
+        }
+        None => println!("\nsees every event: its WHERE holds no text literal that a match must have"),
+    }
+    if let Some(predicate) = &plan.rows().predicate {
+        println!("\nfilter\n  {predicate}");
+    }
+    match (&plan, rule.window) {
+        (Plan::Window(window_plan), Some(window)) => {
+            let pane = pane_size(window);
+            let keys: Vec<_> = window_plan.keys.iter().map(|(_, name)| name.as_str()).collect();
+            println!("\nwindow of {} sliding by {}, {} panes of {}", length(window.size), length(window.slide), window.size / pane, length(pane));
+            println!("kept per key ({}) and pane: evidence of up to {} events, and the columns", keys.join(", "), weir_engine::window::PANE_EVIDENCE);
+            for field in window_plan.partial.schema().fields() {
+                println!("  {} {}, {}", field.name(), field.data_type(), price(field.data_type()));
+            }
+        }
+        _ => println!("\nno state but matches that the watermark has not passed, and open episodes"),
+    }
+    println!("\n{}", plan.explain());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Bytes that a value of this type takes in a pane's state.
+fn price(kind: &datafusion::arrow::datatypes::DataType) -> String {
+    match kind.primitive_width() {
+        Some(width) => format!("{width} bytes"),
+        None if kind.is_nested() => "grows with the values collected".into(),
+        None => "16 bytes and the text beyond 12".into(),
+    }
+}
+
+fn length(micros: i64) -> String {
+    match micros {
+        m if m % HOUR == 0 => format!("{} h", m / HOUR),
+        m if m % MINUTE == 0 => format!("{} min", m / MINUTE),
+        m => format!("{} s", m / SECOND),
+    }
+}

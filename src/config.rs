@@ -1,0 +1,360 @@
+//! Configuration: one annotated default, a file over it, the environment over both.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use figment::Figment;
+use figment::providers::{Env, Format, Toml};
+use serde::{Deserialize, Deserializer};
+use weir_connectors::decode::{DecoderConfig, FormatChoice};
+use weir_engine::archive::Compression;
+use weir_engine::correlate;
+use weir_engine::time::MINUTE;
+use weir_engine::watermark::Lateness;
+
+/// The annotated default, as `weir config default` prints it.
+pub const DEFAULT: &str = include_str!("../config/default.toml");
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub store: Store,
+    pub archive: Archive,
+    pub engine: Engine,
+    pub rules: Rules,
+    pub models: Models,
+    pub enrichment: Enrichment,
+    pub correlation: Correlation,
+    pub api: Api,
+    pub sql: Sql,
+    #[serde(default)]
+    pub source: BTreeMap<String, Source>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub path: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    pub enabled: bool,
+    pub compression: Compression,
+    #[serde(deserialize_with = "duration")]
+    pub retention: Duration,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engine {
+    #[serde(deserialize_with = "duration")]
+    pub commit_interval: Duration,
+    pub commit_rows: usize,
+    #[serde(deserialize_with = "duration")]
+    pub dedup_horizon: Duration,
+    pub provisional: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    pub embedded: bool,
+    pub paths: Vec<PathBuf>,
+    pub disabled: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Models {
+    pub path: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrichment {
+    #[serde(deserialize_with = "optional_path")]
+    pub geo_city: Option<PathBuf>,
+    #[serde(deserialize_with = "optional_path")]
+    pub geo_asn: Option<PathBuf>,
+    pub indicators: Vec<PathBuf>,
+    #[serde(deserialize_with = "optional_path")]
+    pub assets: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Correlation {
+    #[serde(deserialize_with = "duration")]
+    pub gap: Duration,
+    pub ceiling: usize,
+    pub stop_values: Vec<String>,
+    pub max_open: usize,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub listen: SocketAddr,
+    pub token: String,
+    #[serde(default)]
+    pub tokens: Vec<Token>,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The plain token must not reach a log.
+        f.debug_struct("Api").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    pub name: String,
+    pub sha256: String,
+    pub role: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sql {
+    pub rows: usize,
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+    pub memory_mb: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Auto,
+    Cloudtrail,
+    K8sAudit,
+    Falco,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    #[default]
+    Earliest,
+    Latest,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Source {
+    Kafka(KafkaSource),
+    File(FileSource),
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Kafka properties hold passwords.
+        f.write_str(match self {
+            Self::Kafka(_) => "Kafka",
+            Self::File(_) => "File",
+        })
+    }
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSource {
+    pub brokers: String,
+    pub topics: Vec<String>,
+    #[serde(default = "group")]
+    pub group: String,
+    #[serde(default)]
+    pub format: LogFormat,
+    #[serde(default)]
+    pub start: Start,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub dead_letter_topic: Option<String>,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub cluster: Option<String>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub lateness: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub idle_after: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub max_skew: Option<Duration>,
+    #[serde(default)]
+    pub max_record_bytes: Option<usize>,
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSource {
+    pub paths: Vec<PathBuf>,
+    #[serde(default)]
+    pub format: LogFormat,
+    #[serde(default)]
+    pub follow: bool,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub cluster: Option<String>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub lateness: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub idle_after: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub max_skew: Option<Duration>,
+    #[serde(default)]
+    pub max_record_bytes: Option<usize>,
+}
+
+fn group() -> String {
+    "weir".into()
+}
+
+impl Config {
+    /// The default, with `file` and the environment over it.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut figment = Figment::from(Toml::string(DEFAULT));
+        if let Some(path) = file {
+            if !path.is_file() {
+                bail!("{}: no such file; `weir config default` prints one to start from", path.display());
+            }
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        let config: Self = figment.merge(Env::prefixed("WEIR_").split("__")).extract().map_err(explain)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        for name in self.source.keys() {
+            let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            if name.is_empty() || !name.chars().all(good) {
+                bail!("source.{name}: a source's name may hold only a-z, 0-9 and _");
+            }
+        }
+        for token in &self.api.tokens {
+            if token.sha256.len() != 64 || !token.sha256.chars().all(|c| c.is_ascii_hexdigit()) {
+                bail!("api.tokens: the sha256 of token `{}` is not 64 hex digits; `weir token` prints one", token.name);
+            }
+        }
+        if self.engine.commit_interval.is_zero() {
+            bail!("engine.commit_interval must be longer than 0s");
+        }
+        Ok(())
+    }
+
+    pub fn correlation(&self) -> correlate::Settings {
+        let mut settings = correlate::Settings {
+            gap: micros(self.correlation.gap),
+            ceiling: self.correlation.ceiling,
+            max_open: self.correlation.max_open,
+            ..correlate::Settings::default()
+        };
+        settings.stop_values.extend(self.correlation.stop_values.iter().cloned());
+        settings
+    }
+
+    /// Time settings of every source, by name.
+    pub fn lateness(&self) -> Vec<(Arc<str>, Lateness)> {
+        self.source.iter().map(|(name, source)| (name.as_str().into(), source.lateness())).collect()
+    }
+}
+
+/// Figment's message with the key's path and where it was set.
+fn explain(error: figment::Error) -> anyhow::Error {
+    let lines = error.into_iter().map(|one| {
+        let key = one.path.join(".");
+        let place = match &one.metadata {
+            Some(meta) if meta.name.contains("environment") => {
+                format!("environment WEIR_{}", one.path.join("__").to_uppercase())
+            }
+            Some(meta) => meta.source.as_ref().map_or_else(|| meta.name.to_string(), ToString::to_string),
+            None => "configuration".into(),
+        };
+        format!("{place}: {key}: {}", one.kind)
+    });
+    let lines: Vec<String> = lines.collect();
+    anyhow::anyhow!("{}\n(`weir config default` shows every key)", lines.join("\n"))
+}
+
+impl Source {
+    pub fn lateness(&self) -> Lateness {
+        let (format, lateness, idle, skew) = match self {
+            Self::Kafka(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
+            Self::File(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
+        };
+        let default = Lateness::default();
+        Lateness {
+            lateness: lateness.map_or_else(|| usual_lateness(format), micros),
+            idle_after: idle.map_or(default.idle_after, micros),
+            max_skew: skew.map_or(default.max_skew, micros),
+            ..default
+        }
+    }
+
+    pub fn decoder(&self, name: &str) -> DecoderConfig {
+        let (format, cluster, max) = match self {
+            Self::Kafka(s) => (s.format, &s.cluster, s.max_record_bytes),
+            Self::File(s) => (s.format, &s.cluster, s.max_record_bytes),
+        };
+        let mut config = decoder(name, format);
+        config.cluster = cluster.as_deref().map(Into::into);
+        if let Some(max) = max {
+            config.max_record_bytes = max;
+        }
+        config
+    }
+}
+
+pub fn decoder(name: &str, format: LogFormat) -> DecoderConfig {
+    let format = match format {
+        LogFormat::Auto => FormatChoice::Auto,
+        LogFormat::Cloudtrail => FormatChoice::CloudTrail,
+        LogFormat::K8sAudit => FormatChoice::K8sAudit,
+        LogFormat::Falco => FormatChoice::Falco,
+    };
+    DecoderConfig { format, ..DecoderConfig::new(name) }
+}
+
+/// CloudTrail delivers within about 15 minutes, agents within seconds.
+pub fn usual_lateness(format: LogFormat) -> i64 {
+    match format {
+        LogFormat::Auto | LogFormat::Cloudtrail => 20 * MINUTE,
+        LogFormat::K8sAudit | LogFormat::Falco => MINUTE,
+    }
+}
+
+pub fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn parse_duration<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
+    humantime::parse_duration(text).map_err(|error| E::custom(format!("`{text}` is not a duration such as 90s, 20m or 6h: {error}")))
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?)
+}
+
+fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Option::<String>::deserialize(deserializer)?.as_deref().map(parse_duration).transpose()
+}
+
+fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
+}
+
+fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    Ok(optional_text(deserializer)?.map(PathBuf::from))
+}
+
+/// Reads a file named on the command line.
+pub fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}

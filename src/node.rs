@@ -1,0 +1,256 @@
+//! Wiring: from the configuration to a pipeline that is ready to run. Shared by `run`, `replay` and `demo`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use weir_connectors::dead_letter::FileDeadLetters;
+use weir_connectors::enrich::{EnrichConfig, Enricher};
+use weir_connectors::file::{FileConfig, FileSource};
+use weir_connectors::kafka::{KafkaConfig, KafkaDeadLetters, KafkaSource, Start};
+use weir_detections::LoadedRule;
+use weir_engine::Rule;
+use weir_engine::archive::{ArchiveConfig, ArchiveWriter};
+use weir_engine::batch::DeadLetter;
+use weir_engine::detect::{Detector, ModelRule};
+use weir_engine::health::Health;
+use weir_engine::pipeline::{Parts, Pipeline, Settings};
+use weir_engine::source::{DeadLetters, Positions, Source, SourceSender};
+use weir_engine::store::SharedStore;
+use weir_engine::store::sqlite::SqliteStore;
+
+use crate::config::{self, Config};
+
+/// Messages between sources and the engine; one holds at most one block of input (8 MiB).
+const CHANNEL: usize = 8;
+
+/// A node whose store is open and whose rules are planned; nothing is read yet.
+pub struct Node {
+    pub pipeline: Pipeline,
+    pub positions: Positions,
+    pub store: SharedStore,
+    pub health: Arc<Health>,
+    pub rules: Vec<Rule>,
+    pub data: PathBuf,
+}
+
+/// What differs between a service and a one-off replay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Keeps its data; a rule that cannot be planned stops the start.
+    Service,
+    /// The data folder is thrown away afterwards: no archive, no early answers.
+    Throwaway,
+    /// As a service, but with a closed input: no early answers.
+    Replay,
+}
+
+/// Rules that are configured to run, by title.
+pub fn load_rules(config: &Config) -> anyhow::Result<Vec<LoadedRule>> {
+    let mut rules = if config.rules.embedded { weir_detections::embedded()? } else { vec![] };
+    for path in &config.rules.paths {
+        rules.extend(weir_detections::load_dir(path)?);
+    }
+    for (index, loaded) in rules.iter().enumerate() {
+        if let Some(other) = rules[..index].iter().find(|r| r.rule.id == loaded.rule.id) {
+            bail!("rule id {} is used twice: {} and {}", loaded.rule.id, other.rule.path, loaded.rule.path);
+        }
+    }
+    for id in &config.rules.disabled {
+        if !rules.iter().any(|loaded| loaded.rule.id == *id) {
+            bail!("rules.disabled names `{id}`, which no rule has; `weir rule list` shows the ids");
+        }
+    }
+    rules.retain(|loaded| !config.rules.disabled.contains(&loaded.rule.id));
+    rules.sort_by(|a, b| a.rule.title.cmp(&b.rule.title));
+    Ok(rules)
+}
+
+/// Trained models of the configured folder. One that cannot be used is a warning: the rules still run.
+pub fn load_models(folder: &Path) -> (Vec<ModelRule>, Vec<String>) {
+    let (mut models, mut warnings) = (vec![], vec![]);
+    let Ok(entries) = std::fs::read_dir(folder) else { return (models, warnings) };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    for path in paths {
+        match weir_models::Model::load(&path) {
+            Ok(model) => {
+                let model = Arc::new(model);
+                models.push(ModelRule { rule: model.rule(), functions: model.functions(), scorer: model });
+            }
+            Err(error) => warnings.push(format!("model not used: {error}")),
+        }
+    }
+    (models, warnings)
+}
+
+/// What `weir config check` can check without opening anything for writing.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    tokens(config)?;
+    load_rules(config)?;
+    for (name, source) in &config.source {
+        match source {
+            config::Source::Kafka(kafka) => kafka_config(name, source, kafka).check()?,
+            config::Source::File(file) => {
+                for path in file.paths.iter().filter(|path| !path.exists()) {
+                    bail!("source.{name}.paths: {} does not exist", path.display());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Node {
+    pub async fn open(config: &Config, data: &Path, purpose: Purpose) -> anyhow::Result<Self> {
+        let store: SharedStore = Arc::new(SqliteStore::open(data).await?);
+        let health = Arc::new(Health::default());
+        let rules: Vec<Rule> = load_rules(config)?.into_iter().map(|loaded| loaded.rule).collect();
+        let (models, mut warnings) = load_models(&config.models.path);
+        let all = rules.iter().cloned().chain(models.iter().map(|m| m.rule.clone())).collect();
+        let (detector, refused) = Detector::new(rules, models).await?;
+        if let Some(error) = refused.into_iter().next() {
+            return Err(error).context("a rule cannot run; mend it or name its id in rules.disabled");
+        }
+        let enrichment = &config.enrichment;
+        let (enricher, missing) = Enricher::open(&EnrichConfig {
+            geo_city: enrichment.geo_city.clone(),
+            geo_asn: enrichment.geo_asn.clone(),
+            indicators: enrichment.indicators.clone(),
+            assets: enrichment.assets.clone(),
+        });
+        warnings.extend(missing);
+        let archive = if config.archive.enabled && purpose != Purpose::Throwaway {
+            let settings = ArchiveConfig { compression: config.archive.compression, ..ArchiveConfig::default() };
+            Some(ArchiveWriter::open(data.join("events"), settings)?)
+        } else {
+            None
+        };
+        let settings = Settings {
+            lateness: config.lateness(),
+            correlation: config.correlation(),
+            dedup_horizon: config::micros(config.engine.dedup_horizon),
+            commit_interval: config.engine.commit_interval,
+            commit_rows: config.engine.commit_rows,
+            provisional: config.engine.provisional && purpose == Purpose::Service,
+            retention: Some(config::micros(config.archive.retention)).filter(|retention| *retention > 0),
+        };
+        health.update(|h| {
+            h.reason = "starting".into();
+            h.warnings.clone_from(&warnings);
+        });
+        let dead_letters = Arc::new(Routed::open(config, data)?);
+        let parts = Parts { store: store.clone(), detector, enrich: Arc::new(enricher), archive, dead_letters, health: health.clone() };
+        let (pipeline, positions) = Pipeline::resume(settings, parts).await?;
+        Ok(Self { pipeline, positions, store, health, rules: all, data: data.to_owned() })
+    }
+}
+
+/// Starts every configured source.
+pub fn start_sources(config: &Config, positions: &Positions) -> anyhow::Result<Running> {
+    let (sender, receiver) = mpsc::channel(CHANNEL);
+    let mut sources: Vec<Arc<dyn Source>> = vec![];
+    for (name, source) in &config.source {
+        sources.push(match source {
+            config::Source::Kafka(kafka) => {
+                Arc::new(KafkaSource::start(&kafka_config(name, source, kafka), positions, sender.clone())?)
+            }
+            config::Source::File(file) => start_file(name, source, file, positions, sender.clone())?.0,
+        });
+    }
+    Ok(Running { sources, receiver })
+}
+
+pub struct Running {
+    pub sources: Vec<Arc<dyn Source>>,
+    pub receiver: mpsc::Receiver<weir_engine::source::SourceMessage>,
+}
+
+/// A file source, also as what it is, for its progress.
+pub fn start_file(
+    name: &str,
+    source: &config::Source,
+    file: &config::FileSource,
+    positions: &Positions,
+    sender: SourceSender,
+) -> anyhow::Result<(Arc<dyn Source>, Arc<FileSource>)> {
+    let settings = FileConfig { name: name.into(), paths: file.paths.clone(), decoder: source.decoder(name), follow: file.follow };
+    let running = FileSource::start(settings, positions, sender)?;
+    Ok((running.clone(), running))
+}
+
+/// A channel for one source.
+pub fn channel() -> (SourceSender, mpsc::Receiver<weir_engine::source::SourceMessage>) {
+    mpsc::channel(CHANNEL)
+}
+
+fn kafka_config(name: &str, source: &config::Source, kafka: &config::KafkaSource) -> KafkaConfig {
+    let mut settings = KafkaConfig::new(name, &kafka.brokers, &kafka.topics, &kafka.group, source.decoder(name));
+    settings.properties.clone_from(&kafka.properties);
+    settings.dead_letter_topic.clone_from(&kafka.dead_letter_topic);
+    settings.start = match kafka.start {
+        config::Start::Earliest => Start::Earliest,
+        config::Start::Latest => Start::Latest,
+    };
+    settings
+}
+
+/// Dead letters to their source's topic, or to the file.
+struct Routed {
+    file: FileDeadLetters,
+    topics: Vec<(String, KafkaDeadLetters)>,
+}
+
+impl Routed {
+    fn open(config: &Config, data: &Path) -> anyhow::Result<Self> {
+        let file = FileDeadLetters::open(&data.join("dead-letters.ndjson"))?;
+        let mut topics = vec![];
+        for (name, source) in &config.source {
+            if let config::Source::Kafka(kafka) = source
+                && let Some(sink) = KafkaDeadLetters::new(&kafka_config(name, source, kafka))?
+            {
+                topics.push((name.clone(), sink));
+            }
+        }
+        Ok(Self { file, topics })
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Routed {
+    async fn write(&self, letters: &[DeadLetter]) -> weir_engine::Result<()> {
+        let mut rest = letters.to_vec();
+        for (name, sink) in &self.topics {
+            let (own, others) = rest.into_iter().partition::<Vec<_>, _>(|l| *l.partition.source == **name);
+            if !own.is_empty() {
+                sink.write(&own).await?;
+            }
+            rest = others;
+        }
+        if rest.is_empty() { Ok(()) } else { self.file.write(&rest).await }
+    }
+}
+
+/// API tokens of the configuration.
+pub fn tokens(config: &Config) -> anyhow::Result<Vec<weir_api::Token>> {
+    let mut tokens = vec![];
+    for token in &config.api.tokens {
+        tokens.push(weir_api::Token {
+            name: token.name.clone(),
+            sha256_hex: token.sha256.to_lowercase(),
+            role: role(&token.role)?,
+        });
+    }
+    if !config.api.token.is_empty() {
+        let sha256_hex = weir_api::auth::sha256_hex(&config.api.token);
+        tokens.push(weir_api::Token { name: "admin".into(), sha256_hex, role: role("admin")? });
+    }
+    Ok(tokens)
+}
+
+pub fn role(name: &str) -> anyhow::Result<weir_api::Role> {
+    name.parse().map_err(|_| anyhow::anyhow!("`{name}` is not a role: viewer, analyst, engineer, admin or hook"))
+}
