@@ -1,0 +1,215 @@
+//! Falco alerts in JSON (formats.cpp of Falco), as Falco, Falcosidekick or a forwarder hand them on.
+//!
+//! Traps: keys of `output_fields` hold dots and are not paths, but some forwarders turn them into nested
+//! objects; the set of fields differs from rule to rule; every member but the rule, the priority and the
+//! time can be switched off; `<NA>` means nothing; `Rule` and `Priority` occur with a capital.
+
+use weir_engine::schema::col;
+
+use super::{Decoded, Row, Stop, is_envelope_key, missing, unescaped, wrong_type};
+use crate::json::{Error, Scanner, Text};
+
+const DETECTION_FINDING: i64 = 2004;
+
+/// Deepest nesting of `output_fields` that is followed.
+const NESTED: usize = 4;
+
+#[derive(Default)]
+struct Alert {
+    rule: bool,
+    priority: Option<Text>,
+    /// `rule` or `priority` is there, but no string.
+    wrong: Option<&'static str>,
+    output: bool,
+    time: Option<Text>,
+    fields: Fields,
+    in_fields: bool,
+}
+
+/// Fields that come to a column only together or only if nothing better is there.
+#[derive(Default)]
+struct Fields {
+    image: Option<Text>,
+    tag: Option<Text>,
+    server: Option<Text>,
+    remote: Option<Text>,
+    server_port: Option<i64>,
+    remote_port: Option<i64>,
+    host: Option<Text>,
+}
+
+pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
+    let mut alert = Alert::default();
+    s.object(|s, key| member(s, row, key, &mut alert))?;
+    let present = [alert.rule, alert.priority.is_some(), alert.output];
+    match (present, alert.wrong) {
+        ([true, true, true], None) => {}
+        ([true, false, true] | [false, true, true], Some(key)) => return Err(wrong_type(key)),
+        _ => return Ok(Decoded::NotThis),
+    }
+    let time = alert.time.ok_or_else(|| missing("time"))?;
+    row.time(s, time)?;
+    row.builder.int(col::CLASS_UID, DETECTION_FINDING);
+    let severity = alert.priority.and_then(|text| severity(s.slice(text)));
+    if let Some(severity) = severity {
+        row.builder.int(col::SEVERITY_ID, severity);
+    }
+    finish(s, row, &alert.fields);
+    Ok(Decoded::Row)
+}
+
+fn member(s: &mut Scanner, row: &mut Row, key: &[u8], alert: &mut Alert) -> Result<(), Stop> {
+    match key {
+        b"time" => first(&mut alert.time, s)?,
+        b"rule" | b"Rule" => match s.text()? {
+            Some(text) => {
+                alert.rule = true;
+                row.text(s, col::FINDING_TITLE, text);
+            }
+            None => alert.wrong = Some("rule"),
+        },
+        b"priority" | b"Priority" => match s.text()? {
+            Some(text) => drop(alert.priority.get_or_insert(text)),
+            None => alert.wrong = Some("priority"),
+        },
+        b"output" | b"Output" => {
+            alert.output = true;
+            row.string(s, col::FINDING_DESC)?;
+        }
+        b"uuid" => row.string(s, col::EVENT_UID)?,
+        b"hostname" => row.string(s, col::HOSTNAME)?,
+        b"tags" => row.array(s, col::FINDING_TAGS)?,
+        b"output_fields" | b"OutputFields" if !alert.in_fields => {
+            (alert.output, alert.in_fields) = (true, true);
+            s.object_or_skip(|s, key| field(s, row, key, &mut alert.fields, 1))?;
+        }
+        _ if is_envelope_key(key) => return Err(Stop::NotThis),
+        _ => s.skip()?,
+    }
+    Ok(())
+}
+
+/// One field; if its value is an object, the fields in it under `key.`.
+fn field(
+    s: &mut Scanner,
+    row: &mut Row,
+    key: &[u8],
+    fields: &mut Fields,
+    depth: usize,
+) -> Result<(), Error> {
+    if s.peek() == b'{' && depth <= NESTED {
+        let mut path = [key, b"."].concat();
+        return s.object(|s, inner| {
+            path.truncate(key.len() + 1);
+            path.extend_from_slice(inner);
+            field(s, row, &path, fields, depth + 1)
+        });
+    }
+    match key {
+        b"user.name" | b"ka.user.name" => {
+            if let Some(text) = value(s)? {
+                row.text(s, col::ACTOR_NAME, text);
+                if key == b"ka.user.name" {
+                    row.text(s, col::ACTOR_UID, text);
+                }
+            }
+        }
+        b"proc.name" => set(s, row, col::PROCESS_NAME)?,
+        b"proc.cmdline" => set(s, row, col::PROCESS_CMD_LINE)?,
+        b"proc.pname" => set(s, row, col::PROCESS_PARENT_NAME)?,
+        b"container.id" => set(s, row, col::CONTAINER_UID)?,
+        b"container.name" => set(s, row, col::CONTAINER_NAME)?,
+        b"container.image.repository" => keep(&mut fields.image, value(s)?),
+        b"container.image.tag" => keep(&mut fields.tag, value(s)?),
+        b"k8s.ns.name" | b"ka.target.namespace" => set(s, row, col::K8S_NAMESPACE)?,
+        b"k8s.pod.name" => set(s, row, col::K8S_POD)?,
+        b"ka.target.name" => set(s, row, col::RESOURCE_NAME)?,
+        b"ka.target.resource" => set(s, row, col::RESOURCE_TYPE)?,
+        b"ka.verb" => set(s, row, col::API_OPERATION)?,
+        // The same field holds the two ends of a connection; only a path starts with a slash.
+        b"fd.name" => {
+            if let Some(text) = value(s)?.filter(|text| s.slice(*text).starts_with(b"/")) {
+                row.text(s, col::FILE_PATH, text);
+            }
+        }
+        b"fd.sip" => keep(&mut fields.server, value(s)?),
+        b"fd.rip" => keep(&mut fields.remote, value(s)?),
+        b"fd.sport" => keep(&mut fields.server_port, s.int()?),
+        b"fd.rport" => keep(&mut fields.remote_port, s.int()?),
+        b"evt.hostname" => keep(&mut fields.host, value(s)?),
+        _ => s.skip()?,
+    }
+    Ok(())
+}
+
+fn first(place: &mut Option<Text>, s: &mut Scanner) -> Result<(), Error> {
+    keep(place, s.text()?);
+    Ok(())
+}
+
+fn keep<T>(place: &mut Option<T>, value: Option<T>) {
+    if place.is_none() {
+        *place = value;
+    }
+}
+
+/// The string at the scanner, if it says anything.
+fn value(s: &mut Scanner) -> Result<Option<Text>, Error> {
+    let text = s.text()?;
+    Ok(text.filter(|text| !matches!(s.slice(*text), b"" | b"<NA>")))
+}
+
+fn set(s: &mut Scanner, row: &mut Row, column: usize) -> Result<(), Error> {
+    if let Some(text) = value(s)? {
+        row.text(s, column, text);
+    }
+    Ok(())
+}
+
+fn finish(s: &Scanner, row: &mut Row, fields: &Fields) {
+    if let Some(host) = fields.host {
+        row.text(s, col::HOSTNAME, host);
+    }
+    match (fields.image, fields.tag) {
+        (Some(image), Some(tag)) => {
+            let (mut one, mut two) = (vec![], vec![]);
+            if let (Some(image), Some(tag)) =
+                (unescaped(s, image, &mut one), unescaped(s, tag, &mut two))
+            {
+                let name = format!("{image}:{tag}");
+                row.builder.text(col::CONTAINER_IMAGE, &name);
+            }
+        }
+        (Some(image), None) => row.text(s, col::CONTAINER_IMAGE, image),
+        (None, _) => {}
+    }
+    let (address, port) = match fields.server {
+        Some(_) => (fields.server, fields.server_port),
+        None => (fields.remote, fields.remote_port.or(fields.server_port)),
+    };
+    if let Some(address) = address {
+        row.address(s, address, col::DST_IP, None);
+    }
+    if let Some(port) = port.filter(|port| (0..=65_535).contains(port)) {
+        row.builder.int(col::DST_PORT, port);
+    }
+}
+
+/// OCSF `severity_id` of a Falco priority.
+fn severity(priority: &[u8]) -> Option<i64> {
+    const LEVELS: [(&[u8], i64); 9] = [
+        (b"Debug", 1),
+        (b"Informational", 1),
+        (b"Info", 1),
+        (b"Notice", 2),
+        (b"Warning", 3),
+        (b"Error", 4),
+        (b"Critical", 5),
+        (b"Alert", 5),
+        (b"Emergency", 6),
+    ];
+    let level = LEVELS
+        .iter()
+        .find(|(n, _)| n.eq_ignore_ascii_case(priority));
+    level.map(|(_, severity)| *severity)
+}

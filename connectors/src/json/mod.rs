@@ -1,0 +1,535 @@
+//! A strict JSON scanner over bytes: one pass, no tree, no allocation, no recursion.
+//!
+//! The caller walks objects and arrays and says what becomes of each value; what it does not want it skips,
+//! which still validates it. Refused are control characters in strings (NUL among them), bad escapes,
+//! lone surrogates, bad numbers and literals, nesting beyond the given depth, and anything after the value.
+//! UTF-8 is not looked at here: the caller validates it first.
+//!
+//! Invariants: every method that reads a value leaves the position just behind it; a string without
+//! escapes is given as a range of the input, never copied.
+
+mod chunk;
+mod number;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What is wrong with a text that is not JSON, and at which byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{fault} at byte {at}")]
+pub struct Error {
+    pub fault: Fault,
+    /// Offset in the bytes given to [`Scanner::new`].
+    pub at: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Truncated,
+    Unexpected,
+    ControlCharacter,
+    BadEscape,
+    LoneSurrogate,
+    BadNumber,
+    BadLiteral,
+    TrailingData,
+    TooDeep,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "the text ends early",
+            Self::Unexpected => "unexpected character",
+            Self::ControlCharacter => "control character in a string",
+            Self::BadEscape => "bad escape in a string",
+            Self::LoneSurrogate => "lone surrogate in a string",
+            Self::BadNumber => "bad number",
+            Self::BadLiteral => "bad literal",
+            Self::TrailingData => "more data after the value",
+            Self::TooDeep => "nesting is too deep",
+        })
+    }
+}
+
+/// A string as it stands in the input, without its quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Text {
+    pub start: u32,
+    pub end: u32,
+    /// Holds escapes: [`unescape`] gives its value.
+    pub escaped: bool,
+}
+
+impl Text {
+    pub fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+    pub fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// Cursor over one JSON text.
+#[derive(Debug, Clone)]
+pub struct Scanner<'a> {
+    bytes: &'a [u8],
+    pos: usize,
+    depth: usize,
+    max_depth: usize,
+}
+
+/// Place to come back to.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    pos: usize,
+    depth: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// Starts at `start`; the text ends where `bytes` end (at most 4 GiB, as offsets are kept in 32 bits).
+    pub fn new(bytes: &'a [u8], start: usize, max_depth: usize) -> Self {
+        Self {
+            bytes,
+            pos: start,
+            depth: 0,
+            max_depth,
+        }
+    }
+
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+    pub fn position(&self) -> usize {
+        self.pos
+    }
+    pub fn mark(&self) -> Mark {
+        Mark {
+            pos: self.pos,
+            depth: self.depth,
+        }
+    }
+    pub fn reset(&mut self, mark: Mark) {
+        self.pos = mark.pos;
+        self.depth = mark.depth;
+    }
+    /// The characters of a string; still escaped if it is.
+    #[inline]
+    pub fn slice(&self, text: Text) -> &'a [u8] {
+        &self.bytes[text.range()]
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fail<T>(&self, fault: Fault, at: usize) -> Result<T> {
+        let fault = match fault {
+            Fault::Unexpected if at >= self.bytes.len() => Fault::Truncated,
+            fault => fault,
+        };
+        let at = at.min(self.bytes.len()) as u32;
+        Err(Error { fault, at })
+    }
+
+    /// Skips whitespace and gives the next byte without consuming it; 0 at the end.
+    #[inline]
+    pub fn peek(&mut self) -> u8 {
+        loop {
+            match self.bytes.get(self.pos) {
+                Some(&byte) if byte > b' ' => return byte,
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.pos += 1,
+                // A byte that no token starts with: callers refuse it like the end.
+                Some(_) | None => return 0,
+            }
+        }
+    }
+
+    /// Refuses anything but whitespace behind the value.
+    #[inline]
+    pub fn finish(&mut self) -> Result<()> {
+        self.peek();
+        if self.pos < self.bytes.len() {
+            return self.fail(Fault::TrailingData, self.pos);
+        }
+        Ok(())
+    }
+
+    /// Reads an object; `member` must read or skip exactly the one value behind each key.
+    #[inline]
+    pub fn object<E: From<Error>>(
+        &mut self,
+        mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut more = self.open(b'{', b'}')?;
+        while more {
+            let key = self.key()?;
+            let unescaped;
+            let key = if key.escaped {
+                unescaped = unescape(self.slice(key));
+                &*unescaped
+            } else {
+                self.slice(key)
+            };
+            member(self, key)?;
+            more = self.more(b'}')?;
+        }
+        Ok(())
+    }
+
+    /// Reads an array; `element` must read or skip exactly one value.
+    #[inline]
+    pub fn array<E: From<Error>>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut more = self.open(b'[', b']')?;
+        while more {
+            element(self)?;
+            more = self.more(b']')?;
+        }
+        Ok(())
+    }
+
+    /// Reads the object if the value is one, else skips the value.
+    #[inline]
+    pub fn object_or_skip<E: From<Error>>(
+        &mut self,
+        member: impl FnMut(&mut Self, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.peek() == b'{' {
+            self.object(member)
+        } else {
+            Ok(self.skip()?)
+        }
+    }
+
+    #[inline]
+    fn open(&mut self, open: u8, close: u8) -> Result<bool> {
+        if self.peek() != open {
+            return self.fail(Fault::Unexpected, self.pos);
+        }
+        if self.depth >= self.max_depth {
+            return self.fail(Fault::TooDeep, self.pos);
+        }
+        self.pos += 1;
+        if self.peek() == close {
+            self.pos += 1;
+            return Ok(false);
+        }
+        self.depth += 1;
+        Ok(true)
+    }
+
+    /// After a value: whether another one follows in this container.
+    #[inline]
+    fn more(&mut self, close: u8) -> Result<bool> {
+        let byte = self.peek();
+        if byte == b',' {
+            self.pos += 1;
+            return Ok(true);
+        }
+        if byte == close {
+            self.pos += 1;
+            self.depth -= 1;
+            return Ok(false);
+        }
+        self.fail(Fault::Unexpected, self.pos)
+    }
+
+    /// `"key" :`, and the whitespace before and behind.
+    #[inline]
+    fn key(&mut self) -> Result<Text> {
+        if self.peek() != b'"' {
+            return self.fail(Fault::Unexpected, self.pos);
+        }
+        let key = self.string()?;
+        if self.peek() != b':' {
+            return self.fail(Fault::Unexpected, self.pos);
+        }
+        self.pos += 1;
+        Ok(key)
+    }
+
+    /// The string at the position, or `None` and a skipped value.
+    #[inline]
+    pub fn text(&mut self) -> Result<Option<Text>> {
+        if self.peek() == b'"' {
+            Ok(Some(self.string()?))
+        } else {
+            self.skip()?;
+            Ok(None)
+        }
+    }
+
+    /// The string whose opening quote is at the position.
+    #[inline]
+    fn string(&mut self) -> Result<Text> {
+        let start = self.pos + 1;
+        let at = chunk::find_special(self.bytes, start);
+        if self.bytes.get(at) == Some(&b'"') {
+            self.pos = at + 1;
+            return Ok(Text {
+                start: start as u32,
+                end: at as u32,
+                escaped: false,
+            });
+        }
+        self.string_slow(start, at)
+    }
+
+    #[inline(never)]
+    fn string_slow(&mut self, start: usize, mut at: usize) -> Result<Text> {
+        loop {
+            match self.bytes.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => at = self.escape(at)?,
+                Some(_) => return self.fail(Fault::ControlCharacter, at),
+                None => return self.fail(Fault::Truncated, at),
+            }
+            at = chunk::find_special(self.bytes, at);
+        }
+        self.pos = at + 1;
+        Ok(Text {
+            start: start as u32,
+            end: at as u32,
+            escaped: true,
+        })
+    }
+
+    /// Checks the escape whose backslash is at `at`; gives the place behind it.
+    fn escape(&self, at: usize) -> Result<usize> {
+        match self.bytes.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+            Some(b'u') => match self.unit(at + 2)? {
+                0xD800..=0xDBFF => {
+                    if self.bytes.get(at + 6..at + 8) == Some(b"\\u")
+                        && matches!(self.unit(at + 8)?, 0xDC00..=0xDFFF)
+                    {
+                        Ok(at + 12)
+                    } else {
+                        self.fail(Fault::LoneSurrogate, at)
+                    }
+                }
+                0xDC00..=0xDFFF => self.fail(Fault::LoneSurrogate, at),
+                _ => Ok(at + 6),
+            },
+            Some(_) => self.fail(Fault::BadEscape, at),
+            None => self.fail(Fault::Truncated, at),
+        }
+    }
+
+    fn unit(&self, at: usize) -> Result<u16> {
+        match self.bytes.get(at..at + 4).map(hex) {
+            Some(Some(unit)) => Ok(unit),
+            Some(None) => self.fail(Fault::BadEscape, at),
+            None => self.fail(Fault::Truncated, at),
+        }
+    }
+
+    /// Skips and validates one value of any kind.
+    #[inline]
+    pub fn skip(&mut self) -> Result<()> {
+        match self.peek() {
+            b'"' => self.string().map(drop),
+            b'{' | b'[' => self.skip_container(self.max_depth),
+            _ => self.scalar(),
+        }
+    }
+
+    /// Like [`skip`](Self::skip), to get past a value that is nested deeper than allowed.
+    pub fn skip_any_depth(&mut self) -> Result<()> {
+        match self.peek() {
+            b'{' | b'[' => self.skip_container(usize::MAX),
+            _ => self.skip(),
+        }
+    }
+
+    /// The kinds of the open containers are bits (1 for an object): the innermost in the lowest bit, 64 in
+    /// `kinds`, those around them in `outer`.
+    #[inline(never)]
+    fn skip_container(&mut self, max_depth: usize) -> Result<()> {
+        let (mut kinds, mut outer, mut opened) = (0u64, Vec::new(), 0usize);
+        loop {
+            let byte = self.peek();
+            match byte {
+                b'"' => drop(self.string()?),
+                b'{' | b'[' => {
+                    if self.depth + opened >= max_depth {
+                        return self.fail(Fault::TooDeep, self.pos);
+                    }
+                    let object = byte == b'{';
+                    self.pos += 1;
+                    if self.peek() == if object { b'}' } else { b']' } {
+                        self.pos += 1;
+                    } else {
+                        if opened % 64 == 0 && opened > 0 {
+                            outer.push(kinds);
+                        }
+                        kinds = kinds << 1 | u64::from(object);
+                        opened += 1;
+                        if object {
+                            self.key()?;
+                        }
+                        continue;
+                    }
+                }
+                _ => self.scalar()?,
+            }
+            loop {
+                if opened == 0 {
+                    return Ok(());
+                }
+                let object = kinds & 1 == 1;
+                let byte = self.peek();
+                if byte == b',' {
+                    self.pos += 1;
+                    if object {
+                        self.key()?;
+                    }
+                    break;
+                }
+                if byte != if object { b'}' } else { b']' } {
+                    return self.fail(Fault::Unexpected, self.pos);
+                }
+                self.pos += 1;
+                opened -= 1;
+                kinds >>= 1;
+                if opened % 64 == 0
+                    && let Some(word) = outer.pop()
+                {
+                    kinds = word;
+                }
+            }
+        }
+    }
+
+    /// `true` or `false` at the position, also in quotes; `None` and a skipped value for anything else.
+    pub fn bool(&mut self) -> Result<Option<bool>> {
+        let quoted = self.peek() == b'"';
+        let start = self.pos;
+        self.skip()?;
+        let value = &self.bytes[start..self.pos];
+        let value = match quoted {
+            true => &value[1..value.len() - 1],
+            false => value,
+        };
+        Ok(match value {
+            b"true" => Some(true),
+            b"false" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// An integer at the position, also in quotes; `None` and a skipped value for anything else.
+    pub fn int(&mut self) -> Result<Option<i64>> {
+        let quoted = self.peek() == b'"';
+        let start = self.pos;
+        self.skip()?;
+        let value = &self.bytes[start..self.pos];
+        let value = match quoted {
+            true => &value[1..value.len() - 1],
+            false => value,
+        };
+        Ok(number::int(value))
+    }
+
+    /// The place of the value at the position, skipped.
+    pub fn range(&mut self) -> Result<Range<usize>> {
+        self.peek();
+        let start = self.pos;
+        self.skip()?;
+        Ok(start..self.pos)
+    }
+
+    /// A number or literal.
+    #[inline]
+    fn scalar(&mut self) -> Result<()> {
+        let rest = &self.bytes[self.pos..];
+        let len = match rest.first() {
+            Some(b't') => literal(rest, b"true"),
+            Some(b'f') => literal(rest, b"false"),
+            Some(b'n') => literal(rest, b"null"),
+            Some(b'-' | b'0'..=b'9') => match number::len(rest) {
+                Ok(len) => Some(len),
+                Err(at) => return self.fail_number(self.pos + at),
+            },
+            _ => return self.fail(Fault::Unexpected, self.pos),
+        };
+        match len {
+            Some(len) => self.pos += len,
+            None => return self.fail(Fault::BadLiteral, self.pos),
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn fail_number(&self, at: usize) -> Result<()> {
+        let fault = match at < self.bytes.len() {
+            true => Fault::BadNumber,
+            false => Fault::Truncated,
+        };
+        self.fail(fault, at)
+    }
+}
+
+#[inline]
+fn literal(rest: &[u8], word: &[u8]) -> Option<usize> {
+    rest.starts_with(word).then_some(word.len())
+}
+
+fn hex(digits: &[u8]) -> Option<u16> {
+    digits.iter().try_fold(0u16, |unit, digit| {
+        let digit = (*digit as char).to_digit(16)?;
+        Some(unit << 4 | digit as u16)
+    })
+}
+
+/// The value of a string that [`Scanner`] accepted, escapes resolved.
+pub fn unescape(escaped: &[u8]) -> Cow<'_, [u8]> {
+    if !escaped.contains(&b'\\') {
+        return Cow::Borrowed(escaped);
+    }
+    let mut value = Vec::with_capacity(escaped.len());
+    unescape_into(escaped, &mut value);
+    Cow::Owned(value)
+}
+
+/// Appends the value of a string that [`Scanner`] accepted. UTF-8 stays UTF-8.
+pub fn unescape_into(mut escaped: &[u8], value: &mut Vec<u8>) {
+    while let Some(at) = memchr::memchr(b'\\', escaped) {
+        value.extend_from_slice(&escaped[..at]);
+        let mut used = 2;
+        match escaped.get(at + 1) {
+            Some(b'b') => value.push(8),
+            Some(b'f') => value.push(12),
+            Some(b'n') => value.push(b'\n'),
+            Some(b'r') => value.push(b'\r'),
+            Some(b't') => value.push(b'\t'),
+            Some(b'u') => {
+                let unit = |at: usize| escaped.get(at..at + 4).and_then(hex).unwrap_or(0);
+                let first = unit(at + 2);
+                let second = if first & 0xFC00 == 0xD800 {
+                    used = 12;
+                    Some(unit(at + 8))
+                } else {
+                    used = 6;
+                    None
+                };
+                let units = std::iter::once(first).chain(second);
+                for character in char::decode_utf16(units) {
+                    let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
+                    value.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+            }
+            Some(other) => value.push(*other),
+            None => used = 1,
+        }
+        escaped = escaped.get(at + used..).unwrap_or_default();
+    }
+    value.extend_from_slice(escaped);
+}
+
+#[cfg(test)]
+mod tests;
