@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
-    TimestampMicrosecondArray, make_view,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array, RecordBatch,
+    StringViewArray, TimestampMicrosecondArray, make_view,
 };
 use datafusion::arrow::buffer::{
     BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, ScalarBuffer,
