@@ -252,5 +252,5 @@ pub fn tokens(config: &Config) -> anyhow::Result<Vec<weir_api::Token>> {
 }
 
 pub fn role(name: &str) -> anyhow::Result<weir_api::Role> {
-    name.parse().map_err(|_| anyhow::anyhow!("`{name}` is not a role: viewer, analyst, engineer, admin or hook"))
+    serde_json::from_value(name.into()).map_err(|_| anyhow::anyhow!("`{name}` is not a role: viewer, analyst, engineer, admin or hook"))
 }

@@ -14,7 +14,7 @@ use datafusion::arrow::array::{
     StringViewArray, TimestampMicrosecondArray, make_view,
 };
 use datafusion::arrow::buffer::{
-    BooleanBuffer, BooleanBufferBuilder, Buffer, NullBuffer, ScalarBuffer,
+    BooleanBuffer, Buffer, NullBuffer, ScalarBuffer,
 };
 use datafusion::arrow::error::ArrowError;
 

@@ -13,7 +13,6 @@ use weir_connectors::file::FileSource;
 use weir_engine::Alert;
 use weir_engine::batch::Counts;
 use weir_engine::health::{Health, Snapshot};
-use weir_engine::source::Source as _;
 use weir_engine::store::{AlertQuery, IncidentQuery, SharedStore, StoredIncident};
 
 use crate::config::{self, Config, LogFormat};

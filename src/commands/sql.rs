@@ -40,7 +40,7 @@ pub async fn run(config: &Config, args: Args) -> anyhow::Result<ExitCode> {
 
 fn print(result: &QueryResult) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(result.columns.iter().map(|c| clean(&c.name)));
     for row in &result.rows {
         table.add_row(row.iter().map(|value| match value {
