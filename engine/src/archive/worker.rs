@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::ArchiveConfig;
 use super::compact::{self, Compactor, Job, Piece};
 use super::encode::{self, Columns, FileWriter};
-use super::layout::{self, FileName, Folder, SET_ASIDE, TEMPORARY};
+use super::layout::{self, FileName, Folder, Hour, SET_ASIDE, TEMPORARY};
 use super::writer::Flushed;
 use crate::{Error, Result};
 
@@ -84,6 +84,8 @@ pub struct Worker {
     compactor: Compactor,
     /// Replaced files, and since when.
     garbage: Vec<(Instant, PathBuf)>,
+    /// Hour that [`Self::expire`] last came to.
+    expired: Option<Hour>,
     /// Held until this thread has ended.
     #[expect(dead_code, reason = "it only has to stay open")]
     lock: File,
@@ -116,6 +118,7 @@ impl Worker {
             merging: HashSet::new(),
             compactor,
             garbage: vec![],
+            expired: None,
             lock,
         })
     }
@@ -397,7 +400,11 @@ impl Worker {
         });
     }
 
+    /// Looks at the folders at most once per hour of `before`, so that it can be called at every commit.
     fn expire(&mut self, before: i64) -> Result<usize> {
+        if self.expired == Some(Hour::of(before)) {
+            return Ok(0);
+        }
         let mut removed = 0;
         for root in [self.root.clone(), self.root.join(SET_ASIDE)] {
             for folder in layout::folders(&root, None)? {
@@ -412,6 +419,7 @@ impl Worker {
                 removed += 1;
             }
         }
+        self.expired = Some(Hour::of(before));
         Ok(removed)
     }
 }

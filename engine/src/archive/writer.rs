@@ -182,7 +182,8 @@ impl ArchiveWriter {
     }
 
     /// Takes the rows of one batch (duplicates already dropped) that cover positions `[from, next)` of the
-    /// partition. Waits only while the encoder is behind.
+    /// partition. `next` below `from` says that the partition has started over. Waits only while the encoder
+    /// is behind.
     pub async fn push(
         &mut self,
         partition: &Partition,
@@ -202,6 +203,8 @@ impl ArchiveWriter {
         if self.unreconciled {
             return refuse("archive holds files already: compare it with the store's positions (reconcile) before writing".into());
         }
+        // Back behind where it was: the partition was made anew, and counts from 0 again.
+        let from = if next < from { 0 } else { from };
         if next <= from {
             return refuse(format!(
                 "a batch of {} events covers no position ([{from}, {next})): after a restart nobody could tell whether it was stored",
