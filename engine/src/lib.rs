@@ -16,6 +16,7 @@ pub mod enrich;
 pub mod error;
 pub mod functions;
 pub mod health;
+pub mod hunt;
 pub mod incident;
 pub mod pipeline;
 pub mod plan;

@@ -4,4 +4,5 @@
 mod archive;
 mod detect;
 mod events;
+mod hunt;
 mod store;
