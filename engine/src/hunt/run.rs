@@ -180,15 +180,23 @@ pub fn explain(error: DataFusionError) -> Refusal {
 /// Names the columns that were perhaps meant.
 fn unknown_column(field: &Column, valid: &[Column]) -> String {
     let wrong = field.name.to_lowercase();
-    let distance = |name: &str| match name.contains(&wrong) || wrong.contains(name) {
-        true => 1,
-        false => levenshtein(name, &wrong),
+    // Parts tell more than letters: `src_ip` means `src_endpoint_ip`.
+    let part = |part: &&str| part.len() > 1;
+    let parts: Vec<&str> = wrong.split('_').filter(part).collect();
+    let distance = |name: &str| {
+        let own: Vec<&str> = name.split('_').filter(part).collect();
+        let missing = parts.iter().filter(|part| !own.contains(part)).count();
+        let letters = levenshtein(name, &wrong);
+        match missing {
+            0 => own.len() - parts.len().min(own.len()),
+            _ if letters <= wrong.len() / 3 => letters,
+            _ => usize::MAX,
+        }
     };
     let mut names: Vec<&str> = valid.iter().map(|column| column.name.as_str()).collect();
+    names.retain(|name| distance(name) < usize::MAX);
     names.sort_by_key(|name| (distance(name), *name));
     names.dedup();
-    let far = wrong.len().max(6) / 2;
-    names.retain(|name| distance(name) <= far);
     names.truncate(5);
     let hint = match names.as_slice() {
         [] => "SELECT column_name FROM information_schema.columns lists them".to_owned(),

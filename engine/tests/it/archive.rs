@@ -256,7 +256,7 @@ async fn any_sequence_of_batches_commits_merges_and_crashes_keeps_each_event_onc
             .map(|p| {
                 let late =
                     |n: i64, r: &mut Random| NOON + n * HOUR / 120 - r.below(HOUR as u64) as i64;
-                (0..300)
+                (0..150)
                     .map(|n| event(p * 1000 + n, late(n, &mut random)))
                     .collect()
             })
@@ -378,7 +378,7 @@ async fn what_the_store_cannot_account_for_is_set_aside_and_not_deleted() {
 #[tokio::test]
 async fn a_partition_that_starts_over_does_not_hide_or_overwrite_its_former_rows() {
     let dir = tempfile::tempdir().unwrap();
-    let events: Vec<_> = (0..40).map(|n| event(n, NOON + n)).collect();
+    let events: Vec<_> = (0..60).map(|n| event(n, NOON + n)).collect();
     let mut writer = ArchiveWriter::open(dir.path(), config()).unwrap();
     writer
         .push(&partition(), 0, 100, &batch(&events[..20]))
@@ -396,7 +396,12 @@ async fn a_partition_that_starts_over_does_not_hide_or_overwrite_its_former_rows
     let done = writer.reconcile(&[(partition(), 10)]).unwrap();
     assert_eq!((done.removed, done.set_aside), (0, 0));
     writer
-        .push(&partition(), 10, 20, &batch(&events[30..]))
+        .push(&partition(), 10, 20, &batch(&events[30..50]))
+        .await
+        .unwrap();
+    // And once more; this time the pipeline only knows that 20 came before.
+    writer
+        .push(&partition(), 20, 15, &batch(&events[50..]))
         .await
         .unwrap();
     writer.flush().await.unwrap();

@@ -4,5 +4,5 @@
 mod archive;
 mod detect;
 mod events;
-mod pipeline;
+mod hunt;
 mod store;
