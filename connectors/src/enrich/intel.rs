@@ -46,6 +46,9 @@ struct Indicator {
 /// Networks of one address family, by prefix length, longest first.
 type Networks<K> = Vec<(u8, HashMap<K, u32>)>;
 
+/// Indicators that one value may match, best first.
+type LookUp = fn(&Intel, &str) -> Vec<u32>;
+
 #[derive(Debug, Default)]
 pub struct Intel {
     indicators: Vec<Indicator>,
@@ -131,7 +134,7 @@ impl Intel {
         let dst = when(addresses, col::DST_IP);
         let domain = when(!self.domains.is_empty(), col::SRC_DOMAIN);
         let image = when(!self.sha256.is_empty(), col::CONTAINER_IMAGE);
-        let lookups: [(Option<&Distinct>, fn(&Self, &str) -> Vec<u32>); 4] = [
+        let lookups: [(Option<&Distinct>, LookUp); 4] = [
             (src.filter(|_| addresses), Self::by_address),
             (dst.as_ref(), Self::by_address),
             (domain.as_ref(), Self::by_domain),
