@@ -67,7 +67,7 @@ pub struct Step {
     /// Microseconds since the epoch.
     pub time_us: i64,
     pub what: String,
-    /// The vendor's id of the event: `eventID`, `auditID`, or Falcosidekick's `uuid`.
+    /// The event's `event_uid`: `eventID`, `auditID/stage`, or Falcosidekick's `uuid`.
     pub event_uid: String,
 }
 

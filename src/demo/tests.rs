@@ -55,6 +55,7 @@ fn read(path: &Path) -> Vec<Delivered> {
         "falco" => ("uuid", "time"),
         _ => ("auditID", "stageTimestamp"),
     };
+    let uid_has_stage = uid == "auditID";
     lines
         .into_iter()
         .map(|json| {
@@ -63,9 +64,13 @@ fn read(path: &Path) -> Vec<Delivered> {
                 after.split_once('"').unwrap().0.to_owned()
             };
             let time: jiff::Timestamp = text(time).parse().unwrap();
+            let mut uid = text(uid);
+            if uid_has_stage {
+                uid = format!("{uid}/{}", text("stage"));
+            }
             Delivered {
                 source: source.to_owned(),
-                uid: text(uid),
+                uid,
                 time: time.as_microsecond(),
                 json,
             }
