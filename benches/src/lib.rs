@@ -1,1 +1,3 @@
 //! Benches and the end-to-end throughput program of Weir.
+
+pub mod generator;

@@ -242,14 +242,14 @@ impl Audit {
         }
     }
 
-    /// Logs one request and returns its `auditID`.
+    /// Logs one request and returns its `auditID` with the stage, which is its unique id.
     pub fn request(&mut self, time: i64, user: &User, request: &Request) -> String {
         let audit_id = self.rng.uuid();
         let took = self.rng.between(900, 40_000);
         self.log.push(time, |out| {
             write_event(out, time, took, user, request, &audit_id);
         });
-        audit_id
+        format!("{audit_id}/{STAGE}")
     }
 }
 

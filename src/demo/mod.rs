@@ -67,7 +67,7 @@ pub struct Step {
     /// Microseconds since the epoch.
     pub time_us: i64,
     pub what: String,
-    /// The vendor's id of the event: `eventID`, `auditID`, or Falcosidekick's `uuid`.
+    /// The event's `event_uid`: `eventID`, `auditID/stage`, or Falcosidekick's `uuid`.
     pub event_uid: String,
 }
 
@@ -84,11 +84,12 @@ struct Day {
 /// Writes the week under `dir`: `cloudtrail/*.json.gz`, `k8s_audit/*.ndjson` and `falco/*.ndjson`.
 /// Within each folder the order of names is the order of delivery.
 pub fn write_scenario(dir: &Path, seed: u64) -> io::Result<Scenario> {
-    write_days(dir, seed, DAYS)
+    write_days(dir, seed, DAYS, true)
 }
 
-/// Writes the first `days` of the week.
-fn write_days(dir: &Path, seed: u64, days: i64) -> io::Result<Scenario> {
+/// Writes the first `days` of the week. Tests leave CloudTrail's files unpacked: an unoptimised build
+/// packs a few megabytes a second.
+fn write_days(dir: &Path, seed: u64, days: i64, compress: bool) -> io::Result<Scenario> {
     for folder in files::FOLDERS {
         std::fs::create_dir_all(dir.join(folder))?;
     }
@@ -96,7 +97,7 @@ fn write_days(dir: &Path, seed: u64, days: i64) -> io::Result<Scenario> {
     let every_second = |first: i64| -> io::Result<Vec<Scenario>> {
         (first..days)
             .step_by(2)
-            .map(|index| write_day(dir, seed, index))
+            .map(|index| write_day(dir, seed, index, compress))
             .collect()
     };
     let (even, odd) = std::thread::scope(|scope| {
@@ -109,7 +110,7 @@ fn write_days(dir: &Path, seed: u64, days: i64) -> io::Result<Scenario> {
     Ok(days.into_iter().fold(Scenario::default(), Scenario::then))
 }
 
-fn write_day(dir: &Path, seed: u64, index: i64) -> io::Result<Scenario> {
+fn write_day(dir: &Path, seed: u64, index: i64, compress: bool) -> io::Result<Scenario> {
     let number = index as u64;
     let mut day = Day {
         index,
@@ -119,7 +120,7 @@ fn write_day(dir: &Path, seed: u64, index: i64) -> io::Result<Scenario> {
     };
     ordinary::fill(&mut day, seed);
     let attacks = attacks::hide(&mut day);
-    files::write(dir, &mut day, attacks)
+    files::write(dir, &mut day, compress, attacks)
 }
 
 impl Scenario {

@@ -13,7 +13,7 @@ use super::*;
 /// The week of one seed, written and read once for all tests.
 static WEEK: LazyLock<(Scenario, Vec<Delivered>)> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
-    let scenario = write_scenario(dir.path(), 1).unwrap();
+    let scenario = write_days(dir.path(), 1, DAYS, false).unwrap();
     let events = scenario.files.iter().flat_map(|path| read(path)).collect();
     (scenario, events)
 });
@@ -29,19 +29,11 @@ struct Delivered {
 /// The events of a file, in order of delivery. Cut out as text: an unoptimised build takes minutes to
 /// parse a whole week.
 fn read(path: &Path) -> Vec<Delivered> {
-    let source = path
-        .parent()
-        .unwrap()
-        .file_name()
-        .unwrap()
-        .to_str()
-        .unwrap();
+    let folder = path.parent().unwrap().file_name().unwrap();
+    let source = folder.to_str().unwrap();
     let bytes = std::fs::read(path).unwrap();
     let lines: Vec<String> = if source == "cloudtrail" {
-        let mut text = String::new();
-        GzDecoder::new(&bytes[..])
-            .read_to_string(&mut text)
-            .unwrap();
+        let text = unpacked(path, bytes);
         let records = text
             .strip_prefix(r#"{"Records":["#)
             .and_then(|text| text.strip_suffix("]}"))
@@ -63,6 +55,7 @@ fn read(path: &Path) -> Vec<Delivered> {
         "falco" => ("uuid", "time"),
         _ => ("auditID", "stageTimestamp"),
     };
+    let uid_has_stage = uid == "auditID";
     lines
         .into_iter()
         .map(|json| {
@@ -71,9 +64,13 @@ fn read(path: &Path) -> Vec<Delivered> {
                 after.split_once('"').unwrap().0.to_owned()
             };
             let time: jiff::Timestamp = text(time).parse().unwrap();
+            let mut uid = text(uid);
+            if uid_has_stage {
+                uid = format!("{uid}/{}", text("stage"));
+            }
             Delivered {
                 source: source.to_owned(),
-                uid: text(uid),
+                uid,
                 time: time.as_microsecond(),
                 json,
             }
@@ -81,10 +78,37 @@ fn read(path: &Path) -> Vec<Delivered> {
         .collect()
 }
 
+fn unpacked(path: &Path, bytes: Vec<u8>) -> String {
+    if path.extension().unwrap() != "gz" {
+        return String::from_utf8(bytes).unwrap();
+    }
+    let mut text = String::new();
+    GzDecoder::new(&bytes[..])
+        .read_to_string(&mut text)
+        .unwrap();
+    text
+}
+
+#[test]
+fn a_trail_is_delivered_packed() {
+    let dir = tempfile::tempdir().unwrap();
+    let packed = write_days(&dir.path().join("packed"), 1, 1, true).unwrap();
+    let plain = write_days(&dir.path().join("plain"), 1, 1, false).unwrap();
+    let (left, right) = (&packed.files[3], &plain.files[3]);
+    assert!(
+        left.to_str().unwrap().ends_with("20261109T0900Z.json.gz"),
+        "{}",
+        left.display()
+    );
+    let text = |path: &Path| unpacked(path, std::fs::read(path).unwrap());
+    assert!(text(left) == text(right), "packing changed the records");
+    assert_eq!((packed.events, packed.bytes), (plain.events, plain.bytes));
+}
+
 #[test]
 fn same_seed_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
-    let write = |name: &str, seed| write_days(&dir.path().join(name), seed, 2).unwrap();
+    let write = |name: &str, seed| write_days(&dir.path().join(name), seed, 1, false).unwrap();
     let (one, two, other) = (write("one", 7), write("two", 7), write("other", 8));
     assert_eq!(one.files.len(), two.files.len());
     for (index, path) in one.files.iter().enumerate() {
