@@ -226,7 +226,7 @@ impl Config {
             }
             figment = figment.merge(Toml::file_exact(path));
         }
-        let config: Self = figment.merge(Env::prefixed("WEIR_").split("__")).extract().map_err(explain)?;
+        let config: Self = figment.merge(Env::prefixed("WEIR_").ignore(&["log"]).split("__")).extract().map_err(explain)?;
         config.check()?;
         Ok(config)
     }

@@ -77,7 +77,7 @@ impl Broker {
         Command::new("sh")
             .arg("-c")
             .arg(format!(
-                "while kill -0 {} 2>/dev/null; do sleep 1; done; '{}' kill; rm -rf '{}'",
+                "(while kill -0 {} 2>/dev/null; do sleep 1; done; '{}' kill; rm -rf '{}') &",
                 std::process::id(),
                 repository().join("scripts/kafka.sh").display(),
                 broker.home.display()
@@ -87,7 +87,7 @@ impl Broker {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()
+            .status()
             .unwrap();
         broker
     }

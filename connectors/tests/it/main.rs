@@ -1,1 +1,6 @@
+//! Integration tests of the connectors.
+#![allow(clippy::unwrap_used)]
 
+#[path = "../../../tests/support/broker.rs"]
+mod broker;
+mod kafka;
