@@ -5,4 +5,5 @@ mod archive;
 mod detect;
 mod events;
 mod hunt;
+mod pipeline;
 mod store;
