@@ -5,4 +5,5 @@ mod archive;
 mod detect;
 mod events;
 mod hunt;
+mod hunt_child;
 mod store;
