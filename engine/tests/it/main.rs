@@ -5,5 +5,6 @@ mod archive;
 mod detect;
 mod events;
 mod hunt;
+mod hunt_child;
 mod pipeline;
 mod store;
