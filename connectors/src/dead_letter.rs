@@ -26,15 +26,25 @@ impl FileDeadLetters {
             Some(folder) if folder.is_dir() => {}
             _ => return Err(Error::io(path, std::io::ErrorKind::NotFound.into())),
         }
-        Ok(Self { path: path.to_owned(), file: Mutex::new(None) })
+        Ok(Self {
+            path: path.to_owned(),
+            file: Mutex::new(None),
+        })
     }
 
     fn append(&self, lines: &[u8]) -> std::io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if file.is_none() {
-            *file = Some(OpenOptions::new().create(true).append(true).open(&self.path)?);
+            *file = Some(
+                OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(&self.path)?,
+            );
         }
-        let Some(file) = file.as_mut() else { return Ok(()) };
+        let Some(file) = file.as_mut() else {
+            return Ok(());
+        };
         file.write_all(lines)?;
         file.sync_data()
     }
@@ -45,9 +55,11 @@ impl DeadLetters for FileDeadLetters {
     async fn write(&self, letters: &[DeadLetter]) -> Result<()> {
         let mut lines = vec![];
         for letter in letters {
-            serde_json::to_writer(&mut lines, letter).map_err(|error| Error::Other(error.to_string()))?;
+            serde_json::to_writer(&mut lines, letter)
+                .map_err(|error| Error::Other(error.to_string()))?;
             lines.push(b'\n');
         }
-        self.append(&lines).map_err(|error| Error::io(&self.path, error))
+        self.append(&lines)
+            .map_err(|error| Error::io(&self.path, error))
     }
 }

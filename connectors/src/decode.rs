@@ -202,7 +202,10 @@ impl Work<'_> {
         let read = self.counts.read;
         let outcome = match self.value(&mut s, 0, true) {
             Ok(None) => s.finish().map_err(Reject::Json),
-            Ok(Some(unknown)) => Err(Reject::Event(self.too_large(bytes).unwrap_or(unknown))),
+            Ok(Some(unknown)) => match s.finish() {
+                Ok(()) => Err(Reject::Event(self.too_large(bytes).unwrap_or(unknown))),
+                Err(error) => Err(Reject::Json(error)),
+            },
             Err(reject) => Err(reject),
         };
         if let Err(reject) = outcome {
@@ -375,4 +378,4 @@ pub(crate) fn json_fault(error: json::Error, start: usize) -> Box<Fault> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -68,32 +68,74 @@ pub struct FileSource {
 
 impl FileSource {
     /// Lists the files and starts reading. Fails when a path does not exist or no path holds a log.
-    pub fn start(config: FileConfig, positions: &Positions, out: SourceSender) -> Result<Arc<Self>> {
+    pub fn start(
+        config: FileConfig,
+        positions: &Positions,
+        out: SourceSender,
+    ) -> Result<Arc<Self>> {
         let (files, skipped) = discover(&config.paths)?;
         if files.is_empty() && !config.follow {
-            let places: Vec<_> = config.paths.iter().map(|p| p.display().to_string()).collect();
-            let reason = format!("no logs in {}: looked for *.json, *.ndjson, *.jsonl and *.log, each also .gz", places.join(", "));
-            return Err(Error::Source { source_name: config.name, reason });
+            let places: Vec<_> = config
+                .paths
+                .iter()
+                .map(|p| p.display().to_string())
+                .collect();
+            let reason = format!(
+                "no logs in {}: looked for *.json, *.ndjson, *.jsonl and *.log, each also .gz",
+                places.join(", ")
+            );
+            return Err(Error::Source {
+                source_name: config.name,
+                reason,
+            });
         }
         let shared = Arc::new(Shared::default());
         let bytes = |path: &PathBuf| path.metadata().map_or(0, |m| m.len());
-        shared.total.store(files.iter().map(bytes).sum(), Ordering::Relaxed);
-        *shared.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
+        shared
+            .total
+            .store(files.iter().map(bytes).sum(), Ordering::Relaxed);
+        *shared
+            .skipped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = skipped;
         let name = config.name.clone();
-        let worker = Worker { positions: positions.clone(), decoder: Decoder::new(config.decoder.clone()), config, shared: shared.clone(), out, inputs: vec![] };
-        let spawned = thread::Builder::new().name(format!("file-{name}")).spawn(move || worker.run(files));
-        let thread = spawned.map_err(|error| Error::Source { source_name: name.clone(), reason: error.to_string() })?;
-        Ok(Arc::new(Self { name, shared, thread: Mutex::new(Some(thread)) }))
+        let worker = Worker {
+            positions: positions.clone(),
+            decoder: Decoder::new(config.decoder.clone()),
+            config,
+            shared: shared.clone(),
+            out,
+            inputs: vec![],
+        };
+        let spawned = thread::Builder::new()
+            .name(format!("file-{name}"))
+            .spawn(move || worker.run(files));
+        let thread = spawned.map_err(|error| Error::Source {
+            source_name: name.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(Arc::new(Self {
+            name,
+            shared,
+            thread: Mutex::new(Some(thread)),
+        }))
     }
 
     /// On-disk bytes (compressed ones for gzip) read so far, and in all.
     pub fn progress(&self) -> (u64, u64) {
-        (self.shared.done.load(Ordering::Relaxed), self.shared.total.load(Ordering::Relaxed))
+        (
+            self.shared.done.load(Ordering::Relaxed),
+            self.shared.total.load(Ordering::Relaxed),
+        )
     }
 
     /// Files that were found and not read, with the reason.
     pub fn skipped(&self) -> Vec<(String, String)> {
-        self.shared.skipped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .skipped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -105,7 +147,11 @@ impl Source for FileSource {
     fn committed(&self, _: &[(Partition, i64)]) {}
     async fn stop(&self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread {
             // It notices within a poll, or at its next message to the closed channel.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -182,7 +228,15 @@ impl Worker {
             let position = self.positions.get(&partition).copied().unwrap_or(0);
             let floor = self.peek(&path, &partition, position);
             partitions.push((partition.clone(), floor));
-            self.inputs.push(Input { path, partition, position, reader: None, current: floor, finished: false, waiting: false });
+            self.inputs.push(Input {
+                path,
+                partition,
+                position,
+                reader: None,
+                current: floor,
+                finished: false,
+                waiting: false,
+            });
         }
         self.send(SourceMessage::Assigned { partitions })
     }
@@ -190,15 +244,33 @@ impl Worker {
     /// Earliest event time near the file's beginning, if it can be told.
     fn peek(&mut self, path: &Path, partition: &Partition, position: i64) -> Option<i64> {
         let mut reader = Reader::open(path, position, None).ok()?;
-        let block = reader.next_block(PEEK_BYTES, 100, false, self.config.decoder.max_envelope_bytes).ok()??;
-        let batch = self.decoder.decode(partition, block.bytes, &block.records, block.next).ok()?;
-        min(batch.events.column(col::TIME).as_primitive::<TimestampMicrosecondType>())
+        let block = reader
+            .next_block(
+                PEEK_BYTES,
+                100,
+                false,
+                self.config.decoder.max_envelope_bytes,
+            )
+            .ok()??;
+        let batch = self
+            .decoder
+            .decode(partition, block.bytes, &block.records, block.next)
+            .ok()?;
+        min(batch
+            .events
+            .column(col::TIME)
+            .as_primitive::<TimestampMicrosecondType>())
     }
 
     /// The file whose events are the oldest; those that nothing is known of come first.
     fn next_input(&self) -> Option<usize> {
-        let open = self.inputs.iter().enumerate().filter(|(_, input)| !input.finished && !input.waiting);
-        open.min_by_key(|(_, input)| input.current).map(|(index, _)| index)
+        let open = self
+            .inputs
+            .iter()
+            .enumerate()
+            .filter(|(_, input)| !input.finished && !input.waiting);
+        open.min_by_key(|(_, input)| input.current)
+            .map(|(index, _)| index)
     }
 
     /// Reads one block of one file.
@@ -210,18 +282,28 @@ impl Worker {
                 Ok(reader) => input.reader = Some(reader),
                 Err(error) => {
                     let reason = format!("{}: {error}", input.path.display());
-                    return self.send(SourceMessage::Failed { source: self.config.name.clone(), reason }).and(Err(Ended));
+                    return self
+                        .send(SourceMessage::Failed {
+                            source: self.config.name.clone(),
+                            reason,
+                        })
+                        .and(Err(Ended));
                 }
             }
         }
-        let Some(reader) = &mut input.reader else { return Ok(()) };
+        let Some(reader) = &mut input.reader else {
+            return Ok(());
+        };
         let follow = self.config.follow && !reader.is_gzip();
         let partition = input.partition.clone();
         match reader.next_block(read::BLOCK_BYTES, read::BLOCK_RECORDS, follow, max_envelope) {
             Ok(Some(block)) => {
                 let next = block.next;
                 let batch = self.decode(&partition, block)?;
-                let newest = max(batch.events.column(col::TIME).as_primitive::<TimestampMicrosecondType>());
+                let newest = max(batch
+                    .events
+                    .column(col::TIME)
+                    .as_primitive::<TimestampMicrosecondType>());
                 let input = &mut self.inputs[index];
                 input.position = next;
                 input.current = input.current.max(newest).or(Some(i64::MIN));
@@ -256,26 +338,47 @@ impl Worker {
     }
 
     fn decode(&mut self, partition: &Partition, block: Block) -> Result<EventBatch, Ended> {
-        let decoded = self.decoder.decode(partition, block.bytes, &block.records, block.next);
+        let decoded = self
+            .decoder
+            .decode(partition, block.bytes, &block.records, block.next);
         decoded.or_else(|error| {
             let reason = format!("{partition}: {error}");
-            self.send(SourceMessage::Failed { source: self.config.name.clone(), reason }).and(Err(Ended))
+            self.send(SourceMessage::Failed {
+                source: self.config.name.clone(),
+                reason,
+            })
+            .and(Err(Ended))
         })
     }
 
     /// Appended lines, and files that are new.
     fn look_again(&mut self) -> Result<(), Ended> {
         for input in self.inputs.iter_mut().filter(|input| input.waiting) {
-            let length = File::open(&input.path).and_then(|f| f.metadata()).map_or(0, |m| m.len() as i64);
+            let length = File::open(&input.path)
+                .and_then(|f| f.metadata())
+                .map_or(0, |m| m.len() as i64);
             if length < input.position {
                 tracing::warn!(path = %input.path.display(), "file became shorter: reading it from its beginning");
                 input.position = 0;
             }
             input.waiting = length <= input.position;
         }
-        let Ok((files, skipped)) = discover(&self.config.paths) else { return Ok(()) };
-        *self.shared.skipped.lock().unwrap_or_else(PoisonError::into_inner) = skipped;
-        let new: Vec<PathBuf> = files.into_iter().filter(|path| !self.inputs.iter().any(|i| i.path == *path)).collect();
-        if new.is_empty() { Ok(()) } else { self.add(new) }
+        let Ok((files, skipped)) = discover(&self.config.paths) else {
+            return Ok(());
+        };
+        *self
+            .shared
+            .skipped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = skipped;
+        let new: Vec<PathBuf> = files
+            .into_iter()
+            .filter(|path| !self.inputs.iter().any(|i| i.path == *path))
+            .collect();
+        if new.is_empty() {
+            Ok(())
+        } else {
+            self.add(new)
+        }
     }
 }

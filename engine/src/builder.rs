@@ -13,9 +13,7 @@ use datafusion::arrow::array::{
     ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array, RecordBatch,
     StringViewArray, TimestampMicrosecondArray, make_view,
 };
-use datafusion::arrow::buffer::{
-    BooleanBuffer, Buffer, NullBuffer, ScalarBuffer,
-};
+use datafusion::arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use datafusion::arrow::error::ArrowError;
 
 use crate::schema::{self, COLUMNS, Kind};

@@ -22,7 +22,10 @@ pub fn discover(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Skipped>)> {
             match entry {
                 Ok(entry) if entry.file_type().is_dir() => {}
                 Ok(entry) if is_log(entry.path()) => files.push(entry.into_path()),
-                Ok(entry) => skipped.push((entry.path().display().to_string(), "not a log by its name".into())),
+                Ok(entry) => skipped.push((
+                    entry.path().display().to_string(),
+                    "not a log by its name".into(),
+                )),
                 Err(error) => {
                     let place = error.path().unwrap_or(path).display().to_string();
                     skipped.push((place, error.to_string()));
@@ -36,7 +39,13 @@ pub fn discover(paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<Skipped>)> {
 }
 
 fn is_log(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    [".json", ".ndjson", ".jsonl", ".log"].iter().any(|ending| name.ends_with(ending))
+    [".json", ".ndjson", ".jsonl", ".log"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }

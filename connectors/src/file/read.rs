@@ -28,7 +28,11 @@ pub struct Block {
 
 impl Block {
     pub fn empty(next: i64) -> Self {
-        Self { bytes: Buffer::from(&[] as &[u8]), records: vec![], next }
+        Self {
+            bytes: Buffer::from(&[] as &[u8]),
+            records: vec![],
+            next,
+        }
     }
 }
 
@@ -56,7 +60,10 @@ pub struct Reader {
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("position", &self.position).field("shape", &self.shape).finish_non_exhaustive()
+        f.debug_struct("Reader")
+            .field("position", &self.position)
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
     }
 }
 
@@ -93,10 +100,14 @@ impl Reader {
             failed: None,
         };
         if gzip {
-            let mut input = MultiGzDecoder::new(BufReader::with_capacity(1 << 18, Counting { file, shared }));
+            let mut input =
+                MultiGzDecoder::new(BufReader::with_capacity(1 << 18, Counting { file, shared }));
             if position > 0 {
                 // The shape shows only at the beginning.
-                io::copy(&mut Read::by_ref(&mut input).take(position as u64), &mut io::sink())?;
+                io::copy(
+                    &mut Read::by_ref(&mut input).take(position as u64),
+                    &mut io::sink(),
+                )?;
                 reader.shape = Self::open(path, 0, None)?.look(false)?;
             }
             reader.input = Box::new(input);
@@ -118,7 +129,13 @@ impl Reader {
     }
 
     /// The next block of whole records; none at the end. With `follow` an unfinished last line stays.
-    pub fn next_block(&mut self, max_bytes: usize, max_records: usize, follow: bool, max_record: usize) -> io::Result<Option<Block>> {
+    pub fn next_block(
+        &mut self,
+        max_bytes: usize,
+        max_records: usize,
+        follow: bool,
+        max_record: usize,
+    ) -> io::Result<Option<Block>> {
         if self.shape == Shape::Unknown {
             self.shape = self.look(follow)?;
         }
@@ -132,7 +149,10 @@ impl Reader {
     fn fill(&mut self, bytes: usize) -> io::Result<()> {
         while !self.ended && self.carry.len() < bytes {
             let want = (bytes - self.carry.len()).min(1 << 20) as u64;
-            match Read::by_ref(&mut self.input).take(want).read_to_end(&mut self.carry) {
+            match Read::by_ref(&mut self.input)
+                .take(want)
+                .read_to_end(&mut self.carry)
+            {
                 Ok(0) => self.ended = true,
                 Ok(_) => {}
                 Err(error) => {
@@ -141,31 +161,56 @@ impl Reader {
                 }
             }
         }
-        if self.carry.is_empty() { self.failed.take().map_or(Ok(()), Err) } else { Ok(()) }
+        if self.carry.is_empty() {
+            self.failed.take().map_or(Ok(()), Err)
+        } else {
+            Ok(())
+        }
     }
 
     /// A file whose first line opens a JSON value and does not go on with it is pretty-printed.
     fn look(&mut self, follow: bool) -> io::Result<Shape> {
         self.fill(1 << 16)?;
-        let text = self.carry.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&self.carry);
+        let text = self
+            .carry
+            .strip_prefix(b"\xEF\xBB\xBF")
+            .unwrap_or(&self.carry);
         let Some(start) = text.iter().position(|byte| !byte.is_ascii_whitespace()) else {
             return Ok(if follow { Shape::Unknown } else { Shape::Lines });
         };
-        let line = text[start..].split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+        let line = text[start..]
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii_end();
         let more = text[start..].len() > line.len() + 1;
         let opens = line.starts_with(b"{") || line.starts_with(b"[");
         let goes_on = matches!(line.last(), Some(b'{' | b'[' | b','));
-        Ok(if more && opens && goes_on { Shape::Documents } else { Shape::Lines })
+        Ok(if more && opens && goes_on {
+            Shape::Documents
+        } else {
+            Shape::Lines
+        })
     }
 
     fn take(&mut self, length: usize, records: Vec<Record>) -> Block {
         let rest = self.carry.split_off(length);
         let bytes = std::mem::replace(&mut self.carry, rest);
         self.position += length as i64;
-        Block { bytes: Buffer::from_vec(bytes), records, next: self.position }
+        Block {
+            bytes: Buffer::from_vec(bytes),
+            records,
+            next: self.position,
+        }
     }
 
-    fn lines(&mut self, max_bytes: usize, max_records: usize, follow: bool, max_record: usize) -> io::Result<Option<Block>> {
+    fn lines(
+        &mut self,
+        max_bytes: usize,
+        max_records: usize,
+        follow: bool,
+        max_record: usize,
+    ) -> io::Result<Option<Block>> {
         let mut want = max_bytes;
         loop {
             self.fill(want)?;
@@ -202,7 +247,10 @@ impl Reader {
     /// Gives out the beginning of a line that no record may be as long as, and passes over the rest. The
     /// decoder makes a dead letter of it for its length.
     fn too_long(&mut self, max_record: usize) -> io::Result<Block> {
-        let records = vec![Record { range: 0..max_record + 1, position: self.position }];
+        let records = vec![Record {
+            range: 0..max_record + 1,
+            position: self.position,
+        }];
         let mut block = self.take(max_record + 1, records);
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.carry) {
@@ -230,7 +278,12 @@ impl Reader {
             }
             let (mut records, mut start) = (vec![], 0);
             while let Some(length) = document(&self.carry[start..]) {
-                push(&mut records, &self.carry, start..start + length, self.position);
+                push(
+                    &mut records,
+                    &self.carry,
+                    start..start + length,
+                    self.position,
+                );
                 start += length;
                 if records.len() >= max_records {
                     break;
@@ -257,7 +310,10 @@ fn push(records: &mut Vec<Record>, bytes: &[u8], range: std::ops::Range<usize>, 
     let start = range.start + (line.len() - line.trim_ascii_start().len());
     let end = range.start + line.trim_ascii_end().len();
     if start < end {
-        records.push(Record { range: start..end, position: position + start as i64 });
+        records.push(Record {
+            range: start..end,
+            position: position + start as i64,
+        });
     }
 }
 
@@ -319,35 +375,61 @@ mod tests {
         let mut position = 0;
         loop {
             let mut reader = Reader::open(file.path(), position, None).unwrap();
-            let Some(block) = reader.next_block(16, 2, false, max_record).unwrap() else { break };
+            let Some(block) = reader.next_block(16, 2, false, max_record).unwrap() else {
+                break;
+            };
             assert!(block.next > position);
             position = block.next;
-            all.extend(block.records.iter().map(|r| (r.position, block.bytes[r.range.clone()].to_vec())));
+            all.extend(
+                block
+                    .records
+                    .iter()
+                    .map(|r| (r.position, block.bytes[r.range.clone()].to_vec())),
+            );
         }
         assert_eq!(position as usize, content.len());
         all
     }
 
     fn texts(content: &[u8]) -> Vec<String> {
-        records(content, 1000).into_iter().map(|(_, r)| String::from_utf8_lossy(&r).into_owned()).collect()
+        records(content, 1000)
+            .into_iter()
+            .map(|(_, r)| String::from_utf8_lossy(&r).into_owned())
+            .collect()
     }
 
     #[test]
     fn lines_with_and_without_an_end() {
-        assert_eq!(texts(b"{\"a\":1}\r\n\n  \n{\"b\":2}\n{\"c\":3}"), ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"]);
-        assert_eq!(records(b"\n{}\n x\n", 1000), [(1, b"{}".to_vec()), (5, b"x".to_vec())]);
+        assert_eq!(
+            texts(b"{\"a\":1}\r\n\n  \n{\"b\":2}\n{\"c\":3}"),
+            ["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"]
+        );
+        assert_eq!(
+            records(b"\n{}\n x\n", 1000),
+            [(1, b"{}".to_vec()), (5, b"x".to_vec())]
+        );
         assert!(texts(b"").is_empty() && texts(b"\n\n").is_empty());
     }
 
     #[test]
     fn a_truncated_first_line_does_not_swallow_the_file() {
-        assert_eq!(texts(b"{\"a\": [1, {\"b\n{\"c\":3}\n"), ["{\"a\": [1, {\"b", "{\"c\":3}"]);
+        assert_eq!(
+            texts(b"{\"a\": [1, {\"b\n{\"c\":3}\n"),
+            ["{\"a\": [1, {\"b", "{\"c\":3}"]
+        );
     }
 
     #[test]
     fn pretty_printed_documents() {
         let content = b"{\n  \"a\": \"}\\\"\",\n  \"b\": [\n1]\n}\n\n{\n \"c\": 2\n}\n{\"d\":";
-        assert_eq!(texts(content), ["{\n  \"a\": \"}\\\"\",\n  \"b\": [\n1]\n}", "{\n \"c\": 2\n}", "{\"d\":"]);
+        assert_eq!(
+            texts(content),
+            [
+                "{\n  \"a\": \"}\\\"\",\n  \"b\": [\n1]\n}",
+                "{\n \"c\": 2\n}",
+                "{\"d\":"
+            ]
+        );
     }
 
     #[test]

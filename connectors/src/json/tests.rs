@@ -15,11 +15,12 @@ fn fault(text: &str) -> Fault {
     check(text.as_bytes()).unwrap_err().fault
 }
 
-/// What serde_json says, taking numbers of any size as good, as we do.
-fn reference(text: &[u8]) -> bool {
+/// What serde_json says. It stops at a number that a float cannot hold, which we take: nothing to compare.
+fn reference(text: &[u8]) -> Option<bool> {
     match serde_json::from_slice::<Value>(text) {
-        Ok(_) => true,
-        Err(error) => error.to_string().contains("number out of range"),
+        Ok(_) => Some(true),
+        Err(error) if error.to_string().contains("number out of range") => None,
+        Err(_) => Some(false),
     }
 }
 
@@ -232,16 +233,19 @@ proptest! {
             }
         }
         let ours = std::str::from_utf8(&text).is_ok() && check(&text).is_ok();
-        prop_assert_eq!(ours, reference(&text), "{:?}", String::from_utf8_lossy(&text));
+        let expected = reference(&text).unwrap_or(ours);
+        prop_assert_eq!(ours, expected, "{:?}", String::from_utf8_lossy(&text));
     }
 
     #[test]
     fn noise_is_judged_as_serde_json_judges_it(text in "[\\[\\]{}:,\"\\\\ub0-9a-f.eE+ \\-]{0,12}") {
-        prop_assert_eq!(check(text.as_bytes()).is_ok(), reference(text.as_bytes()), "{}", text);
+        let ours = check(text.as_bytes()).is_ok();
+        prop_assert_eq!(ours, reference(text.as_bytes()).unwrap_or(ours), "{}", text);
     }
 
     #[test]
     fn numbers_are_judged_as_serde_json_judges_them(text in "-?[0-9]{0,3}\\.?[0-9]{0,2}[eE]?[+-]?[0-9]{0,2}") {
-        prop_assert_eq!(check(text.as_bytes()).is_ok(), reference(text.as_bytes()), "{}", text);
+        let ours = check(text.as_bytes()).is_ok();
+        prop_assert_eq!(ours, reference(text.as_bytes()).unwrap_or(ours), "{}", text);
     }
 }

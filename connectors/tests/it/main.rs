@@ -4,3 +4,4 @@
 #[path = "../../../tests/support/broker.rs"]
 mod broker;
 mod kafka;
+mod real_logs;
