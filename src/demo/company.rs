@@ -27,7 +27,7 @@ pub enum Job {
 /// How somebody gets into AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// An IAM user with a password and a long-lived key; `mfa` says whether he has a second factor.
+    /// An IAM user with a password and a long-lived key. Who has no second factor works from his shell.
     User { mfa: bool },
     /// A permission set of the company's single sign-on.
     SingleSignOn { permission_set: &'static str },

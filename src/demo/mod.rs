@@ -53,6 +53,10 @@ pub struct Scenario {
 
 /// One hidden attack.
 #[derive(Debug, Clone)]
+#[allow(
+    dead_code,
+    reason = "the truth is for tests; the engine must not see it"
+)]
 pub struct AttackStory {
     pub name: &'static str,
     /// In order of time.
@@ -63,6 +67,10 @@ pub struct AttackStory {
 
 /// One step that a detection could see.
 #[derive(Debug, Clone)]
+#[allow(
+    dead_code,
+    reason = "the truth is for tests; the engine must not see it"
+)]
 pub struct Step {
     /// Microseconds since the epoch.
     pub time_us: i64,

