@@ -4,3 +4,4 @@
 #[path = "../support/broker.rs"]
 mod broker;
 mod kafka;
+mod packs;

@@ -1,0 +1,87 @@
+//! Every rule that ships is fit to ship and plans on the event schema.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use weir_detections::{LoadedRule, embedded, lint, load_dir};
+use weir_engine::dispatch;
+use weir_engine::plan::{self, Plan};
+use weir_engine::schema::FAMILIES;
+
+fn packs() -> Vec<LoadedRule> {
+    embedded().unwrap()
+}
+
+#[test]
+fn no_rule_gets_a_remark() {
+    for loaded in packs() {
+        let remarks: Vec<_> = lint(&loaded).iter().map(ToString::to_string).collect();
+        assert!(remarks.is_empty(), "{}: {remarks:?}", loaded.rule.path);
+    }
+}
+
+#[test]
+fn the_binary_holds_what_the_folder_holds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packs");
+    let by_path = |rules: Vec<LoadedRule>, root: &Path| -> BTreeMap<String, LoadedRule> {
+        let relative = |loaded: LoadedRule| {
+            let path = Path::new(&loaded.rule.path);
+            let path = path.strip_prefix(root).unwrap_or(path);
+            (path.display().to_string(), loaded)
+        };
+        rules.into_iter().map(relative).collect()
+    };
+    let on_disk = by_path(load_dir(&folder).unwrap(), &folder);
+    let in_binary = by_path(packs(), Path::new(""));
+    let hint = "the binary's packs are stale: touch detections/src/embed.rs";
+    assert!(on_disk.keys().eq(in_binary.keys()), "{hint}");
+    for (path, loaded) in &on_disk {
+        assert_eq!(
+            loaded.rule.version(),
+            in_binary[path].rule.version(),
+            "{hint}"
+        );
+        assert_eq!(loaded.tests, in_binary[path].tests, "{hint}");
+    }
+}
+
+#[tokio::test]
+async fn every_rule_plans_and_is_dispatched_by_a_literal() {
+    let session = plan::session(&[]).await.unwrap();
+    let (mut windows, mut refused) = (0, vec![]);
+    for LoadedRule { rule, .. } in packs() {
+        let plan = match Plan::new(&session, &rule).await {
+            Ok(plan) => plan,
+            Err(error) => {
+                refused.push(format!("{}: {error}", rule.path));
+                continue;
+            }
+        };
+        windows += usize::from(matches!(plan, Plan::Window(_)));
+        let predicate = plan.rows().predicate.as_ref();
+        let literals = predicate.and_then(dispatch::necessary).unwrap_or_default();
+        let telling = |(_, text): &(usize, String)| !FAMILIES.contains(&text.as_str());
+        if !literals.iter().any(telling) {
+            refused.push(format!(
+                "{}: needs no literal besides the family",
+                rule.path
+            ));
+        }
+    }
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+    assert!(windows >= 8, "{windows} windowed rules");
+}
+
+#[test]
+fn each_source_has_a_pack() {
+    let mut count = BTreeMap::<String, usize>::new();
+    for LoadedRule { rule, .. } in packs() {
+        let pack = rule.path.split('/').next().unwrap().to_owned();
+        *count.entry(pack).or_default() += 1;
+    }
+    assert!(
+        count.keys().eq(["cloudtrail", "falco", "k8s_audit"]),
+        "{count:?}"
+    );
+    assert!(count.values().sum::<usize>() >= 30, "{count:?}");
+}
