@@ -154,6 +154,16 @@ fn take_cluster(day: &mut Day, teller: &mut Teller, deployer: &User) {
         &bind,
         "the deployer's account is bound to cluster-admin",
     );
+    let back = Request::core("create", "pods", "shop", STOREFRONT.pod)
+        .sub("exec")
+        .query("command=sh&container=storefront&stdin=true&stdout=true");
+    ask(
+        day,
+        teller,
+        19,
+        &back,
+        "the storefront's pod is entered through the API",
+    );
     let secrets = Request::core("list", "secrets", "", "").query("limit=500");
     ask(
         day,

@@ -6,8 +6,7 @@ use crate::demo::Day;
 use crate::demo::clock::{HOUR, MINUTE, SECOND};
 use crate::demo::company::{Job, NODES, OFFICE, PEOPLE};
 use crate::demo::falco::{
-    CONTACT_API, Container, PACKAGE_MANAGER, PRIVILEGED, Process, REDIRECT, SENSITIVE_FILE,
-    TERMINAL_SHELL,
+    CONTACT_API, Container, PACKAGE_MANAGER, Process, REDIRECT, SENSITIVE_FILE, TERMINAL_SHELL,
 };
 use crate::demo::k8s::Request;
 use crate::demo::rng::Rng;
@@ -48,7 +47,7 @@ fn noise(day: &mut Day, rng: &mut Rng, time: i64) {
     };
     let port = 30_000 + rng.below(20_000);
     match rng.below(100) {
-        0..90 => {
+        0..97 => {
             let operator = Container {
                 node: NODES[3].name,
                 id: "9b1e44d07c5a",
@@ -74,7 +73,7 @@ fn noise(day: &mut Day, rng: &mut Rng, time: i64) {
             day.alerts
                 .alert(time, &CONTACT_API, &operator, &process, &fields);
         }
-        90..94 => {
+        97..99 => {
             let process = Process {
                 name: "apt-get",
                 path: "/usr/bin/apt-get",
@@ -85,25 +84,6 @@ fn noise(day: &mut Day, rng: &mut Rng, time: i64) {
             };
             day.alerts
                 .alert(time, &PACKAGE_MANAGER, &container, &process, &[]);
-        }
-        94..97 => {
-            let plugin = Container {
-                name: "aws-node",
-                image: "602401143452.dkr.ecr.us-east-1.amazonaws.com/amazon-k8s-cni",
-                tag: "v1.20.4",
-                namespace: "kube-system",
-                pod: "aws-node-7xq4p",
-                ..container
-            };
-            let process = Process {
-                name: "entrypoint.sh",
-                path: "/app/entrypoint.sh",
-                parent: "containerd-shim",
-                command: "entrypoint.sh",
-                terminal: 0,
-                event: "container",
-            };
-            day.alerts.alert(time, &PRIVILEGED, &plugin, &process, &[]);
         }
         _ => {
             let process = Process {

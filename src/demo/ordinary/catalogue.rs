@@ -192,7 +192,6 @@ pub const OPERATIONS: &[Entry] = &[
     ("iam", "ListRoles", r#"{"maxItems":100}"#),
     ("iam", "GetRole", r#"{"roleName":"aldertree-prod-node"}"#),
     ("ssm", "DescribeInstanceInformation", r#"{"maxResults":50}"#),
-    ("ssm", "StartSession", r#"{"target":"$INSTANCE"}"#),
     ("route53", "ListHostedZones", "null"),
     ("cloudtrail", "LookupEvents", r#"{"maxResults":50}"#),
 ];

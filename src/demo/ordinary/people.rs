@@ -213,18 +213,27 @@ fn ordinary_failure(day: &mut Day, rng: &mut Rng, session: &Session, time: i64) 
 }
 
 /// Changes that operations make every other day and that are nobody's business.
-const ROUTINE: &[(&str, &str, &str)] = &[
+const ROUTINE: &[(&str, &str, &str, &str)] = &[
     (
+        "ssm",
+        "StartSession",
+        r#"{"target":"i-0182dd67c4e9b3fa6"}"#,
+        r#"{"sessionId":"platform-0b9d8c7e6f5a41230","tokenValue":"Value hidden due to security reasons.","streamUrl":"wss://ssmmessages.us-east-1.amazonaws.com/v1/data-channel/platform-0b9d8c7e6f5a41230"}"#,
+    ),
+    (
+        "ec2",
         "AuthorizeSecurityGroupIngress",
         r#"{"groupId":"sg-0b5e1c2d3f4a59687","ipPermissions":{"items":[{"ipProtocol":"tcp","fromPort":5432,"toPort":5432,"groups":{},"ipRanges":{"items":[{"cidrIp":"10.20.0.0/16","description":"cluster to database"}]},"ipv6Ranges":{},"prefixListIds":{}}]}}"#,
         r#"{"requestId":"0d5c7a31-51a0-4a6f-a6a6-0e2f6a1f0f11","_return":true,"securityGroupRuleSet":{"items":[{"groupOwnerId":"111122223333","groupId":"sg-0b5e1c2d3f4a59687","securityGroupRuleId":"sgr-0e1f2a3b4c5d6e7f8","isEgress":false,"ipProtocol":"tcp","fromPort":5432,"toPort":5432,"cidrIpv4":"10.20.0.0/16","description":"cluster to database"}]}}"#,
     ),
     (
+        "ec2",
         "ModifyInstanceAttribute",
         r#"{"instanceId":"i-0182dd67c4e9b3fa6","disableApiTermination":{"value":true}}"#,
         r#"{"requestId":"2177f0f9-57f3-45f3-9656-d297ae8d8b96","_return":true}"#,
     ),
     (
+        "ec2",
         "RebootInstances",
         r#"{"instancesSet":{"items":[{"instanceId":"i-0182dd67c4e9b3fa6"}]}}"#,
         r#"{"requestId":"6e4f3b3e-9a4e-4f4a-8f65-7d0b6a4a9e10","_return":true}"#,
@@ -232,8 +241,8 @@ const ROUTINE: &[(&str, &str, &str)] = &[
 ];
 
 fn routine_change(day: &mut Day, rng: &mut Rng, session: &Session, time: i64) {
-    let &(operation, request, response) = rng.pick(ROUTINE);
-    let call = Call::write("ec2", operation, request, response);
+    let &(service, operation, request, response) = rng.pick(ROUTINE);
+    let call = Call::write(service, operation, request, response);
     day.trail.call(time, session, &call);
 }
 
