@@ -332,6 +332,7 @@ impl Work<'_> {
     }
 
     /// Counts an event that cannot be used, and keeps its first bytes.
+    #[allow(clippy::boxed_local)] // boxed where it is made, so that results stay small
     pub fn dead_letter(&mut self, payload: &[u8], fault: Box<Fault>) {
         self.counts.read += 1;
         self.counts.dead_lettered += 1;
