@@ -109,7 +109,9 @@ pub struct Api {
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The plain token must not reach a log.
-        f.debug_struct("Api").field("listen", &self.listen).finish_non_exhaustive()
+        f.debug_struct("Api")
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
     }
 }
 
@@ -222,11 +224,17 @@ impl Config {
         let mut figment = Figment::from(Toml::string(DEFAULT));
         if let Some(path) = file {
             if !path.is_file() {
-                bail!("{}: no such file; `weir config default` prints one to start from", path.display());
+                bail!(
+                    "{}: no such file; `weir config default` prints one to start from",
+                    path.display()
+                );
             }
             figment = figment.merge(Toml::file_exact(path));
         }
-        let config: Self = figment.merge(Env::prefixed("WEIR_").ignore(&["log"]).split("__")).extract().map_err(explain)?;
+        let config: Self = figment
+            .merge(Env::prefixed("WEIR_").ignore(&["log"]).split("__"))
+            .extract()
+            .map_err(explain)?;
         config.check()?;
         Ok(config)
     }
@@ -240,7 +248,10 @@ impl Config {
         }
         for token in &self.api.tokens {
             if token.sha256.len() != 64 || !token.sha256.chars().all(|c| c.is_ascii_hexdigit()) {
-                bail!("api.tokens: the sha256 of token `{}` is not 64 hex digits; `weir token` prints one", token.name);
+                bail!(
+                    "api.tokens: the sha256 of token `{}` is not 64 hex digits; `weir token` prints one",
+                    token.name
+                );
             }
         }
         if self.engine.commit_interval.is_zero() {
@@ -256,13 +267,18 @@ impl Config {
             max_open: self.correlation.max_open,
             ..correlate::Settings::default()
         };
-        settings.stop_values.extend(self.correlation.stop_values.iter().cloned());
+        settings
+            .stop_values
+            .extend(self.correlation.stop_values.iter().cloned());
         settings
     }
 
     /// Time settings of every source, by name.
     pub fn lateness(&self) -> Vec<(Arc<str>, Lateness)> {
-        self.source.iter().map(|(name, source)| (name.as_str().into(), source.lateness())).collect()
+        self.source
+            .iter()
+            .map(|(name, source)| (name.as_str().into(), source.lateness()))
+            .collect()
     }
 }
 
@@ -274,13 +290,19 @@ fn explain(error: figment::Error) -> anyhow::Error {
             Some(meta) if meta.name.contains("environment") => {
                 format!("environment WEIR_{}", one.path.join("__").to_uppercase())
             }
-            Some(meta) => meta.source.as_ref().map_or_else(|| meta.name.to_string(), ToString::to_string),
+            Some(meta) => meta
+                .source
+                .as_ref()
+                .map_or_else(|| meta.name.to_string(), ToString::to_string),
             None => "configuration".into(),
         };
         format!("{place}: {key}: {}", one.kind)
     });
     let lines: Vec<String> = lines.collect();
-    anyhow::anyhow!("{}\n(`weir config default` shows every key)", lines.join("\n"))
+    anyhow::anyhow!(
+        "{}\n(`weir config default` shows every key)",
+        lines.join("\n")
+    )
 }
 
 impl Source {
@@ -319,7 +341,10 @@ pub fn decoder(name: &str, format: LogFormat) -> DecoderConfig {
         LogFormat::K8sAudit => FormatChoice::K8sAudit,
         LogFormat::Falco => FormatChoice::Falco,
     };
-    DecoderConfig { format, ..DecoderConfig::new(name) }
+    DecoderConfig {
+        format,
+        ..DecoderConfig::new(name)
+    }
 }
 
 /// CloudTrail delivers within about 15 minutes, agents within seconds.
@@ -335,15 +360,24 @@ pub fn micros(duration: Duration) -> i64 {
 }
 
 fn parse_duration<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
-    humantime::parse_duration(text).map_err(|error| E::custom(format!("`{text}` is not a duration such as 90s, 20m or 6h: {error}")))
+    humantime::parse_duration(text).map_err(|error| {
+        E::custom(format!(
+            "`{text}` is not a duration such as 90s, 20m or 6h: {error}"
+        ))
+    })
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse_duration(&String::deserialize(deserializer)?)
 }
 
-fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    Option::<String>::deserialize(deserializer)?.as_deref().map(parse_duration).transpose()
+fn optional_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    Option::<String>::deserialize(deserializer)?
+        .as_deref()
+        .map(parse_duration)
+        .transpose()
 }
 
 fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

@@ -70,7 +70,10 @@ fn main() -> ExitCode {
         return commands::sql::child(memory_mb);
     }
     // DataFusion plans recursively: two megabytes of stack are not enough for every query that people write.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(8 << 20).build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(8 << 20)
+        .build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(cli)),
         Err(error) => Err(anyhow::anyhow!("cannot start: {error}")),

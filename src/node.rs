@@ -49,13 +49,22 @@ pub enum Purpose {
 
 /// Rules that are configured to run, by title.
 pub fn load_rules(config: &Config) -> anyhow::Result<Vec<LoadedRule>> {
-    let mut rules = if config.rules.embedded { weir_detections::embedded()? } else { vec![] };
+    let mut rules = if config.rules.embedded {
+        weir_detections::embedded()?
+    } else {
+        vec![]
+    };
     for path in &config.rules.paths {
         rules.extend(weir_detections::load_dir(path)?);
     }
     for (index, loaded) in rules.iter().enumerate() {
         if let Some(other) = rules[..index].iter().find(|r| r.rule.id == loaded.rule.id) {
-            bail!("rule id {} is used twice: {} and {}", loaded.rule.id, other.rule.path, loaded.rule.path);
+            bail!(
+                "rule id {} is used twice: {} and {}",
+                loaded.rule.id,
+                other.rule.path,
+                loaded.rule.path
+            );
         }
     }
     for id in &config.rules.disabled {
@@ -71,15 +80,24 @@ pub fn load_rules(config: &Config) -> anyhow::Result<Vec<LoadedRule>> {
 /// Trained models of the configured folder. One that cannot be used is a warning: the rules still run.
 pub fn load_models(folder: &Path) -> (Vec<ModelRule>, Vec<String>) {
     let (mut models, mut warnings) = (vec![], vec![]);
-    let Ok(entries) = std::fs::read_dir(folder) else { return (models, warnings) };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return (models, warnings);
+    };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "json")
+    });
     paths.sort();
     for path in paths {
         match weir_models::Model::load(&path) {
             Ok(model) => {
                 let model = Arc::new(model);
-                models.push(ModelRule { rule: model.rule(), functions: model.functions(), scorer: model });
+                models.push(ModelRule {
+                    rule: model.rule(),
+                    functions: model.functions(),
+                    scorer: model,
+                });
             }
             Err(error) => warnings.push(format!("model not used: {error}")),
         }
@@ -108,12 +126,20 @@ impl Node {
     pub async fn open(config: &Config, data: &Path, purpose: Purpose) -> anyhow::Result<Self> {
         let store: SharedStore = Arc::new(SqliteStore::open(data).await?);
         let health = Arc::new(Health::default());
-        let rules: Vec<Rule> = load_rules(config)?.into_iter().map(|loaded| loaded.rule).collect();
+        let rules: Vec<Rule> = load_rules(config)?
+            .into_iter()
+            .map(|loaded| loaded.rule)
+            .collect();
         let (models, mut warnings) = load_models(&config.models.path);
-        let all = rules.iter().cloned().chain(models.iter().map(|m| m.rule.clone())).collect();
+        let all = rules
+            .iter()
+            .cloned()
+            .chain(models.iter().map(|m| m.rule.clone()))
+            .collect();
         let (detector, refused) = Detector::new(rules, models).await?;
         if let Some(error) = refused.into_iter().next() {
-            return Err(error).context("a rule cannot run; mend it or name its id in rules.disabled");
+            return Err(error)
+                .context("a rule cannot run; mend it or name its id in rules.disabled");
         }
         let enrichment = &config.enrichment;
         let (enricher, missing) = Enricher::open(&EnrichConfig {
@@ -124,7 +150,10 @@ impl Node {
         });
         warnings.extend(missing);
         let archive = if config.archive.enabled && purpose != Purpose::Throwaway {
-            let settings = ArchiveConfig { compression: config.archive.compression, ..ArchiveConfig::default() };
+            let settings = ArchiveConfig {
+                compression: config.archive.compression,
+                ..ArchiveConfig::default()
+            };
             Some(ArchiveWriter::open(data.join("events"), settings)?)
         } else {
             None
@@ -136,16 +165,31 @@ impl Node {
             commit_interval: config.engine.commit_interval,
             commit_rows: config.engine.commit_rows,
             provisional: config.engine.provisional && purpose == Purpose::Service,
-            retention: Some(config::micros(config.archive.retention)).filter(|retention| *retention > 0),
+            retention: Some(config::micros(config.archive.retention))
+                .filter(|retention| *retention > 0),
         };
         health.update(|h| {
             h.reason = "starting".into();
             h.warnings.clone_from(&warnings);
         });
         let dead_letters = Arc::new(Routed::open(config, data)?);
-        let parts = Parts { store: store.clone(), detector, enrich: Arc::new(enricher), archive, dead_letters, health: health.clone() };
+        let parts = Parts {
+            store: store.clone(),
+            detector,
+            enrich: Arc::new(enricher),
+            archive,
+            dead_letters,
+            health: health.clone(),
+        };
         let (pipeline, positions) = Pipeline::resume(settings, parts).await?;
-        Ok(Self { pipeline, positions, store, health, rules: all, data: data.to_owned() })
+        Ok(Self {
+            pipeline,
+            positions,
+            store,
+            health,
+            rules: all,
+            data: data.to_owned(),
+        })
     }
 }
 
@@ -155,10 +199,14 @@ pub fn start_sources(config: &Config, positions: &Positions) -> anyhow::Result<R
     let mut sources: Vec<Arc<dyn Source>> = vec![];
     for (name, source) in &config.source {
         sources.push(match source {
-            config::Source::Kafka(kafka) => {
-                Arc::new(KafkaSource::start(&kafka_config(name, source, kafka), positions, sender.clone())?)
+            config::Source::Kafka(kafka) => Arc::new(KafkaSource::start(
+                &kafka_config(name, source, kafka),
+                positions,
+                sender.clone(),
+            )?),
+            config::Source::File(file) => {
+                start_file(name, source, file, positions, sender.clone())?.0
             }
-            config::Source::File(file) => start_file(name, source, file, positions, sender.clone())?.0,
         });
     }
     Ok(Running { sources, receiver })
@@ -177,20 +225,36 @@ pub fn start_file(
     positions: &Positions,
     sender: SourceSender,
 ) -> anyhow::Result<(Arc<dyn Source>, Arc<FileSource>)> {
-    let settings = FileConfig { name: name.into(), paths: file.paths.clone(), decoder: source.decoder(name), follow: file.follow };
+    let settings = FileConfig {
+        name: name.into(),
+        paths: file.paths.clone(),
+        decoder: source.decoder(name),
+        follow: file.follow,
+    };
     let running = FileSource::start(settings, positions, sender)?;
     Ok((running.clone(), running))
 }
 
 /// A channel for one source.
-pub fn channel() -> (SourceSender, mpsc::Receiver<weir_engine::source::SourceMessage>) {
+pub fn channel() -> (
+    SourceSender,
+    mpsc::Receiver<weir_engine::source::SourceMessage>,
+) {
     mpsc::channel(CHANNEL)
 }
 
 fn kafka_config(name: &str, source: &config::Source, kafka: &config::KafkaSource) -> KafkaConfig {
-    let mut settings = KafkaConfig::new(name, &kafka.brokers, &kafka.topics, &kafka.group, source.decoder(name));
+    let mut settings = KafkaConfig::new(
+        name,
+        &kafka.brokers,
+        &kafka.topics,
+        &kafka.group,
+        source.decoder(name),
+    );
     settings.properties.clone_from(&kafka.properties);
-    settings.dead_letter_topic.clone_from(&kafka.dead_letter_topic);
+    settings
+        .dead_letter_topic
+        .clone_from(&kafka.dead_letter_topic);
     settings.start = match kafka.start {
         config::Start::Earliest => Start::Earliest,
         config::Start::Latest => Start::Latest,
@@ -224,13 +288,19 @@ impl DeadLetters for Routed {
     async fn write(&self, letters: &[DeadLetter]) -> weir_engine::Result<()> {
         let mut rest = letters.to_vec();
         for (name, sink) in &self.topics {
-            let (own, others) = rest.into_iter().partition::<Vec<_>, _>(|l| *l.partition.source == **name);
+            let (own, others) = rest
+                .into_iter()
+                .partition::<Vec<_>, _>(|l| *l.partition.source == **name);
             if !own.is_empty() {
                 sink.write(&own).await?;
             }
             rest = others;
         }
-        if rest.is_empty() { Ok(()) } else { self.file.write(&rest).await }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            self.file.write(&rest).await
+        }
     }
 }
 
@@ -246,11 +316,17 @@ pub fn tokens(config: &Config) -> anyhow::Result<Vec<weir_api::Token>> {
     }
     if !config.api.token.is_empty() {
         let sha256_hex = weir_api::auth::sha256_hex(&config.api.token);
-        tokens.push(weir_api::Token { name: "admin".into(), sha256_hex, role: role("admin")? });
+        tokens.push(weir_api::Token {
+            name: "admin".into(),
+            sha256_hex,
+            role: role("admin")?,
+        });
     }
     Ok(tokens)
 }
 
 pub fn role(name: &str) -> anyhow::Result<weir_api::Role> {
-    serde_json::from_value(name.into()).map_err(|_| anyhow::anyhow!("`{name}` is not a role: viewer, analyst, engineer, admin or hook"))
+    serde_json::from_value(name.into()).map_err(|_| {
+        anyhow::anyhow!("`{name}` is not a role: viewer, analyst, engineer, admin or hook")
+    })
 }

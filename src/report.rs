@@ -20,8 +20,13 @@ pub enum Output {
 
 /// Control and direction-changing characters become visible.
 pub fn clean(text: &str) -> String {
-    let bad = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-    text.chars().map(|c| if bad(c) { '\u{fffd}' } else { c }).collect()
+    let bad = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    text.chars()
+        .map(|c| if bad(c) { '\u{fffd}' } else { c })
+        .collect()
 }
 
 fn time(micros: i64) -> String {
@@ -31,7 +36,9 @@ fn time(micros: i64) -> String {
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.to_vec());
     table
 }
@@ -41,14 +48,31 @@ const STORIES: usize = 10;
 const STEPS: usize = 14;
 
 /// The list of incidents, the worst first, and the story of the worst.
-pub fn incidents(out: &mut impl Write, incidents: &[StoredIncident], alerts: &[Alert]) -> io::Result<()> {
+pub fn incidents(
+    out: &mut impl Write,
+    incidents: &[StoredIncident],
+    alerts: &[Alert],
+) -> io::Result<()> {
     if incidents.is_empty() {
         return writeln!(out, "no incidents");
     }
     let by_id: BTreeMap<&str, &Alert> = alerts.iter().map(|a| (a.alert_id.as_str(), a)).collect();
     let mut sorted: Vec<&StoredIncident> = incidents.iter().collect();
-    sorted.sort_by_key(|i| (std::cmp::Reverse((i.incident.level, i.incident.risk_score)), i.incident.first_time));
-    let mut list = table(&["risk", "level", "from (UTC)", "to", "alerts", "tactics", "incident"]);
+    sorted.sort_by_key(|i| {
+        (
+            std::cmp::Reverse((i.incident.level, i.incident.risk_score)),
+            i.incident.first_time,
+        )
+    });
+    let mut list = table(&[
+        "risk",
+        "level",
+        "from (UTC)",
+        "to",
+        "alerts",
+        "tactics",
+        "incident",
+    ]);
     for stored in sorted.iter().take(30) {
         let i = &stored.incident;
         list.add_row([
@@ -65,35 +89,82 @@ pub fn incidents(out: &mut impl Write, incidents: &[StoredIncident], alerts: &[A
     if sorted.len() > 30 {
         writeln!(out, "… and {} more", sorted.len() - 30)?;
     }
-    for stored in sorted.iter().filter(|s| s.incident.alert_ids.len() > 1).take(STORIES) {
+    for stored in sorted
+        .iter()
+        .filter(|s| s.incident.alert_ids.len() > 1)
+        .take(STORIES)
+    {
         story(out, stored, &by_id)?;
     }
     Ok(())
 }
 
 /// Who, from where, what, in which order.
-fn story(out: &mut impl Write, stored: &StoredIncident, alerts: &BTreeMap<&str, &Alert>) -> io::Result<()> {
+fn story(
+    out: &mut impl Write,
+    stored: &StoredIncident,
+    alerts: &BTreeMap<&str, &Alert>,
+) -> io::Result<()> {
     let incident = &stored.incident;
-    writeln!(out, "\n{} · risk {} · {}", incident.level.as_str().to_uppercase(), incident.risk_score, clean(&incident.title))?;
+    writeln!(
+        out,
+        "\n{} · risk {} · {}",
+        incident.level.as_str().to_uppercase(),
+        incident.risk_score,
+        clean(&incident.title)
+    )?;
     writeln!(out, "  {}", incident.incident_id)?;
     let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for entity in &incident.entities {
-        kinds.entry(&entity.kind).or_default().push(clean(&entity.value));
+        kinds
+            .entry(&entity.kind)
+            .or_default()
+            .push(clean(&entity.value));
     }
     for (kind, values) in kinds {
         let more = values.len().saturating_sub(4);
-        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-        writeln!(out, "  {kind:<12} {}{rest}", values[..values.len() - more].join(", "))?;
+        let rest = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        writeln!(
+            out,
+            "  {kind:<12} {}{rest}",
+            values[..values.len() - more].join(", ")
+        )?;
     }
     writeln!(out, "  {:<12} {}", "tactics", incident.tactics.join(" → "))?;
-    let steps: Vec<&&Alert> = incident.alert_ids.iter().filter_map(|id| alerts.get(id.as_str())).collect();
+    let steps: Vec<&&Alert> = incident
+        .alert_ids
+        .iter()
+        .filter_map(|id| alerts.get(id.as_str()))
+        .collect();
     for alert in steps.iter().take(STEPS) {
         let text = |column: &str| alert.row.get(column).and_then(|v| v.as_str()).map(clean);
-        let place = [text("src_endpoint_ip"), text("src_endpoint_location_city"), text("src_endpoint_location_country")];
+        let place = [
+            text("src_endpoint_ip"),
+            text("src_endpoint_location_city"),
+            text("src_endpoint_location_country"),
+        ];
         let place: Vec<String> = place.into_iter().flatten().collect();
-        let from = if place.is_empty() { String::new() } else { format!(" from {}", place.join(", ")) };
-        let count = if alert.evidence_count > 1 { format!(" ({} events)", alert.evidence_count) } else { String::new() };
-        writeln!(out, "    {}  {:<13} {}{count}{from}", time(alert.first_time), alert.level.as_str(), clean(&alert.rule_title))?;
+        let from = if place.is_empty() {
+            String::new()
+        } else {
+            format!(" from {}", place.join(", "))
+        };
+        let count = if alert.evidence_count > 1 {
+            format!(" ({} events)", alert.evidence_count)
+        } else {
+            String::new()
+        };
+        writeln!(
+            out,
+            "    {}  {:<13} {}{count}{from}",
+            time(alert.first_time),
+            alert.level.as_str(),
+            clean(&alert.rule_title)
+        )?;
     }
     if steps.len() > STEPS {
         writeln!(out, "    … and {} more alerts", steps.len() - STEPS)?;
@@ -106,10 +177,18 @@ pub fn counts(counts: &Counts, reasons: &BTreeMap<String, u64>, seconds: f64) ->
     let rate = counts.read as f64 / seconds.max(0.001);
     let mut text = format!(
         "{} events in {seconds:.1} s ({rate:.0}/s): {} processed ({} late), {} duplicates, {} filtered, {} dead letters",
-        counts.read, counts.processed, counts.late, counts.duplicates, counts.filtered, counts.dead_lettered
+        counts.read,
+        counts.processed,
+        counts.late,
+        counts.duplicates,
+        counts.filtered,
+        counts.dead_lettered
     );
     if !reasons.is_empty() {
-        let reasons: Vec<String> = reasons.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+        let reasons: Vec<String> = reasons
+            .iter()
+            .map(|(reason, n)| format!("{reason} {n}"))
+            .collect();
         text.push_str(&format!(" ({})", reasons.join(", ")));
     }
     text
@@ -127,7 +206,11 @@ pub fn rules(rules: &[LoadedRule], output: Output) -> anyhow::Result<()> {
         let rule = &loaded.rule;
         list.add_row([
             rule.level.as_str().to_owned(),
-            if rule.window.is_some() { "window".into() } else { "event".into() },
+            if rule.window.is_some() {
+                "window".into()
+            } else {
+                "event".into()
+            },
             rule.title.clone(),
             rule.techniques().join(" "),
             loaded.tests.len().to_string(),
@@ -144,7 +227,10 @@ mod tests {
 
     #[test]
     fn data_cannot_control_the_terminal() {
-        assert_eq!(clean("a\u{1b}[31mb\r\n\u{202e}c\u{9b}d"), "a\u{fffd}[31mb\u{fffd}\u{fffd}\u{fffd}c\u{fffd}d");
+        assert_eq!(
+            clean("a\u{1b}[31mb\r\n\u{202e}c\u{9b}d"),
+            "a\u{fffd}[31mb\u{fffd}\u{fffd}\u{fffd}c\u{fffd}d"
+        );
         assert_eq!(clean("Zürich — 東京"), "Zürich — 東京");
     }
 }

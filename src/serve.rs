@@ -44,18 +44,29 @@ pub async fn start(
     health: Arc<Health>,
     rules: Vec<Rule>,
 ) -> anyhow::Result<Serving> {
-    let api = ApiConfig { listen: config.api.listen, tokens: node::tokens(config)?, ..ApiConfig::default() };
-    let events = Arc::new(Stored { folder: data.join("events") });
+    let api = ApiConfig {
+        listen: config.api.listen,
+        tokens: node::tokens(config)?,
+        ..ApiConfig::default()
+    };
+    let events = Arc::new(Stored {
+        folder: data.join("events"),
+    });
     let sql = Arc::new(Children(runner(config, data)?));
     // The sender is dropped: rules do not change while this process runs.
     let (_, rules) = watch::channel(Arc::new(rules));
     let state = ApiState::new(&api, store, health, rules, events, sql)?;
     let listener = TcpListener::bind(api.listen).await.with_context(|| {
-        format!("cannot listen on {}; set api.listen or WEIR_API__LISTEN to a free address", api.listen)
+        format!(
+            "cannot listen on {}; set api.listen or WEIR_API__LISTEN to a free address",
+            api.listen
+        )
     })?;
     let address = listener.local_addr()?;
     if api.tokens.is_empty() {
-        tracing::warn!("no API token is configured: only this machine is served, as administrator; `weir token` makes one");
+        tracing::warn!(
+            "no API token is configured: only this machine is served, as administrator; `weir token` makes one"
+        );
     }
     tracing::info!("API on http://{address}/api/v1, document at /api/openapi.json");
     let (stop, stopped) = oneshot::channel::<()>();
@@ -63,7 +74,11 @@ pub async fn start(
         let _ = stopped.await;
     };
     let task = tokio::spawn(weir_api::serve(listener, state, shutdown));
-    Ok(Serving { address, stop, task })
+    Ok(Serving {
+        address,
+        stop,
+        task,
+    })
 }
 
 /// Runs SQL that people type, in a child of this program.
@@ -75,7 +90,17 @@ pub fn runner(config: &Config, data: &Path) -> anyhow::Result<ChildRunner> {
         ..Limits::default()
     };
     let program = std::env::current_exe().context("cannot find this program again")?;
-    Ok(ChildRunner::new(program, vec!["sql-child".into(), "--memory-mb".into(), config.sql.memory_mb.to_string()], data.to_owned(), limits, SQL_AT_ONCE))
+    Ok(ChildRunner::new(
+        program,
+        vec![
+            "sql-child".into(),
+            "--memory-mb".into(),
+            config.sql.memory_mb.to_string(),
+        ],
+        data.to_owned(),
+        limits,
+        SQL_AT_ONCE,
+    ))
 }
 
 struct Stored {
@@ -85,7 +110,10 @@ struct Stored {
 #[async_trait]
 impl EventLookup for Stored {
     async fn events(&self, wanted: &[Evidence]) -> Result<Vec<Value>, Error> {
-        let wanted: Vec<(String, i64)> = wanted.iter().map(|e| (e.event_uid.clone(), e.time)).collect();
+        let wanted: Vec<(String, i64)> = wanted
+            .iter()
+            .map(|e| (e.event_uid.clone(), e.time))
+            .collect();
         Archive::open(&self.folder)?.lookup(&wanted).await
     }
 }
@@ -97,14 +125,23 @@ impl SqlRunner for Children {
     async fn run(&self, query: &str) -> Result<SqlResult, SqlError> {
         match self.0.run(query).await {
             Ok(result) => Ok(SqlResult {
-                columns: result.columns.into_iter().map(|c| SqlColumn { name: c.name, r#type: c.kind }).collect(),
+                columns: result
+                    .columns
+                    .into_iter()
+                    .map(|c| SqlColumn {
+                        name: c.name,
+                        r#type: c.kind,
+                    })
+                    .collect(),
                 rows: result.rows,
                 truncated: result.truncated,
                 elapsed_ms: result.elapsed_ms,
             }),
             Err(refusal) => Err(match refusal.kind {
                 RefusalKind::Refused | RefusalKind::Invalid => SqlError::Refused(refusal.message),
-                RefusalKind::TooLarge | RefusalKind::Timeout | RefusalKind::Memory => SqlError::Limit(refusal.message),
+                RefusalKind::TooLarge | RefusalKind::Timeout | RefusalKind::Memory => {
+                    SqlError::Limit(refusal.message)
+                }
                 _ => SqlError::Internal(refusal.message),
             }),
         }

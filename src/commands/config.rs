@@ -19,7 +19,11 @@ pub fn run(file: Option<&Path>, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Check => {
             let config = Config::load(file)?;
             crate::node::check(&config)?;
-            println!("configuration is good: {} sources, API on {}", config.source.len(), config.api.listen);
+            println!(
+                "configuration is good: {} sources, API on {}",
+                config.source.len(),
+                config.api.listen
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

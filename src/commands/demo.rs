@@ -50,21 +50,47 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let data = folder.path().join("data");
-    let api = match serve::start(&config, &data, done.store.clone(), done.health.clone(), done.rules.clone()).await {
+    let api = match serve::start(
+        &config,
+        &data,
+        done.store.clone(),
+        done.health.clone(),
+        done.rules.clone(),
+    )
+    .await
+    {
         Ok(api) => api,
         Err(error) => {
             // A demo must not fail because another program has the port.
             tracing::warn!("{error:#}; taking a free port");
             config.api.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            serve::start(&config, &data, done.store.clone(), done.health.clone(), done.rules.clone()).await?
+            serve::start(
+                &config,
+                &data,
+                done.store.clone(),
+                done.health.clone(),
+                done.rules.clone(),
+            )
+            .await?
         }
     };
     done.health.update(|health| health.ready = true);
     println!("\nthe API listens on http://{}: try", api.address);
-    println!("  curl -s http://{}/api/v1/incidents?min_level=high", api.address);
-    println!("  curl -s http://{}/api/v1/sql -H 'content-type: application/json' \\", api.address);
-    println!("    -d '{{\"query\": \"SELECT actor_user_name, count(*) AS calls FROM cloud_audit GROUP BY 1 ORDER BY 2 DESC LIMIT 5\"}}'");
-    println!("Ctrl-C ends it; everything is in {} until then", folder.path().display());
+    println!(
+        "  curl -s http://{}/api/v1/incidents?min_level=high",
+        api.address
+    );
+    println!(
+        "  curl -s http://{}/api/v1/sql -H 'content-type: application/json' \\",
+        api.address
+    );
+    println!(
+        "    -d '{{\"query\": \"SELECT actor_user_name, count(*) AS calls FROM cloud_audit GROUP BY 1 ORDER BY 2 DESC LIMIT 5\"}}'"
+    );
+    println!(
+        "Ctrl-C ends it; everything is in {} until then",
+        folder.path().display()
+    );
     super::run::terminated().await;
     api.stop().await;
     Ok(ExitCode::SUCCESS)

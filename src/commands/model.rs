@@ -55,33 +55,65 @@ pub async fn run(config: Config, command: Command) -> anyhow::Result<ExitCode> {
                 println!("{}  {state}", spec.name);
             }
         }
-        Command::Train { model, data, out, quantile, min_windows } => {
+        Command::Train {
+            model,
+            data,
+            out,
+            quantile,
+            min_windows,
+        } => {
             let Some(spec) = FeatureSpec::by_name(&model) else {
-                anyhow::bail!("there is no model `{model}`; `weir model list` shows which there are");
+                anyhow::bail!(
+                    "there is no model `{model}`; `weir model list` shows which there are"
+                );
             };
             let data = data.unwrap_or_else(|| config.store.path.clone());
-            let events = Archive::open(data.join("events"))?.read(i64::MIN, i64::MAX).await?;
+            let events = Archive::open(data.join("events"))?
+                .read(i64::MIN, i64::MAX)
+                .await?;
             let times = events.iter().filter_map(|batch| {
                 let times = batch.column(weir_engine::schema::col::TIME);
-                let times = datafusion::arrow::array::AsArray::as_primitive_opt::<datafusion::arrow::datatypes::TimestampMicrosecondType>(times)?;
-                Some((times.values().iter().copied().min()?, times.values().iter().copied().max()?))
+                let times = datafusion::arrow::array::AsArray::as_primitive_opt::<
+                    datafusion::arrow::datatypes::TimestampMicrosecondType,
+                >(times)?;
+                Some((
+                    times.values().iter().copied().min()?,
+                    times.values().iter().copied().max()?,
+                ))
             });
             let span = times.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
             let Some((first, last)) = span else {
-                anyhow::bail!("{}: no stored events; `weir replay --data DIR` or `weir run` store them", data.display());
+                anyhow::bail!(
+                    "{}: no stored events; `weir replay --data DIR` or `weir run` store them",
+                    data.display()
+                );
             };
             let span = first..last + 1;
             let (before, _) = spec.halves(&span)?;
             let first_half = History::collect(&events, before)?;
-            let answers = detect::answers(&spec.rule("training"), &first_half.functions(), &events).await?;
-            let windows: Vec<WindowRows> =
-                answers.into_iter().map(|a| WindowRows { start: a.start, rows: a.rows }).collect();
+            let answers =
+                detect::answers(&spec.rule("training"), &first_half.functions(), &events).await?;
+            let windows: Vec<WindowRows> = answers
+                .into_iter()
+                .map(|a| WindowRows {
+                    start: a.start,
+                    rows: a.rows,
+                })
+                .collect();
             let history = History::collect(&events, span.clone())?;
-            let options = TrainOptions { quantile, min_windows, ..TrainOptions::default() };
+            let options = TrainOptions {
+                quantile,
+                min_windows,
+                ..TrainOptions::default()
+            };
             let artefact = train(spec, &windows, history, span, &options)?;
             let path = artefact.save(&out.unwrap_or(config.models.path))?;
             println!("{}", serde_json::to_string_pretty(&artefact.evaluation)?);
-            println!("trained on {} windows; wrote {}", artefact.evaluation.windows, path.display());
+            println!(
+                "trained on {} windows; wrote {}",
+                artefact.evaluation.windows,
+                path.display()
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -69,7 +69,11 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         max_record_bytes: None,
     };
     let temporary = tempfile::tempdir()?;
-    let purpose = if args.data.is_some() { Purpose::Replay } else { Purpose::Throwaway };
+    let purpose = if args.data.is_some() {
+        Purpose::Replay
+    } else {
+        Purpose::Throwaway
+    };
     let data = args.data.unwrap_or_else(|| temporary.path().to_owned());
     config.source = BTreeMap::from([(args.name.clone(), config::Source::File(file))]);
     let done = replay(&config, &data, purpose).await?;
@@ -80,8 +84,11 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
     match args.output {
         Output::Json => {
-            let skipped: Vec<_> =
-                done.skipped.iter().map(|(path, reason)| serde_json::json!({"path": path, "reason": reason})).collect();
+            let skipped: Vec<_> = done
+                .skipped
+                .iter()
+                .map(|(path, reason)| serde_json::json!({"path": path, "reason": reason}))
+                .collect();
             let all = serde_json::json!({
                 "incidents": done.incidents, "alerts": done.alerts, "counts": done.counts(),
                 "dead_letters": done.reasons(), "skipped": skipped, "seconds": done.seconds,
@@ -92,7 +99,12 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         }
         Output::Table => {
             report::incidents(&mut stdout, &done.incidents, &done.alerts)?;
-            writeln!(stdout, "\n{} incidents, {} alerts\n{summary}", done.incidents.len(), done.alerts.len())?;
+            writeln!(
+                stdout,
+                "\n{} incidents, {} alerts\n{summary}",
+                done.incidents.len(),
+                done.alerts.len()
+            )?;
         }
     }
     done.finish()
@@ -113,12 +125,20 @@ pub struct Replayed {
 impl Replayed {
     pub fn counts(&self) -> Counts {
         let mut all = Counts::default();
-        self.snapshot.sources.values().for_each(|source| all.add(&source.counts));
+        self.snapshot
+            .sources
+            .values()
+            .for_each(|source| all.add(&source.counts));
         all
     }
     pub fn reasons(&self) -> BTreeMap<String, u64> {
         let mut all = BTreeMap::new();
-        for (reason, n) in self.snapshot.sources.values().flat_map(|s| &s.dead_letter_reasons) {
+        for (reason, n) in self
+            .snapshot
+            .sources
+            .values()
+            .flat_map(|s| &s.dead_letter_reasons)
+        {
             *all.entry(reason.clone()).or_default() += n;
         }
         all
@@ -129,7 +149,12 @@ impl Replayed {
         anyhow::ensure!(counts.conserved(), "events are unaccounted for: {counts:?}");
         let mut code = ExitCode::SUCCESS;
         for rule in self.snapshot.rules.values().filter(|rule| rule.errors > 0) {
-            eprintln!("rule {}: {} errors, the last: {}", rule.title, rule.errors, rule.last_error.as_deref().unwrap_or(""));
+            eprintln!(
+                "rule {}: {} errors, the last: {}",
+                rule.title,
+                rule.errors,
+                rule.last_error.as_deref().unwrap_or("")
+            );
             code = ExitCode::FAILURE;
         }
         Ok(code)
@@ -137,7 +162,11 @@ impl Replayed {
 }
 
 /// Replays the one file source of the configuration into a data folder.
-pub async fn replay(config: &Config, data: &std::path::Path, purpose: Purpose) -> anyhow::Result<Replayed> {
+pub async fn replay(
+    config: &Config,
+    data: &std::path::Path,
+    purpose: Purpose,
+) -> anyhow::Result<Replayed> {
     let started = Instant::now();
     let node = Node::open(config, data, purpose).await?;
     let (sender, receiver) = node::channel();
@@ -146,7 +175,11 @@ pub async fn replay(config: &Config, data: &std::path::Path, purpose: Purpose) -
     };
     let (running, progress) = node::start_file(name, source, file, &node.positions, sender)?;
     let (stop, stopped) = oneshot::channel();
-    let bar = tokio::spawn(show_progress(progress.clone(), node.health.clone(), started));
+    let bar = tokio::spawn(show_progress(
+        progress.clone(),
+        node.health.clone(),
+        started,
+    ));
     let interrupt = tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             let _ = stop.send(());
@@ -154,7 +187,10 @@ pub async fn replay(config: &Config, data: &std::path::Path, purpose: Purpose) -
             std::future::pending::<()>().await;
         }
     });
-    let outcome = node.pipeline.run(&[running.clone()], receiver, stopped).await;
+    let outcome = node
+        .pipeline
+        .run(&[running.clone()], receiver, stopped)
+        .await;
     interrupt.abort();
     bar.abort();
     let _ = bar.await;
@@ -176,16 +212,27 @@ pub async fn replay(config: &Config, data: &std::path::Path, purpose: Purpose) -
 /// A bar with rate and time left on a terminal, a line now and then elsewhere.
 async fn show_progress(source: Arc<FileSource>, health: Arc<Health>, started: Instant) {
     let terminal = std::io::stderr().is_terminal();
-    let bar = if terminal { ProgressBar::new(source.progress().1) } else { ProgressBar::hidden() };
+    let bar = if terminal {
+        ProgressBar::new(source.progress().1)
+    } else {
+        ProgressBar::hidden()
+    };
     let _clear = Clear(bar.clone());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {msg} {eta} left") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {msg} {eta} left")
+    {
         bar.set_style(style);
     }
     let mut ticks = 0u32;
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let (bytes, total) = source.progress();
-        let events: u64 = health.snapshot().sources.values().map(|s| s.counts.read).sum();
+        let events: u64 = health
+            .snapshot()
+            .sources
+            .values()
+            .map(|s| s.counts.read)
+            .sum();
         let rate = events as f64 / started.elapsed().as_secs_f64();
         bar.set_position(bytes);
         bar.set_message(format!("{events} events, {rate:.0}/s"));
@@ -206,26 +253,35 @@ impl Drop for Clear {
 
 /// Every incident, in order of time.
 pub async fn all_incidents(store: &SharedStore) -> anyhow::Result<Vec<StoredIncident>> {
-    let mut query = IncidentQuery { limit: 1000, ..IncidentQuery::default() };
+    let mut query = IncidentQuery {
+        limit: 1000,
+        ..IncidentQuery::default()
+    };
     let mut all = vec![];
     loop {
         let page = store.incidents(&query).await?;
         let full = page.len() == 1000;
-        query.cursor = page.last().map(|i| (i.updated, i.incident.incident_id.clone()));
+        query.cursor = page
+            .last()
+            .map(|i| (i.updated, i.incident.incident_id.clone()));
         all.extend(page);
         if !full {
             break;
         }
     }
     all.sort_by(|a, b| {
-        (a.incident.first_time, &a.incident.incident_id).cmp(&(b.incident.first_time, &b.incident.incident_id))
+        (a.incident.first_time, &a.incident.incident_id)
+            .cmp(&(b.incident.first_time, &b.incident.incident_id))
     });
     Ok(all)
 }
 
 /// Every standing alert, in order of time.
 pub async fn all_alerts(store: &SharedStore) -> anyhow::Result<Vec<Alert>> {
-    let mut query = AlertQuery { limit: 1000, ..AlertQuery::default() };
+    let mut query = AlertQuery {
+        limit: 1000,
+        ..AlertQuery::default()
+    };
     let mut all = vec![];
     loop {
         let page = store.alerts(&query).await?;

@@ -63,7 +63,11 @@ fn select(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Vec<LoadedRule>>
 }
 
 fn load(path: &Path) -> anyhow::Result<Vec<LoadedRule>> {
-    if path.is_dir() { Ok(weir_detections::load_dir(path)?) } else { Ok(vec![weir_detections::load_file(path)?]) }
+    if path.is_dir() {
+        Ok(weir_detections::load_dir(path)?)
+    } else {
+        Ok(vec![weir_detections::load_file(path)?])
+    }
 }
 
 /// Decodes newline-delimited vendor events as a source would. Anything that cannot be decoded is an error.
@@ -73,16 +77,27 @@ pub fn decode(events: &[u8]) -> Result<RecordBatch, String> {
     for line in events.split_inclusive(|byte| *byte == b'\n') {
         let end = start + line.trim_ascii_end().len();
         if end > start {
-            records.push(Record { range: start..end, position: start as i64 });
+            records.push(Record {
+                range: start..end,
+                position: start as i64,
+            });
         }
         start += line.len();
     }
     let block = Buffer::from(events);
     let partition = Partition::new("test", "events");
-    let batch = Decoder::new(decoder("test", LogFormat::Auto)).decode(&partition, block, &records, events.len() as i64);
+    let batch = Decoder::new(decoder("test", LogFormat::Auto)).decode(
+        &partition,
+        block,
+        &records,
+        events.len() as i64,
+    );
     let batch = batch.map_err(|error| error.to_string())?;
     match batch.dead_letters.first() {
-        Some(letter) => Err(format!("event at byte {}: {}: {}", letter.position, letter.reason, letter.detail)),
+        Some(letter) => Err(format!(
+            "event at byte {}: {}: {}",
+            letter.position, letter.reason, letter.detail
+        )),
         None => Ok(batch.events),
     }
 }
@@ -111,21 +126,40 @@ async fn test(rules: &[LoadedRule], strict: bool) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    println!("{} rules: {passed} tests passed, {failed} failed, {findings} style findings", rules.len());
-    Ok(if failed > 0 || (strict && findings > 0) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    println!(
+        "{} rules: {passed} tests passed, {failed} failed, {findings} style findings",
+        rules.len()
+    );
+    Ok(if failed > 0 || (strict && findings > 0) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
     let path = Path::new(wanted);
-    let rules = if path.exists() { load(path)? } else { node::load_rules(config)? };
-    let hit = |r: &&LoadedRule| path.exists() || r.rule.id == wanted || r.rule.title.eq_ignore_ascii_case(wanted);
+    let rules = if path.exists() {
+        load(path)?
+    } else {
+        node::load_rules(config)?
+    };
+    let hit = |r: &&LoadedRule| {
+        path.exists() || r.rule.id == wanted || r.rule.title.eq_ignore_ascii_case(wanted)
+    };
     let Some(loaded) = rules.iter().find(hit) else {
         anyhow::bail!("no rule has the id, title or file `{wanted}`; `weir rule list` shows them");
     };
     let rule = &loaded.rule;
     let session = plan::session(&[]).await?;
     let plan = Plan::new(&session, rule).await?;
-    println!("{}\n  id {}, version {}, {}", rule.title, rule.id, rule.version(), rule.path);
+    println!(
+        "{}\n  id {}, version {}, {}",
+        rule.title,
+        rule.id,
+        rule.version(),
+        rule.path
+    );
     match plan.rows().predicate.as_ref().and_then(necessary) {
         Some(literals) => {
             println!("\ndispatched by any of");
@@ -133,7 +167,9 @@ async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
                 println!("  {} = '{value}'", COLUMNS[column].name);
             }
         }
-        None => println!("\nsees every event: its WHERE holds no text literal that a match must have"),
+        None => {
+            println!("\nsees every event: its WHERE holds no text literal that a match must have")
+        }
     }
     if let Some(predicate) = &plan.rows().predicate {
         println!("\nfilter\n  {predicate}");
@@ -141,14 +177,35 @@ async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
     match (&plan, rule.window) {
         (Plan::Window(window_plan), Some(window)) => {
             let pane = pane_size(window);
-            let keys: Vec<_> = window_plan.keys.iter().map(|(_, name)| name.as_str()).collect();
-            println!("\nwindow of {} sliding by {}, {} panes of {}", length(window.size), length(window.slide), window.size / pane, length(pane));
-            println!("kept per key ({}) and pane: evidence of up to {} events, and the columns", keys.join(", "), weir_engine::window::PANE_EVIDENCE);
+            let keys: Vec<_> = window_plan
+                .keys
+                .iter()
+                .map(|(_, name)| name.as_str())
+                .collect();
+            println!(
+                "\nwindow of {} sliding by {}, {} panes of {}",
+                length(window.size),
+                length(window.slide),
+                window.size / pane,
+                length(pane)
+            );
+            println!(
+                "kept per key ({}) and pane: evidence of up to {} events, and the columns",
+                keys.join(", "),
+                weir_engine::window::PANE_EVIDENCE
+            );
             for field in window_plan.partial.schema().fields() {
-                println!("  {} {}, {}", field.name(), field.data_type(), price(field.data_type()));
+                println!(
+                    "  {} {}, {}",
+                    field.name(),
+                    field.data_type(),
+                    price(field.data_type())
+                );
             }
         }
-        _ => println!("\nno state but matches that the watermark has not passed, and open episodes"),
+        _ => {
+            println!("\nno state but matches that the watermark has not passed, and open episodes")
+        }
     }
     println!("\n{}", plan.explain());
     Ok(ExitCode::SUCCESS)

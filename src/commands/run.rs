@@ -17,7 +17,14 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     weir_api::check_listen(config.api.listen, &node::tokens(&config)?)?;
     let data = config.store.path.clone();
     let node = Node::open(&config, &data, Purpose::Service).await?;
-    let api = serve::start(&config, &node.data, node.store.clone(), node.health.clone(), node.rules.clone()).await?;
+    let api = serve::start(
+        &config,
+        &node.data,
+        node.store.clone(),
+        node.health.clone(),
+        node.rules.clone(),
+    )
+    .await?;
     let running = node::start_sources(&config, &node.positions)?;
     tracing::info!(sources = running.sources.len(), rules = node.rules.len(), store = %data.display(), "running");
     let (stop, stopped) = oneshot::channel();
@@ -26,7 +33,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         tracing::info!("stopping: committing what was read");
         let _ = stop.send(());
     });
-    let outcome = node.pipeline.run(&running.sources, running.receiver, stopped).await;
+    let outcome = node
+        .pipeline
+        .run(&running.sources, running.receiver, stopped)
+        .await;
     for source in &running.sources {
         source.stop().await;
     }

@@ -26,9 +26,15 @@ pub struct Args {
 
 pub async fn run(config: &Config, args: Args) -> anyhow::Result<ExitCode> {
     let data = args.data.as_ref().unwrap_or(&config.store.path);
-    anyhow::ensure!(data.is_dir(), "{}: no such data folder; --data names another", data.display());
+    anyhow::ensure!(
+        data.is_dir(),
+        "{}: no such data folder; --data names another",
+        data.display()
+    );
     match serve::runner(config, data)?.run(&args.query).await {
-        Ok(result) if args.output == Output::Json => println!("{}", serde_json::to_string_pretty(&result)?),
+        Ok(result) if args.output == Output::Json => {
+            println!("{}", serde_json::to_string_pretty(&result)?)
+        }
         Ok(result) => print(&result),
         Err(refusal) => {
             eprintln!("weir: {}", clean(&refusal.message));
@@ -40,7 +46,9 @@ pub async fn run(config: &Config, args: Args) -> anyhow::Result<ExitCode> {
 
 fn print(result: &QueryResult) {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(result.columns.iter().map(|c| clean(&c.name)));
     for row in &result.rows {
         table.add_row(row.iter().map(|value| match value {
@@ -50,7 +58,11 @@ fn print(result: &QueryResult) {
         }));
     }
     println!("{table}");
-    let more = if result.truncated { ", cut at the row limit" } else { "" };
+    let more = if result.truncated {
+        ", cut at the row limit"
+    } else {
+        ""
+    };
     println!("{} rows{more}, {} ms", result.rows.len(), result.elapsed_ms);
     for note in &result.notes {
         println!("note: {}", clean(note));
@@ -69,12 +81,20 @@ pub fn child(memory_mb: u64) -> ExitCode {
         eprintln!("cannot bound the query process: {error}");
         return ExitCode::from(2);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().thread_stack_size(16 << 20).build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .thread_stack_size(16 << 20)
+        .build();
     let Ok(runtime) = runtime else {
         eprintln!("cannot start the query process");
         return ExitCode::from(2);
     };
-    let done = runtime.block_on(hunt::child_main(std::io::stdin().lock(), std::io::stdout().lock(), open));
+    let done = runtime.block_on(hunt::child_main(
+        std::io::stdin().lock(),
+        std::io::stdout().lock(),
+        open,
+    ));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -15,6 +15,10 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let role: weir_api::Role = crate::node::role(&args.role)?;
     let (token, sha256) = weir_api::new_token()?;
-    println!("token, shown only now: {token}\n\n[[api.tokens]]\nname = {:?}\nsha256 = \"{sha256}\"\nrole = \"{}\"", args.name, role.as_str());
+    println!(
+        "token, shown only now: {token}\n\n[[api.tokens]]\nname = {:?}\nsha256 = \"{sha256}\"\nrole = \"{}\"",
+        args.name,
+        role.as_str()
+    );
     Ok(ExitCode::SUCCESS)
 }
