@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::buffer::Buffer;
 use weir_engine::batch::{Counts, DEAD_LETTER_PAYLOAD, DeadLetter, EventBatch, Partition};
-use weir_engine::builder::{EventBuilder, Interned};
+use weir_engine::builder::EventBuilder;
 use weir_engine::schema::col;
 use weir_engine::{Error, Result};
 
-use crate::format::{Decoded, Fault, Format, Reject, Row, fault};
+use crate::format::{Decoded, Fault, Format, Labels, Reject, Row, fault};
 use crate::json::{self, Scanner};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -126,6 +126,8 @@ impl Decoder {
             labels,
             partition,
             position: 0,
+            text: "",
+            text_start: 0,
             in_block: true,
             counts: Counts::default(),
             letters: vec![],
@@ -146,30 +148,15 @@ impl Decoder {
     }
 }
 
-/// Texts that are the same in all rows of a source or of a format.
-pub(crate) struct Labels {
-    log_name: Interned,
-    cluster: Option<Interned>,
-    /// Family and product, by format.
-    formats: [[Interned; 2]; 3],
-}
-
-impl Labels {
-    fn new(builder: &mut EventBuilder, config: &DecoderConfig) -> Self {
-        Self {
-            log_name: builder.intern(&config.log_name),
-            cluster: config.cluster.as_deref().map(|name| builder.intern(name)),
-            formats: Format::ALL.map(|format| format.labels().map(|label| builder.intern(label))),
-        }
-    }
-}
-
 /// One block on its way through the decoder.
-pub(crate) struct Work<'a> {
+pub(crate) struct Work<'a, 'b> {
     pub config: &'a DecoderConfig,
     pub last: &'a mut Format,
     pub scratch: &'a mut Vec<u8>,
-    pub builder: EventBuilder,
+    pub builder: EventBuilder<'b>,
+    /// The record at hand, and where it starts in the block.
+    text: &'b str,
+    text_start: usize,
     pub labels: Labels,
     pub partition: &'a Partition,
     /// Of the record at hand.
@@ -183,8 +170,8 @@ pub(crate) struct Work<'a> {
     letters_omitted: u64,
 }
 
-impl Work<'_> {
-    fn record(&mut self, block: &[u8], record: &Record) {
+impl<'b> Work<'_, 'b> {
+    fn record(&mut self, block: &'b [u8], record: &Record) {
         self.position = record.position;
         self.letters_left = LETTERS_PER_RECORD;
         self.counts.bytes += record.range.len() as u64;
@@ -193,9 +180,11 @@ impl Work<'_> {
             let detail = format!("bytes {start} to {end} lie outside the block");
             return self.dead_letter(&[], fault("too_large", detail));
         };
-        if let Err(fault) = self.admit(bytes) {
-            return self.dead_letter(bytes, fault);
-        }
+        self.text = match self.admit(bytes) {
+            Ok(text) => text,
+            Err(fault) => return self.dead_letter(bytes, fault),
+        };
+        self.text_start = start;
         let mark = bytes.starts_with(BYTE_ORDER_MARK);
         let first = start + if mark { BYTE_ORDER_MARK.len() } else { 0 };
         let mut s = Scanner::new(&block[..end], first, self.config.max_depth);
@@ -224,21 +213,21 @@ impl Work<'_> {
     }
 
     /// What can be said before the record is read as JSON.
-    fn admit(&self, bytes: &[u8]) -> Result<(), Box<Fault>> {
+    fn admit<'r>(&self, bytes: &'r [u8]) -> Result<&'r str, Box<Fault>> {
         let limit = self.config.max_envelope_bytes;
         if bytes.len() > limit {
             let detail = format!("{} bytes, the limit is {limit}", bytes.len());
             return Err(fault("too_large", detail));
         }
         // Just before the scan, which then finds the bytes in the cache.
-        if simdutf8::basic::from_utf8(bytes).is_err() {
+        let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
             let at = std::str::from_utf8(bytes).map_or_else(|e| e.valid_up_to(), str::len);
             return Err(fault("invalid_utf8", format!("not UTF-8 at byte {at}")));
-        }
+        };
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(fault("empty", "nothing but whitespace"));
         }
-        Ok(())
+        Ok(text)
     }
 
     fn too_large(&self, event: &[u8]) -> Option<Box<Fault>> {
@@ -269,9 +258,13 @@ impl Work<'_> {
     pub fn event(&mut self, s: &mut Scanner, format: Format, whole: bool) -> Result<bool, Reject> {
         s.peek();
         let (mark, start) = (s.mark(), s.position());
-        self.builder.begin();
+        match self.in_block {
+            true => self.builder.begin_in(self.text, self.text_start),
+            false => self.builder.begin(),
+        }
         let mut row = Row {
             builder: &mut self.builder,
+            labels: &self.labels,
             in_block: self.in_block,
             scratch: self.scratch,
         };
@@ -325,6 +318,7 @@ impl Work<'_> {
         }
         let mut row = Row {
             builder,
+            labels: &self.labels,
             in_block: self.in_block,
             scratch: self.scratch,
         };
@@ -370,12 +364,12 @@ impl Work<'_> {
 
 /// A dead letter's text for what is no JSON; `start` is where the record starts in the scanner's bytes.
 pub(crate) fn json_fault(error: json::Error, start: usize) -> Box<Fault> {
-    let reason = match error.fault {
+    let reason = match error.fault() {
         json::Fault::TooDeep => "too_deep",
         _ => "invalid_json",
     };
-    let at = (error.at as usize).saturating_sub(start);
-    fault(reason, format!("{} at byte {at}", error.fault))
+    let at = error.at().saturating_sub(start);
+    fault(reason, format!("{} at byte {at}", error.fault()))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const LEVELS: usize = 4;
 /// Keys that a dead letter names.
 const NAMED_KEYS: usize = 12;
 
-impl Work<'_> {
+impl Work<'_, '_> {
     /// Reads a value that is no event of the last format: see [`Work::value`].
     pub(crate) fn peel(
         &mut self,
@@ -66,7 +66,7 @@ impl Work<'_> {
                 s.skip_any_depth()?;
                 fault
             }
-            Err(Reject::Json(error)) if error.fault == json::Fault::TooDeep => {
+            Err(Reject::Json(error)) if error.fault() == json::Fault::TooDeep => {
                 s.reset(mark);
                 s.skip_any_depth()?;
                 json_fault(error, start)

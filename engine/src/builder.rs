@@ -1,43 +1,48 @@
-//! Builds event batches whose text points into the bytes that the source delivered.
+//! Builds event batches out of pieces of the bytes that the source delivered.
 //!
-//! A text column is a list of 16-byte views. A value that stands in the input as it is costs one view and
-//! no copy; a value that had to be unescaped or made is appended to one side buffer, and one that comes
-//! back row after row is interned once. Columns are sparse: a row touches only the columns it fills, a gap
-//! costs nothing until the next value, and all columns without any value share one array of nulls.
+//! Text is validated once, by the caller, record by record ([`EventBuilder::begin_in`]); from then on it
+//! travels as `&str` and is not looked at again. Short values are copied into a buffer of their column: a
+//! rule that reads a column then runs over dense memory, not over the whole log. Long ones (`raw` above
+//! all) stay where they are, as views into the input. A label that comes back row after row is a number
+//! until the end. Columns are sparse: a gap costs nothing until the next value, and all columns without any
+//! value share one array of nulls.
+//!
+//! Invariant: a row is nothing until it is kept; a discarded row leaves no trace.
 
 use std::array;
 use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array, RecordBatch,
-    StringViewArray, TimestampMicrosecondArray, make_view,
+    ArrayBuilder, ArrayRef, BooleanArray, BooleanBufferBuilder, Float64Array, Int64Array,
+    RecordBatch, StringViewArray, StringViewBuilder, TimestampMicrosecondArray, UInt32Array,
 };
 use datafusion::arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
+use datafusion::arrow::compute;
 use datafusion::arrow::error::ArrowError;
 
 use crate::schema::{self, COLUMNS, Kind};
 
-const INPUT: u32 = 0;
-const SIDE: u32 = 1;
-const INTERNED: u32 = 2;
+/// Longest text that is copied. A copy keeps columns dense; for more than this a view is cheaper.
+const COPIED: usize = 256;
 
-/// Longest text that a view holds in itself.
-const INLINE: usize = 12;
+// Columns of the current row are bits of a `u128`.
+const _: () = assert!(COLUMNS.len() <= 128);
 
-/// A column while it is built. It ends with its last value: rows behind it are a gap not yet closed.
+/// A column of numbers while it is built. It ends with its last value: rows behind are a gap not yet
+/// closed.
 #[derive(Debug, Default)]
-struct Building<T> {
+struct Numbers<T> {
     values: Vec<T>,
     /// Rows without a value, ascending; `values` holds a default there.
     gaps: Vec<Range<u32>>,
 }
 
-impl<T: Default + Clone> Building<T> {
+impl<T: Default + Clone> Numbers<T> {
     /// The first value of a row stays.
-    #[inline(always)]
-    fn set(&mut self, row: u32, capacity: usize, value: T) {
-        if self.values.len() != row as usize {
+    #[inline]
+    fn set(&mut self, row: usize, capacity: usize, value: T) {
+        if self.values.len() != row {
             if self.is_set(row) {
                 return;
             }
@@ -49,71 +54,170 @@ impl<T: Default + Clone> Building<T> {
         self.values.push(value);
     }
 
-    #[inline]
-    fn is_set(&self, row: u32) -> bool {
-        self.values.len() > row as usize
+    fn is_set(&self, row: usize) -> bool {
+        self.values.len() > row
     }
 
     #[inline(never)]
-    fn close_gap(&mut self, row: u32, capacity: usize) {
-        self.values
-            .reserve(capacity.saturating_sub(self.values.len()));
-        self.gaps.push(self.values.len() as u32..row);
-        self.values.resize(row as usize, T::default());
+    fn close_gap(&mut self, row: usize, capacity: usize) {
+        let length = self.values.len();
+        self.values.reserve(capacity.saturating_sub(length));
+        self.gaps.push(length as u32..row as u32);
+        self.values.resize(row, T::default());
     }
 
-    fn forget(&mut self, row: u32) {
-        self.values.truncate(row as usize);
+    fn forget(&mut self, row: usize) {
+        self.values.truncate(row);
     }
 
     /// Values and validity of `len` rows; nothing if no row has a value.
-    fn finish(mut self, len: usize) -> Option<(Vec<T>, Option<NullBuffer>)> {
+    fn finish(mut self, len: usize) -> Option<(ScalarBuffer<T>, Option<NullBuffer>)>
+    where
+        T: datafusion::arrow::datatypes::ArrowNativeType,
+    {
+        let nulls = self.nulls(len)?;
+        Some((ScalarBuffer::from(self.values), nulls))
+    }
+
+    /// Closes the last gap. Nothing if no row has a value, else the validity of the rows.
+    fn nulls(&mut self, len: usize) -> Option<Option<NullBuffer>> {
         if self.values.is_empty() {
             return None;
         }
         if self.values.len() < len {
-            self.close_gap(len as u32, len);
+            self.close_gap(len, len);
         }
         if self.gaps.is_empty() {
-            return Some((self.values, None));
+            return Some(None);
         }
         let mut valid = BooleanBufferBuilder::new(len);
-        for gap in self.gaps {
+        for gap in &self.gaps {
             valid.append_n(gap.start as usize - valid.len(), true);
             valid.append_n(gap.len(), false);
         }
         valid.append_n(len - valid.len(), true);
-        Some((self.values, Some(NullBuffer::new(valid.finish()))))
+        Some(Some(NullBuffer::new(valid.finish())))
+    }
+}
+
+/// A column of text while it is built.
+#[derive(Debug, Default)]
+enum Texts {
+    #[default]
+    Empty,
+    /// Only labels so far: their numbers.
+    Labels(Numbers<u32>),
+    Values {
+        builder: Box<StringViewBuilder>,
+        /// Rows in it.
+        filled: usize,
+        /// The input among the builder's blocks, once it is needed.
+        input: Option<u32>,
+    },
+}
+
+impl Texts {
+    /// The builder of a column that holds more than labels, with nulls up to `row`, whose value the caller
+    /// appends.
+    #[inline]
+    fn values(
+        &mut self,
+        row: usize,
+        capacity: usize,
+        labels: &[String],
+    ) -> (&mut StringViewBuilder, &mut Option<u32>) {
+        if !matches!(self, Texts::Values { .. }) {
+            *self = self.spell_out(capacity, labels);
+        }
+        let Texts::Values {
+            builder,
+            filled,
+            input,
+        } = self
+        else {
+            unreachable!("the column was made one of values above")
+        };
+        while *filled < row {
+            builder.append_null();
+            *filled += 1;
+        }
+        *filled += 1;
+        (builder, input)
+    }
+
+    #[cold]
+    fn spell_out(&mut self, capacity: usize, labels: &[String]) -> Self {
+        let mut builder = Box::new(StringViewBuilder::with_capacity(capacity));
+        if let Texts::Labels(numbers) = std::mem::take(self) {
+            let mut gaps = numbers.gaps.into_iter().flatten().peekable();
+            for (row, number) in numbers.values.iter().enumerate() {
+                let is_null = gaps.next_if_eq(&(row as u32)).is_some();
+                let label = labels.get(*number as usize).filter(|_| !is_null);
+                builder.append_option(label);
+            }
+        }
+        Texts::Values {
+            filled: builder.len(),
+            builder,
+            input: None,
+        }
     }
 }
 
 /// Text known to the builder, to be set in many rows: see [`EventBuilder::intern`].
 #[derive(Debug, Clone, Copy)]
-pub struct Interned(u128);
+pub struct Interned(u32);
+
+/// A text set in the current row.
+#[derive(Debug, Clone, Copy)]
+struct Staged {
+    column: u32,
+    from: From,
+    start: u32,
+    end: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum From {
+    Input,
+    Side,
+    /// `start` is the number.
+    Label,
+}
 
 /// Builder of one event batch over one block of input bytes.
 ///
 /// Use: [`begin`](Self::begin) a row, set columns in any order (the first value set for a column in a row
 /// stays), then [`keep`](Self::keep) or [`discard`](Self::discard) it.
 #[derive(Debug)]
-pub struct EventBuilder {
+pub struct EventBuilder<'a> {
     input: Buffer,
-    side: Vec<u8>,
-    interned: Vec<u8>,
+    /// Labels by their numbers.
+    labels: Vec<String>,
     // One place per column in each array; a column uses the one of its kind. Fixed length: an index known
     // at compile time needs no check.
-    texts: Box<[Building<u128>; COLUMNS.len()]>,
+    texts: Box<[Texts; COLUMNS.len()]>,
     /// Integers and times.
-    ints: Box<[Building<i64>; COLUMNS.len()]>,
-    floats: Box<[Building<f64>; COLUMNS.len()]>,
-    bools: Box<[Building<bool>; COLUMNS.len()]>,
-    row: u32,
-    side_mark: usize,
+    ints: Box<[Numbers<i64>; COLUMNS.len()]>,
+    floats: Box<[Numbers<f64>; COLUMNS.len()]>,
+    bools: Box<[Numbers<bool>; COLUMNS.len()]>,
     capacity: usize,
+    /// Rows kept.
+    rows: usize,
+    /// Text columns of the current row, as bits and in the order set.
+    set: u128,
+    staged: Vec<Staged>,
+    /// Texts of the current row that do not stand in the input.
+    side: String,
+    /// The part of the input that the current row may point into, and where it starts.
+    text: &'a str,
+    text_start: usize,
+    /// A range that was no text of the current row.
+    broken: Option<Range<usize>>,
 }
 
-impl EventBuilder {
-    /// `input` is the block that [`text_at`](Self::text_at) ranges refer to (block 0 of every text column).
+impl<'a> EventBuilder<'a> {
+    /// `input` is the block that [`text_at`](Self::text_at) ranges refer to.
     pub fn new(input: Buffer) -> Self {
         Self::with_capacity(input, 0)
     }
@@ -122,154 +226,231 @@ impl EventBuilder {
     pub fn with_capacity(input: Buffer, rows: usize) -> Self {
         Self {
             input,
-            side: vec![],
-            interned: vec![],
-            texts: Box::new(array::from_fn(|_| Building::default())),
-            ints: Box::new(array::from_fn(|_| Building::default())),
-            floats: Box::new(array::from_fn(|_| Building::default())),
-            bools: Box::new(array::from_fn(|_| Building::default())),
-            row: 0,
-            side_mark: 0,
+            labels: vec![],
+            texts: Box::new(array::from_fn(|_| Texts::default())),
+            ints: Box::new(array::from_fn(|_| Numbers::default())),
+            floats: Box::new(array::from_fn(|_| Numbers::default())),
+            bools: Box::new(array::from_fn(|_| Numbers::default())),
             capacity: rows,
+            rows: 0,
+            set: 0,
+            staged: Vec::with_capacity(COLUMNS.len()),
+            side: String::new(),
+            text: "",
+            text_start: 0,
+            broken: None,
         }
     }
 
     /// Rows kept so far.
     pub fn len(&self) -> usize {
-        self.row as usize
+        self.rows
     }
     pub fn is_empty(&self) -> bool {
-        self.row == 0
+        self.rows == 0
     }
 
+    /// Begins a row that takes nothing from the input.
     pub fn begin(&mut self) {
-        self.side_mark = self.side.len();
+        self.begin_in("", 0);
+    }
+
+    /// Begins a row that takes its text from `text`, which stands in the input from `start` on.
+    pub fn begin_in(&mut self, text: &'a str, start: usize) {
+        self.clear_row();
+        (self.text, self.text_start) = (text, start);
+    }
+
+    fn clear_row(&mut self) {
+        self.set = 0;
+        self.staged.clear();
+        self.side.clear();
     }
 
     /// Ends the row and keeps it.
     pub fn keep(&mut self) {
-        self.row += 1;
+        let (row, capacity) = (self.rows, self.capacity);
+        for staged in &self.staged {
+            let column = &mut self.texts[staged.column as usize];
+            let range = staged.start as usize..staged.end as usize;
+            let value = match staged.from {
+                From::Input => self.text.get(range.clone()),
+                From::Side => self.side.get(range.clone()),
+                From::Label => match column {
+                    Texts::Labels(numbers) => {
+                        numbers.set(row, capacity, staged.start);
+                        continue;
+                    }
+                    Texts::Empty => {
+                        let mut numbers = Numbers::default();
+                        numbers.set(row, capacity, staged.start);
+                        *column = Texts::Labels(numbers);
+                        continue;
+                    }
+                    Texts::Values { .. } => {
+                        self.labels.get(range.start).map(|label| label.as_str())
+                    }
+                },
+            };
+            let Some(value) = value else {
+                self.broken = Some(range);
+                continue;
+            };
+            let (builder, input) = column.values(row, capacity, &self.labels);
+            if value.len() <= COPIED || !matches!(staged.from, From::Input) {
+                builder.append_value(value);
+                continue;
+            }
+            let block = *input.get_or_insert_with(|| builder.append_block(self.input.clone()));
+            let start = (self.text_start + range.start) as u32;
+            // Fails if `begin_in` was not told the truth: the text does not stand there.
+            if builder
+                .try_append_view(block, start, value.len() as u32)
+                .is_err()
+            {
+                self.broken = Some(range);
+            }
+        }
+        self.clear_row();
+        self.rows += 1;
     }
 
     /// Ends the row and forgets everything set since [`begin`](Self::begin).
     pub fn discard(&mut self) {
-        let row = self.row;
-        self.texts.iter_mut().for_each(|column| column.forget(row));
+        self.clear_row();
+        let row = self.rows;
         self.ints.iter_mut().for_each(|column| column.forget(row));
         self.floats.iter_mut().for_each(|column| column.forget(row));
         self.bools.iter_mut().for_each(|column| column.forget(row));
-        self.side.truncate(self.side_mark);
     }
 
     /// Whether the column has a value in the current row.
     pub fn is_set(&self, column: usize) -> bool {
         match COLUMNS[column].kind {
-            Kind::Text => self.texts[column].is_set(self.row),
-            Kind::Int | Kind::Time => self.ints[column].is_set(self.row),
-            Kind::Float => self.floats[column].is_set(self.row),
-            Kind::Bool => self.bools[column].is_set(self.row),
+            Kind::Text => self.set >> column & 1 == 1,
+            Kind::Int | Kind::Time => self.ints[column].is_set(self.rows),
+            Kind::Float => self.floats[column].is_set(self.rows),
+            Kind::Bool => self.bools[column].is_set(self.rows),
         }
     }
 
-    /// Text that stands in the input block as it is. The range must be valid UTF-8; [`finish`](Self::finish)
-    /// checks it and fails the batch otherwise, so the decoder validates each record first.
+    /// Text that stands at this place of the input, inside the text given to
+    /// [`begin_in`](Self::begin_in); [`finish`](Self::finish) fails otherwise.
     #[inline]
     pub fn text_at(&mut self, column: usize, range: Range<usize>) {
-        let view = view_at(&self.input, range);
-        self.texts[column].set(self.row, self.capacity, view);
+        let start = range.start.wrapping_sub(self.text_start) as u32;
+        let end = range.end.wrapping_sub(self.text_start) as u32;
+        self.stage(column, From::Input, start, end);
     }
 
-    /// Text that does not stand in the input; it is copied.
+    /// Text that does not stand in the input.
     pub fn text(&mut self, column: usize, value: &str) {
-        let view = make_view(value.as_bytes(), SIDE, self.side.len() as u32);
-        if value.len() > INLINE {
-            if self.texts[column].is_set(self.row) {
-                return;
-            }
-            self.side.extend_from_slice(value.as_bytes());
-        }
-        self.texts[column].set(self.row, self.capacity, view);
+        let start = self.side.len() as u32;
+        self.side.push_str(value);
+        self.stage(column, From::Side, start, self.side.len() as u32);
     }
 
     /// Keeps a text that many rows will share; it stays when a row is discarded.
     pub fn intern(&mut self, value: &str) -> Interned {
-        let view = make_view(value.as_bytes(), INTERNED, self.interned.len() as u32);
-        if value.len() > INLINE {
-            self.interned.extend_from_slice(value.as_bytes());
-        }
-        Interned(view)
+        self.labels.push(value.to_owned());
+        Interned(self.labels.len() as u32 - 1)
     }
 
     #[inline]
     pub fn interned(&mut self, column: usize, value: Interned) {
-        self.texts[column].set(self.row, self.capacity, value.0);
+        self.stage(column, From::Label, value.0, value.0);
+    }
+
+    #[inline]
+    fn stage(&mut self, column: usize, from: From, start: u32, end: u32) {
+        let bit = 1 << column;
+        if self.set & bit == 0 {
+            self.set |= bit;
+            let column = column as u32;
+            self.staged.push(Staged {
+                column,
+                from,
+                start,
+                end,
+            });
+        }
     }
 
     /// An integer, or a time in microseconds since the epoch.
     #[inline]
     pub fn int(&mut self, column: usize, value: i64) {
-        self.ints[column].set(self.row, self.capacity, value);
+        self.ints[column].set(self.rows, self.capacity, value);
     }
 
     #[inline]
     pub fn float(&mut self, column: usize, value: f64) {
-        self.floats[column].set(self.row, self.capacity, value);
+        self.floats[column].set(self.rows, self.capacity, value);
     }
 
     #[inline]
     pub fn bool(&mut self, column: usize, value: bool) {
-        self.bools[column].set(self.row, self.capacity, value);
+        self.bools[column].set(self.rows, self.capacity, value);
     }
 
-    /// The batch in the schema of [`schema::events`]. Fails when a never-null column has a gap or text is
-    /// not UTF-8: both are decoder bugs.
+    /// The batch in the schema of [`schema::events`]. Fails when a never-null column has a gap or a range
+    /// was no text: both are decoder bugs.
     pub fn finish(self) -> Result<RecordBatch, ArrowError> {
-        let len = self.row as usize;
-        let buffers: Arc<[Buffer]> = Arc::from([
-            self.input,
-            Buffer::from_vec(self.side),
-            Buffer::from_vec(self.interned),
-        ]);
+        if let Some(range) = self.broken {
+            let reason = format!(
+                "bytes {} to {} are no text of their row",
+                range.start, range.end
+            );
+            return Err(ArrowError::InvalidArgumentError(reason));
+        }
+        let len = self.rows;
+        let labels: ArrayRef = Arc::new(StringViewArray::from_iter_values(&self.labels));
         let no_text: ArrayRef = Arc::new(StringViewArray::new_null(len));
         let no_int: ArrayRef = Arc::new(Int64Array::new_null(len));
         let no_float: ArrayRef = Arc::new(Float64Array::new_null(len));
+        let text = |texts: Texts| -> Result<ArrayRef, ArrowError> {
+            match texts {
+                Texts::Empty => Ok(no_text.clone()),
+                Texts::Labels(numbers) => match numbers.finish(len) {
+                    None => Ok(no_text.clone()),
+                    Some((numbers, nulls)) => {
+                        compute::take(&labels, &UInt32Array::try_new(numbers, nulls)?, None)
+                    }
+                },
+                Texts::Values { mut builder, .. } => {
+                    while builder.len() < len {
+                        builder.append_null();
+                    }
+                    Ok(Arc::new(builder.finish()))
+                }
+            }
+        };
         let kinds = self.texts.into_iter().zip(*self.ints);
         let kinds = kinds.zip(self.floats.into_iter().zip(*self.bools));
         let columns = COLUMNS.iter().zip(kinds).map(
-            |(column, ((texts, ints), (floats, bools)))| -> Result<ArrayRef, ArrowError> {
+            |(column, ((texts, ints), (floats, mut bools)))| -> Result<ArrayRef, ArrowError> {
                 Ok(match column.kind {
-                    Kind::Text => match texts.finish(len) {
-                        None => no_text.clone(),
-                        Some((views, nulls)) => Arc::new(StringViewArray::try_new(
-                            ScalarBuffer::from(views),
-                            buffers.clone(),
-                            nulls,
-                        )?),
-                    },
+                    Kind::Text => text(texts)?,
                     Kind::Int => match ints.finish(len) {
                         None => no_int.clone(),
-                        Some((values, nulls)) => {
-                            Arc::new(Int64Array::try_new(ScalarBuffer::from(values), nulls)?)
-                        }
+                        Some((values, nulls)) => Arc::new(Int64Array::try_new(values, nulls)?),
                     },
                     Kind::Time => {
-                        let (values, nulls) = ints
-                            .finish(len)
-                            .unwrap_or_else(|| (vec![0; len], Some(NullBuffer::new_null(len))));
-                        let times =
-                            TimestampMicrosecondArray::try_new(ScalarBuffer::from(values), nulls)?;
+                        let times = match ints.finish(len) {
+                            None => TimestampMicrosecondArray::new_null(len),
+                            Some((values, nulls)) => {
+                                TimestampMicrosecondArray::try_new(values, nulls)?
+                            }
+                        };
                         Arc::new(times.with_timezone("UTC"))
                     }
                     Kind::Float => match floats.finish(len) {
                         None => no_float.clone(),
-                        Some((values, nulls)) => {
-                            Arc::new(Float64Array::try_new(ScalarBuffer::from(values), nulls)?)
-                        }
+                        Some((values, nulls)) => Arc::new(Float64Array::try_new(values, nulls)?),
                     },
-                    Kind::Bool => match bools.finish(len) {
+                    Kind::Bool => match bools.nulls(len) {
                         None => Arc::new(BooleanArray::new_null(len)),
-                        Some((values, nulls)) => {
-                            Arc::new(BooleanArray::new(BooleanBuffer::from(values), nulls))
+                        Some(nulls) => {
+                            Arc::new(BooleanArray::new(BooleanBuffer::from(bools.values), nulls))
                         }
                     },
                 })
@@ -280,23 +461,6 @@ impl EventBuilder {
     }
 }
 
-/// The view of `input[range]`. Reads 16 bytes whatever the length, which costs no branch per length.
-#[inline]
-fn view_at(input: &Buffer, range: Range<usize>) -> u128 {
-    let text = &input[range.clone()];
-    let Some(head) = input[range.start..].first_chunk::<16>() else {
-        return make_view(text, INPUT, range.start as u32);
-    };
-    let (head, len) = (u128::from_le_bytes(*head), text.len());
-    if len <= INLINE {
-        let text = head & ((1 << (8 * len)) - 1);
-        text << 32 | len as u128
-    } else {
-        let prefix = u128::from(head as u32);
-        (range.start as u128) << 96 | u128::from(INPUT) << 64 | prefix << 32 | len as u128
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{Array, AsArray};
@@ -304,28 +468,30 @@ mod tests {
     use super::*;
     use crate::schema::col;
 
-    fn required(builder: &mut EventBuilder, uid: Range<usize>) {
+    fn required(builder: &mut EventBuilder) {
         builder.int(col::TIME, 1);
-        builder.text_at(col::EVENT_UID, uid.clone());
+        builder.text(col::EVENT_UID, "uid");
         builder.text(col::FAMILY, "cloud_audit");
         builder.text(col::PRODUCT, "a product with a long name");
         builder.text(col::LOG_NAME, "log");
-        builder.text_at(col::RAW, uid);
+        builder.text(col::RAW, "{}");
     }
 
     #[test]
     fn a_discarded_row_leaves_nothing_behind() {
-        let mut builder =
-            EventBuilder::new(Buffer::from(b"first-unique-id second-unique-id" as &[u8]));
-        builder.begin();
-        required(&mut builder, 0..15);
+        let input = "first-unique-id second-unique-id";
+        let mut builder = EventBuilder::new(Buffer::from(input.as_bytes()));
+        builder.begin_in(input, 0);
+        builder.text_at(col::EVENT_UID, 0..15);
+        required(&mut builder);
         builder.keep();
         builder.begin();
         builder.text(col::STATUS, "a status that will not be seen");
         builder.bool(col::IS_READ_ONLY, true);
         builder.discard();
-        builder.begin();
-        required(&mut builder, 16..32);
+        builder.begin_in(&input[10..], 10);
+        builder.text_at(col::EVENT_UID, 16..32);
+        required(&mut builder);
         builder.int(col::HTTP_CODE, 403);
         builder.keep();
         let batch = builder.finish().expect("valid");
@@ -347,7 +513,7 @@ mod tests {
     fn the_first_value_of_a_row_stays() {
         let mut builder = EventBuilder::new(Buffer::from(b"uid" as &[u8]));
         builder.begin();
-        required(&mut builder, 0..3);
+        required(&mut builder);
         builder.text(col::STATUS, "success");
         builder.text(col::STATUS, "failure");
         builder.keep();
@@ -359,14 +525,86 @@ mod tests {
     }
 
     #[test]
-    fn views_of_all_lengths_and_places_are_those_of_arrow() {
-        let input = Buffer::from(b"abcdefghijklmnopqrstuvwxyz0123456789" as &[u8]);
-        for start in 0..=input.len() {
-            for end in start..=input.len() {
-                let expected = make_view(&input[start..end], INPUT, start as u32);
-                assert_eq!(view_at(&input, start..end), expected, "{start}..{end}");
-            }
+    fn text_of_all_lengths_is_the_same_copied_or_pointed_at() {
+        let input: String = (0..2000)
+            .map(|i| char::from(b'a' + (i % 26) as u8))
+            .collect();
+        let block = Buffer::from(input.as_bytes());
+        let mut builder = EventBuilder::new(block.clone());
+        let ends = || [0, 1, 11, 12, 13, COPIED - 1, COPIED, COPIED + 1, 1500];
+        for end in ends() {
+            builder.begin_in(&input[100..1900], 100);
+            required(&mut builder);
+            builder.text_at(col::STATUS_DETAIL, 200..200 + end);
+            builder.keep();
         }
+        let batch = builder.finish().expect("valid");
+        let column = batch.column(col::STATUS_DETAIL).as_string_view();
+        for (row, end) in ends().into_iter().enumerate() {
+            assert_eq!(column.value(row), &input[200..200 + end]);
+        }
+        // The long ones were not copied.
+        let shared = column.data_buffers().iter();
+        assert!(
+            shared
+                .map(|buffer| buffer.as_ptr())
+                .any(|at| at == block.as_ptr())
+        );
+    }
+
+    #[test]
+    fn a_range_that_is_no_text_of_its_row_fails_the_batch() {
+        let input = "text é more";
+        for range in [0..2, 2..6, 5..12, 5..200] {
+            let mut builder = EventBuilder::new(Buffer::from(input.as_bytes()));
+            builder.begin_in(&input[2..9], 2);
+            required(&mut builder);
+            builder.text_at(col::STATUS, range.clone());
+            builder.keep();
+            assert!(builder.finish().is_err(), "{range:?}");
+        }
+    }
+
+    #[test]
+    fn labels_and_other_text_mix_in_a_column() {
+        let mut builder = EventBuilder::new(Buffer::from(b"" as &[u8]));
+        let (short, long) = (
+            builder.intern("core"),
+            builder.intern("a label longer than a view"),
+        );
+        let rows = [None, Some(short), Some(long), None, Some(short)];
+        for label in rows {
+            builder.begin();
+            required(&mut builder);
+            if let Some(label) = label {
+                builder.interned(col::STATUS, label);
+                builder.interned(col::API_SERVICE, label);
+                builder.interned(col::API_SERVICE, short);
+            }
+            builder.keep();
+        }
+        builder.begin();
+        required(&mut builder);
+        builder.text(col::API_SERVICE, "apps");
+        builder.keep();
+        builder.begin();
+        required(&mut builder);
+        builder.interned(col::API_SERVICE, long);
+        builder.keep();
+        let batch = builder.finish().expect("valid");
+        let text = |column: usize| -> Vec<Option<String>> {
+            let column = batch.column(column).as_string_view();
+            column.iter().map(|text| text.map(str::to_owned)).collect()
+        };
+        let (core, long) = (
+            Some("core".to_owned()),
+            Some("a label longer than a view".to_owned()),
+        );
+        let first = [None, core.clone(), long.clone(), None, core];
+        assert_eq!(text(col::STATUS)[..5], first);
+        assert_eq!(text(col::STATUS)[5..], [None, None]);
+        assert_eq!(text(col::API_SERVICE)[..5], first);
+        assert_eq!(text(col::API_SERVICE)[5..], [Some("apps".into()), long]);
     }
 
     #[test]
@@ -381,7 +619,7 @@ mod tests {
                 builder.begin();
             }
             builder.interned(col::LOG_NAME, log);
-            required(&mut builder, 0..3);
+            required(&mut builder);
             if row % 4 == 2 {
                 builder.int(col::HTTP_CODE, row);
                 builder.text(col::STATUS, "a status longer than a view");

@@ -272,9 +272,8 @@ fn finish(s: &Scanner, row: &mut Row, event: &Event) {
         API_ACTIVITY
     };
     row.builder.int(col::CLASS_UID, class);
-    row.builder.text(col::CLOUD_PROVIDER, "AWS");
-    let status = if event.failed { "failure" } else { "success" };
-    row.builder.text(col::STATUS, status);
+    row.label(col::CLOUD_PROVIDER, row.labels.aws);
+    row.status(event.failed);
     if let Some(used) = event.mfa_used {
         row.builder.bool(col::ACTOR_SESSION_MFA, used);
     }

@@ -4,9 +4,10 @@
 //! rows; all of `sourceIPs` but the last can be set by the client; nothing inside names the cluster; an
 //! AdmissionReview looks alike and is not an audit event.
 
+use weir_engine::builder::Interned;
 use weir_engine::schema::col;
 
-use super::{Decoded, Row, Stop, fault, is_envelope_key, missing, unescaped};
+use super::{Decoded, Labels, Row, Stop, fault, is_envelope_key, missing, unescaped};
 use crate::json::{Error, Scanner, Text};
 
 const API_ACTIVITY: i64 = 6003;
@@ -122,7 +123,7 @@ fn user(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
             if let Some(name) = s.text()? {
                 row.text(s, col::ACTOR_UID, name);
                 row.text(s, col::ACTOR_NAME, name);
-                row.builder.text(col::ACTOR_TYPE, user_type(s.slice(name)));
+                row.label(col::ACTOR_TYPE, user_type(s.slice(name), row.labels));
             }
             Ok(())
         }
@@ -131,15 +132,15 @@ fn user(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
     })
 }
 
-fn user_type(name: &[u8]) -> &'static str {
+fn user_type(name: &[u8], labels: &Labels) -> Interned {
     if name == b"system:anonymous" {
-        "Anonymous"
+        labels.anonymous
     } else if name.starts_with(b"system:serviceaccount:") {
-        "ServiceAccount"
+        labels.service_account
     } else if name.starts_with(b"system:node:") {
-        "Node"
+        labels.node
     } else {
-        "User"
+        labels.user
     }
 }
 
@@ -175,7 +176,7 @@ fn object(s: &mut Scanner, row: &mut Row) -> Result<Object, Error> {
 fn object_columns(s: &Scanner, row: &mut Row, object: &Object) {
     match object.group {
         Some(group) => row.text(s, col::API_SERVICE, group),
-        None => row.builder.text(col::API_SERVICE, "core"),
+        None => row.label(col::API_SERVICE, row.labels.core),
     }
     if let Some(resource) = object.resource {
         row.text(s, col::RESOURCE_TYPE, resource);
@@ -223,8 +224,7 @@ fn response_columns(s: &Scanner, row: &mut Row, response: &Response) {
         None => response.failed,
     };
     if response.code.is_some() || response.failed {
-        let status = if failed { "failure" } else { "success" };
-        row.builder.text(col::STATUS, status);
+        row.status(failed);
     }
     if let Some(detail) = response.message.or(response.reason) {
         row.text(s, col::STATUS_DETAIL, detail);

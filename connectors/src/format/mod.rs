@@ -11,9 +11,10 @@ pub mod k8s_audit;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use weir_engine::builder::EventBuilder;
+use weir_engine::builder::{EventBuilder, Interned};
 use weir_engine::schema::col;
 
+use crate::decode::DecoderConfig;
 use crate::json::{self, Scanner, Text, unescape_into};
 use crate::time;
 
@@ -137,22 +138,59 @@ pub(crate) fn is_envelope_key(key: &[u8]) -> bool {
     )
 }
 
+/// Texts that are the same in all rows of a source, or that come back in many rows.
+#[derive(Debug)]
+pub(crate) struct Labels {
+    pub log_name: Interned,
+    pub cluster: Option<Interned>,
+    /// Family and product, by format.
+    pub formats: [[Interned; 2]; 3],
+    pub success: Interned,
+    pub failure: Interned,
+    pub aws: Interned,
+    pub core: Interned,
+    pub anonymous: Interned,
+    pub service_account: Interned,
+    pub node: Interned,
+    pub user: Interned,
+}
+
+impl Labels {
+    pub fn new(builder: &mut EventBuilder, config: &DecoderConfig) -> Self {
+        let mut label = |text: &str| builder.intern(text);
+        Self {
+            log_name: label(&config.log_name),
+            cluster: config.cluster.as_deref().map(&mut label),
+            formats: Format::ALL.map(|format| format.labels().map(&mut label)),
+            success: label("success"),
+            failure: label("failure"),
+            aws: label("AWS"),
+            core: label("core"),
+            anonymous: label("Anonymous"),
+            service_account: label("ServiceAccount"),
+            node: label("Node"),
+            user: label("User"),
+        }
+    }
+}
+
 /// The row that is being filled, and where its text stands.
-pub(crate) struct Row<'a> {
-    pub builder: &'a mut EventBuilder,
+pub(crate) struct Row<'a, 'b> {
+    pub builder: &'a mut EventBuilder<'b>,
+    pub labels: &'a Labels,
     /// Whether the scanner's bytes are the builder's input: text can then be pointed at.
     pub in_block: bool,
     pub scratch: &'a mut Vec<u8>,
 }
 
-impl Row<'_> {
+impl Row<'_, '_> {
     /// Sets a column to a string, unless it is empty: vendors write `""` for nothing.
     #[inline]
     pub fn text(&mut self, s: &Scanner, column: usize, text: Text) {
         if text.is_empty() {
             return;
         }
-        if self.in_block && !text.escaped {
+        if self.in_block && !text.is_escaped() {
             self.builder.text_at(column, text.range());
         } else {
             self.copy(s, column, text);
@@ -173,6 +211,15 @@ impl Row<'_> {
             self.text(s, column, text);
         }
         Ok(())
+    }
+
+    pub fn label(&mut self, column: usize, label: Interned) {
+        self.builder.interned(column, label);
+    }
+
+    pub fn status(&mut self, failed: bool) {
+        let (success, failure) = (self.labels.success, self.labels.failure);
+        self.label(col::STATUS, if failed { failure } else { success });
     }
 
     /// Sets a column to a piece of the input as it stands.
@@ -250,7 +297,7 @@ pub(crate) fn unescaped<'a>(
     scratch: &'a mut Vec<u8>,
 ) -> Option<&'a str> {
     let bytes = s.slice(text);
-    if !text.escaped {
+    if !text.is_escaped() {
         return std::str::from_utf8(bytes).ok();
     }
     scratch.clear();

@@ -13,18 +13,46 @@ mod number;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::Range;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What is wrong with a text that is not JSON, and at which byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{fault} at byte {at}")]
-pub struct Error {
-    pub fault: Fault,
+///
+/// One word, like [`Text`]: results of either then travel in registers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Error(NonZeroU64);
+
+impl Error {
+    fn new(fault: Fault, at: usize) -> Self {
+        let word = u64::from(at.min(u32::MAX as usize) as u32) << 8 | (fault as u64 + 1);
+        Self(NonZeroU64::new(word).unwrap_or(NonZeroU64::MIN))
+    }
+
+    pub fn fault(self) -> Fault {
+        Fault::ALL[((self.0.get() & 0xFF) as usize - 1) % Fault::ALL.len()]
+    }
+
     /// Offset in the bytes given to [`Scanner::new`].
-    pub at: u32,
+    pub fn at(self) -> usize {
+        (self.0.get() >> 8) as usize
+    }
 }
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", self.fault(), self.at())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -37,6 +65,20 @@ pub enum Fault {
     BadLiteral,
     TrailingData,
     TooDeep,
+}
+
+impl Fault {
+    const ALL: [Fault; 9] = [
+        Self::Truncated,
+        Self::Unexpected,
+        Self::ControlCharacter,
+        Self::BadEscape,
+        Self::LoneSurrogate,
+        Self::BadNumber,
+        Self::BadLiteral,
+        Self::TrailingData,
+        Self::TooDeep,
+    ];
 }
 
 impl fmt::Display for Fault {
@@ -55,21 +97,34 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A string as it stands in the input, without its quotes.
+/// A string as it stands in the input, without its quotes: its place, and whether it holds escapes.
+///
+/// Packed: 32 bits start, 31 bits length, one bit escapes. Never zero, as a quote stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Text {
-    pub start: u32,
-    pub end: u32,
-    /// Holds escapes: [`unescape`] gives its value.
-    pub escaped: bool,
-}
+pub struct Text(NonZeroU64);
 
 impl Text {
-    pub fn range(self) -> Range<usize> {
-        self.start as usize..self.end as usize
+    const ESCAPED: u64 = 1 << 63;
+
+    #[inline(always)]
+    fn new(start: usize, end: usize, escaped: bool) -> Self {
+        let word = start as u64 | ((end - start) as u64) << 32 | u64::from(escaped) << 63;
+        Self(NonZeroU64::new(word).unwrap_or(NonZeroU64::MIN))
     }
+    #[inline(always)]
+    pub fn range(self) -> Range<usize> {
+        let word = self.0.get();
+        let start = word as u32 as usize;
+        start..start + ((word & !Self::ESCAPED) >> 32) as usize
+    }
+    #[inline(always)]
     pub fn is_empty(self) -> bool {
-        self.start == self.end
+        self.0.get() & !Self::ESCAPED < 1 << 32
+    }
+    /// Holds escapes: [`unescape`] gives its value.
+    #[inline(always)]
+    pub fn is_escaped(self) -> bool {
+        self.0.get() & Self::ESCAPED != 0
     }
 }
 
@@ -90,7 +145,8 @@ pub struct Mark {
 }
 
 impl<'a> Scanner<'a> {
-    /// Starts at `start`; the text ends where `bytes` end (at most 4 GiB, as offsets are kept in 32 bits).
+    /// Starts at `start`; the text ends where `bytes` end (at most 4 GiB, as offsets are kept in 32 bits, and a string
+    /// has at most 2 GiB).
     pub fn new(bytes: &'a [u8], start: usize, max_depth: usize) -> Self {
         Self {
             bytes,
@@ -124,13 +180,13 @@ impl<'a> Scanner<'a> {
 
     #[cold]
     #[inline(never)]
-    fn fail<T>(&self, fault: Fault, at: usize) -> Result<T> {
-        let fault = match fault {
-            Fault::Unexpected if at >= self.bytes.len() => Fault::Truncated,
-            fault => fault,
-        };
-        let at = at.min(self.bytes.len()) as u32;
-        Err(Error { fault, at })
+    fn error(&self, fault: Fault, at: usize) -> Error {
+        match fault {
+            Fault::Unexpected if at >= self.bytes.len() => {
+                Error::new(Fault::Truncated, self.bytes.len())
+            }
+            fault => Error::new(fault, at.min(self.bytes.len())),
+        }
     }
 
     /// Skips whitespace and gives the next byte without consuming it; 0 at the end.
@@ -151,7 +207,7 @@ impl<'a> Scanner<'a> {
     pub fn finish(&mut self) -> Result<()> {
         self.peek();
         if self.pos < self.bytes.len() {
-            return self.fail(Fault::TrailingData, self.pos);
+            return Err(self.error(Fault::TrailingData, self.pos));
         }
         Ok(())
     }
@@ -166,7 +222,7 @@ impl<'a> Scanner<'a> {
         while more {
             let key = self.key()?;
             let unescaped;
-            let key = if key.escaped {
+            let key = if key.is_escaped() {
                 unescaped = unescape(self.slice(key));
                 &*unescaped
             } else {
@@ -208,10 +264,10 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn open(&mut self, open: u8, close: u8) -> Result<bool> {
         if self.peek() != open {
-            return self.fail(Fault::Unexpected, self.pos);
+            return Err(self.error(Fault::Unexpected, self.pos));
         }
         if self.depth >= self.max_depth {
-            return self.fail(Fault::TooDeep, self.pos);
+            return Err(self.error(Fault::TooDeep, self.pos));
         }
         self.pos += 1;
         if self.peek() == close {
@@ -235,18 +291,18 @@ impl<'a> Scanner<'a> {
             self.depth -= 1;
             return Ok(false);
         }
-        self.fail(Fault::Unexpected, self.pos)
+        Err(self.error(Fault::Unexpected, self.pos))
     }
 
     /// `"key" :`, and the whitespace before and behind.
-    #[inline]
+    #[inline(always)]
     fn key(&mut self) -> Result<Text> {
         if self.peek() != b'"' {
-            return self.fail(Fault::Unexpected, self.pos);
+            return Err(self.error(Fault::Unexpected, self.pos));
         }
         let key = self.string()?;
         if self.peek() != b':' {
-            return self.fail(Fault::Unexpected, self.pos);
+            return Err(self.error(Fault::Unexpected, self.pos));
         }
         self.pos += 1;
         Ok(key)
@@ -264,17 +320,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// The string whose opening quote is at the position.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Result<Text> {
         let start = self.pos + 1;
         let at = chunk::find_special(self.bytes, start);
         if self.bytes.get(at) == Some(&b'"') {
             self.pos = at + 1;
-            return Ok(Text {
-                start: start as u32,
-                end: at as u32,
-                escaped: false,
-            });
+            return Ok(Text::new(start, at, false));
         }
         self.string_slow(start, at)
     }
@@ -285,17 +337,13 @@ impl<'a> Scanner<'a> {
             match self.bytes.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => at = self.escape(at)?,
-                Some(_) => return self.fail(Fault::ControlCharacter, at),
-                None => return self.fail(Fault::Truncated, at),
+                Some(_) => return Err(self.error(Fault::ControlCharacter, at)),
+                None => return Err(self.error(Fault::Truncated, at)),
             }
             at = chunk::find_special(self.bytes, at);
         }
         self.pos = at + 1;
-        Ok(Text {
-            start: start as u32,
-            end: at as u32,
-            escaped: true,
-        })
+        Ok(Text::new(start, at, true))
     }
 
     /// Checks the escape whose backslash is at `at`; gives the place behind it.
@@ -309,22 +357,22 @@ impl<'a> Scanner<'a> {
                     {
                         Ok(at + 12)
                     } else {
-                        self.fail(Fault::LoneSurrogate, at)
+                        Err(self.error(Fault::LoneSurrogate, at))
                     }
                 }
-                0xDC00..=0xDFFF => self.fail(Fault::LoneSurrogate, at),
+                0xDC00..=0xDFFF => Err(self.error(Fault::LoneSurrogate, at)),
                 _ => Ok(at + 6),
             },
-            Some(_) => self.fail(Fault::BadEscape, at),
-            None => self.fail(Fault::Truncated, at),
+            Some(_) => Err(self.error(Fault::BadEscape, at)),
+            None => Err(self.error(Fault::Truncated, at)),
         }
     }
 
     fn unit(&self, at: usize) -> Result<u16> {
         match self.bytes.get(at..at + 4).map(hex) {
             Some(Some(unit)) => Ok(unit),
-            Some(None) => self.fail(Fault::BadEscape, at),
-            None => self.fail(Fault::Truncated, at),
+            Some(None) => Err(self.error(Fault::BadEscape, at)),
+            None => Err(self.error(Fault::Truncated, at)),
         }
     }
 
@@ -357,7 +405,7 @@ impl<'a> Scanner<'a> {
                 b'"' => drop(self.string()?),
                 b'{' | b'[' => {
                     if self.depth + opened >= max_depth {
-                        return self.fail(Fault::TooDeep, self.pos);
+                        return Err(self.error(Fault::TooDeep, self.pos));
                     }
                     let object = byte == b'{';
                     self.pos += 1;
@@ -391,7 +439,7 @@ impl<'a> Scanner<'a> {
                     break;
                 }
                 if byte != if object { b'}' } else { b']' } {
-                    return self.fail(Fault::Unexpected, self.pos);
+                    return Err(self.error(Fault::Unexpected, self.pos));
                 }
                 self.pos += 1;
                 opened -= 1;
@@ -455,11 +503,11 @@ impl<'a> Scanner<'a> {
                 Ok(len) => Some(len),
                 Err(at) => return self.fail_number(self.pos + at),
             },
-            _ => return self.fail(Fault::Unexpected, self.pos),
+            _ => return Err(self.error(Fault::Unexpected, self.pos)),
         };
         match len {
             Some(len) => self.pos += len,
-            None => return self.fail(Fault::BadLiteral, self.pos),
+            None => return Err(self.error(Fault::BadLiteral, self.pos)),
         }
         Ok(())
     }
@@ -470,7 +518,7 @@ impl<'a> Scanner<'a> {
             true => Fault::BadNumber,
             false => Fault::Truncated,
         };
-        self.fail(fault, at)
+        Err(self.error(fault, at))
     }
 }
 

@@ -12,7 +12,7 @@ fn check(text: &[u8]) -> Result<()> {
 }
 
 fn fault(text: &str) -> Fault {
-    check(text.as_bytes()).unwrap_err().fault
+    check(text.as_bytes()).unwrap_err().fault()
 }
 
 /// What serde_json says. It stops at a number that a float cannot hold, which we take: nothing to compare.
@@ -82,7 +82,7 @@ fn each_fault_is_named_with_its_place() {
     assert_eq!(fault("[1}"), Fault::Unexpected);
     assert_eq!(fault("{\"a\":1]"), Fault::Unexpected);
     assert_eq!(fault("\0{}"), Fault::Unexpected);
-    assert_eq!(check(b"{\"a\":\x01}").unwrap_err().at, 5);
+    assert_eq!(check(b"{\"a\":\x01}").unwrap_err().at(), 5);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn depth_counts_through_walked_and_skipped_containers_alike() {
     let walk = |max_depth| {
         Scanner::new(text, 0, max_depth)
             .object(|s, _| s.object(|s, _| s.array(|s| s.skip())))
-            .map_err(|e| e.fault)
+            .map_err(Error::fault)
     };
     assert_eq!(walk(4), Ok(()));
     assert_eq!(walk(3), Err(Fault::TooDeep));
