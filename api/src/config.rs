@@ -26,8 +26,9 @@ pub struct ApiConfig {
     pub request_timeout: Duration,
     /// Outer bound of one SQL query; the runner has its own, shorter one.
     pub sql_timeout: Duration,
-    /// SQL queries that run at the same time; others wait.
+    /// SQL queries that run at the same time; others wait for `sql_queue`.
     pub sql_concurrency: usize,
+    pub sql_queue: Duration,
     /// Live streams that are open at the same time.
     pub max_streams: usize,
 }
@@ -40,6 +41,7 @@ impl Default for ApiConfig {
             request_timeout: Duration::from_secs(30),
             sql_timeout: Duration::from_secs(90),
             sql_concurrency: 2,
+            sql_queue: Duration::from_secs(5),
             max_streams: 256,
         }
     }

@@ -74,6 +74,7 @@ pub struct ApiState {
     pub auth: Arc<Auth>,
     pub(crate) request_timeout: Duration,
     pub(crate) sql_timeout: Duration,
+    pub(crate) sql_queue: Duration,
     pub(crate) sql_slots: Arc<Semaphore>,
     pub(crate) stream_slots: Arc<Semaphore>,
     /// True once the server is stopping: streams end, so that nothing waits for them.
@@ -99,6 +100,7 @@ impl ApiState {
             auth: Arc::new(Auth::new(&config.tokens)?),
             request_timeout: config.request_timeout,
             sql_timeout: config.sql_timeout,
+            sql_queue: config.sql_queue,
             sql_slots: Arc::new(Semaphore::new(config.sql_concurrency.max(1))),
             stream_slots: Arc::new(Semaphore::new(config.max_streams.max(1))),
             closing: watch::Sender::new(false),

@@ -2,8 +2,6 @@
 //!
 //! [`SqlRunner`]: crate::state::SqlRunner
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,8 +14,6 @@ use crate::state::{ApiState, SqlError, SqlResult};
 
 /// Longest query, in bytes: longer ones have been seen to exhaust a planner's stack.
 const MAX_QUERY: usize = 8 * 1024;
-/// How long a query waits for one of the slots.
-const QUEUE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -39,7 +35,7 @@ pub async fn run(
         let detail = format!("the query has {length} bytes; give 1 to {MAX_QUERY}");
         return Err(refused(detail));
     }
-    let slot = tokio::time::timeout(QUEUE, state.sql_slots.acquire()).await;
+    let slot = tokio::time::timeout(state.sql_queue, state.sql_slots.acquire()).await;
     let Ok(Ok(_slot)) = slot else {
         return Err(Problem::busy("all query slots are taken; try again later"));
     };

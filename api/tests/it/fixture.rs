@@ -134,7 +134,12 @@ impl Answer {
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
         assert_eq!(problem["status"], status);
-        assert!(problem["type"].as_str().unwrap().starts_with("urn:weir:problem:"));
+        assert!(
+            problem["type"]
+                .as_str()
+                .unwrap()
+                .starts_with("urn:weir:problem:")
+        );
         assert!(!problem["title"].as_str().unwrap().is_empty());
         assert!(!problem["detail"].as_str().unwrap().is_empty());
         problem
@@ -160,10 +165,12 @@ impl Server {
     }
     /// As the analyst, who may do everything here.
     pub async fn get(&self, path: &str) -> Answer {
-        self.send(request(Method::GET, path, Some(ANALYST), None)).await
+        self.send(request(Method::GET, path, Some(ANALYST), None))
+            .await
     }
     pub async fn send_json(&self, method: Method, path: &str, body: Value) -> Answer {
-        self.send(request(method, path, Some(ANALYST), Some(body))).await
+        self.send(request(method, path, Some(ANALYST), Some(body)))
+            .await
     }
     pub async fn commit(&self, pairs: Vec<(Alert, Incident)>) {
         let (alerts, incidents) = pairs.into_iter().unzip();

@@ -41,16 +41,25 @@ async fn one_incident_has_alerts_timeline_and_evidence() {
     assert_eq!(incident["level"], "high");
     assert_eq!(incident["first_time"], "2026-11-21T10:00:00.000000Z");
     assert_eq!(incident["entity_count"], 2);
-    assert_eq!(incident["alerts"][0]["key"], json!({ "actor_user_uid": "alice" }));
+    assert_eq!(
+        incident["alerts"][0]["key"],
+        json!({ "actor_user_uid": "alice" })
+    );
     assert_eq!(incident["alerts"][0]["row"]["denied"], 12);
     assert_eq!(incident["timeline"][0]["type"], "alert");
-    assert_eq!(incident["timeline"][0]["time"], "2026-11-21T10:00:00.000000Z");
+    assert_eq!(
+        incident["timeline"][0]["time"],
+        "2026-11-21T10:00:00.000000Z"
+    );
     assert_eq!(incident["timeline"][1]["type"], "change");
     assert_eq!(incident["timeline"][1]["kind"], "created");
     assert_eq!(incident["evidence"][0]["event_uid"], "event-0");
     assert_eq!(incident["evidence_count"], 7);
     assert_eq!(incident["truncated"], false);
-    server.get("/api/v1/incidents/inc_nobody").await.problem(404);
+    server
+        .get("/api/v1/incidents/inc_nobody")
+        .await
+        .problem(404);
 }
 
 #[tokio::test]
@@ -66,7 +75,10 @@ async fn evidence_events_come_with_raw_and_the_lost_ones_are_named() {
     let first = server.get(&format!("{path}?limit=1")).await.json();
     assert_eq!(first["items"].as_array().unwrap().len(), 1);
     let cursor = first["next_cursor"].as_str().unwrap();
-    let second = server.get(&format!("{path}?limit=1&cursor={cursor}")).await.json();
+    let second = server
+        .get(&format!("{path}?limit=1&cursor={cursor}"))
+        .await
+        .json();
     assert_eq!(second["missing"][0]["event_uid"], "lost-0");
     assert_eq!(second["next_cursor"], Value::Null);
 }
@@ -94,13 +106,27 @@ async fn triage_with_and_without_a_revision() {
     let illegal = patch(&server, &id, None, json!({ "status": "on_hold" })).await;
     let problem = illegal.problem(409);
     assert_eq!(problem["type"], "urn:weir:problem:illegal-transition");
-    assert_eq!((&problem["from"], &problem["to"]), (&json!("closed"), &json!("on_hold")));
+    assert_eq!(
+        (&problem["from"], &problem["to"]),
+        (&json!("closed"), &json!("on_hold"))
+    );
 
-    let timeline = server.get(&format!("/api/v1/incidents/{id}/timeline")).await.json();
-    let last = timeline["items"].as_array().unwrap().last().unwrap().clone();
+    let timeline = server
+        .get(&format!("/api/v1/incidents/{id}/timeline"))
+        .await
+        .json();
+    let last = timeline["items"]
+        .as_array()
+        .unwrap()
+        .last()
+        .unwrap()
+        .clone();
     assert_eq!(last["kind"], "triaged");
     assert_eq!(last["author"], "ann");
-    assert_eq!(last["detail"]["status"], json!({ "from": "in_progress", "to": "closed" }));
+    assert_eq!(
+        last["detail"]["status"],
+        json!({ "from": "in_progress", "to": "closed" })
+    );
 }
 
 #[tokio::test]
@@ -151,9 +177,14 @@ async fn comments_are_kept_in_order_with_their_author() {
     let path = format!("/api/v1/incidents/{id}/comments");
     let hostile = "<script>alert(1)</script> \u{1b}[31m ü";
     for text in ["first", hostile] {
-        let answer = server.send_json(Method::POST, &path, json!({ "text": text })).await;
+        let answer = server
+            .send_json(Method::POST, &path, json!({ "text": text }))
+            .await;
         assert_eq!(answer.status, 201, "{}", answer.text);
-        assert!(!answer.text.contains('\u{1b}'), "control characters are escaped");
+        assert!(
+            !answer.text.contains('\u{1b}'),
+            "control characters are escaped"
+        );
     }
     let comments = server.get(&path).await.json();
     assert_eq!(comments["items"][0]["text"], "first");
@@ -165,12 +196,16 @@ async fn comments_are_kept_in_order_with_their_author() {
     assert_eq!(last["detail"]["text"], hostile);
 
     for text in ["", "  \n", &"x".repeat(10_001)] {
-        let answer = server.send_json(Method::POST, &path, json!({ "text": text })).await;
+        let answer = server
+            .send_json(Method::POST, &path, json!({ "text": text }))
+            .await;
         answer.problem(400);
     }
     let nobody = "/api/v1/incidents/inc_nobody/comments";
     server.get(nobody).await.problem(404);
-    let answer = server.send_json(Method::POST, nobody, json!({ "text": "x" })).await;
+    let answer = server
+        .send_json(Method::POST, nobody, json!({ "text": "x" }))
+        .await;
     answer.problem(404);
 }
 
@@ -186,12 +221,17 @@ async fn a_merged_incident_points_to_its_survivor() {
         ..Commit::default()
     };
     server.store.commit(&commit).await.unwrap();
-    let old = server.get(&format!("/api/v1/incidents/{gone}")).await.json();
+    let old = server
+        .get(&format!("/api/v1/incidents/{gone}"))
+        .await
+        .json();
     assert_eq!(old["merged_into"], *survivor);
     let problem = patch(&server, &gone, None, json!({ "status": "closed" })).await;
     assert_eq!(problem.problem(409)["merged_into"], *survivor);
     let path = format!("/api/v1/incidents/{gone}/comments");
-    let comment = server.send_json(Method::POST, &path, json!({ "text": "x" })).await;
+    let comment = server
+        .send_json(Method::POST, &path, json!({ "text": "x" }))
+        .await;
     assert_eq!(comment.problem(409)["merged_into"], *survivor);
     let list = server.get("/api/v1/incidents").await;
     assert_eq!(list.ids("incident_id"), [survivor]);
@@ -202,7 +242,9 @@ async fn a_long_timeline_comes_in_pages() {
     let (server, id) = with_one().await;
     let path = format!("/api/v1/incidents/{id}/comments");
     for number in 0..7 {
-        server.send_json(Method::POST, &path, json!({ "text": number.to_string() })).await;
+        server
+            .send_json(Method::POST, &path, json!({ "text": number.to_string() }))
+            .await;
     }
     let mut kinds = vec![];
     let mut query = "limit=3".to_owned();
@@ -211,10 +253,19 @@ async fn a_long_timeline_comes_in_pages() {
         let page = server.get(&path).await.json();
         for item in page["items"].as_array().unwrap() {
             let text = &item["detail"]["text"];
-            kinds.push(text.as_str().unwrap_or(item["type"].as_str().unwrap()).to_owned());
+            kinds.push(
+                text.as_str()
+                    .unwrap_or(item["type"].as_str().unwrap())
+                    .to_owned(),
+            );
         }
-        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            break;
+        };
         query = format!("limit=3&cursor={cursor}");
     }
-    assert_eq!(kinds, ["alert", "change", "0", "1", "2", "3", "4", "5", "6"]);
+    assert_eq!(
+        kinds,
+        ["alert", "change", "0", "1", "2", "3", "4", "5", "6"]
+    );
 }

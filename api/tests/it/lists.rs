@@ -18,7 +18,10 @@ async fn with_many(count: i64) -> Server {
 #[tokio::test]
 async fn pages_have_every_incident_once_newest_change_first() {
     let server = with_many(7).await;
-    for (path, field) in [("/api/v1/incidents", "incident_id"), ("/api/v1/alerts", "alert_id")] {
+    for (path, field) in [
+        ("/api/v1/incidents", "incident_id"),
+        ("/api/v1/alerts", "alert_id"),
+    ] {
         let all = server.get(path).await;
         assert_eq!(all.json()["next_cursor"], Value::Null);
         let all = all.ids(field);
@@ -31,7 +34,9 @@ async fn pages_have_every_incident_once_newest_change_first() {
             seen.extend(page.ids(field));
             pages += 1;
             let page = page.json();
-            let Some(cursor) = page["next_cursor"].as_str() else { break };
+            let Some(cursor) = page["next_cursor"].as_str() else {
+                break;
+            };
             next = format!("{path}?limit=3&cursor={cursor}");
         }
         assert_eq!((pages, seen), (3, all));
@@ -65,7 +70,11 @@ async fn filters() {
         ("incidents", "assignee=ann", 1),
         ("incidents", "from=2026-11-21T11:00:00Z", 3),
         ("incidents", "to=2026-11-21T11:00:00Z", 1),
-        ("incidents", "from=2026-11-21T12:00:00%2B01:00&to=2026-11-21T11:30:00Z", 1),
+        (
+            "incidents",
+            "from=2026-11-21T12:00:00%2B01:00&to=2026-11-21T11:30:00Z",
+            1,
+        ),
         ("incidents", "rule_id=rule-b&status=on_hold", 1),
         ("alerts", "", 4),
         ("alerts", "rule_id=rule-a", 2),
@@ -105,13 +114,20 @@ async fn bad_parameters_are_explained() {
             let detail = problem["detail"].as_str().unwrap();
             assert!(detail.contains(expected), "{list}?{query}: {detail}");
         }
-        let huge = server.get(&format!("/api/v1/{list}?limit=1000000000")).await;
+        let huge = server
+            .get(&format!("/api/v1/{list}?limit=1000000000"))
+            .await;
         assert_eq!(huge.status, 200, "clamped");
-        let huge = server.get(&format!("/api/v1/{list}?limit=10000000000000")).await;
+        let huge = server
+            .get(&format!("/api/v1/{list}?limit=10000000000000"))
+            .await;
         assert_eq!(huge.status, 200, "clamped");
     }
     server.get("/api/v1/incidents/%FF").await.problem(400);
-    server.get("/api/v1/incidents?status=done").await.problem(400);
+    server
+        .get("/api/v1/incidents?status=done")
+        .await
+        .problem(400);
     server.get("/api/v1/alerts?state=open").await.problem(400);
 }
 

@@ -65,12 +65,13 @@ async fn sql_answers_and_refusals() {
     sql(&server, &"x".repeat(8_193)).await.problem(400);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn slow_sql_ends_and_others_wait_only_so_long() {
     let server = with_config(ApiConfig {
         tokens: tokens(),
         sql_concurrency: 1,
-        sql_timeout: Duration::from_secs(60),
+        sql_timeout: Duration::from_secs(2),
+        sql_queue: Duration::from_millis(100),
         ..ApiConfig::default()
     })
     .await;
@@ -92,7 +93,11 @@ async fn what_the_framework_refuses_is_a_problem_too() {
         .send_json(Method::DELETE, "/api/v1/incidents", json!({}))
         .await;
     delete.problem(405);
-    assert!(delete.header("allow").contains("GET"), "{:?}", delete.headers);
+    assert!(
+        delete.header("allow").contains("GET"),
+        "{:?}",
+        delete.headers
+    );
 
     let post = |content: &str, body: Body| {
         let request = Request::builder()
@@ -103,9 +108,22 @@ async fn what_the_framework_refuses_is_a_problem_too() {
         request.body(body).unwrap()
     };
     let json = "application/json";
-    server.send(post("text/plain", "{}".into())).await.problem(415);
-    for bad in ["", "{", "nul\u{0}", "{\"query\":1}", "{\"query\":\"a\"}{}", "[]"] {
-        server.send(post(json, bad.to_owned().into())).await.problem(400);
+    server
+        .send(post("text/plain", "{}".into()))
+        .await
+        .problem(415);
+    for bad in [
+        "",
+        "{",
+        "nul\u{0}",
+        "{\"query\":1}",
+        "{\"query\":\"a\"}{}",
+        "[]",
+    ] {
+        server
+            .send(post(json, bad.to_owned().into()))
+            .await
+            .problem(400);
     }
     let invalid = Body::from(b"{\"query\":\"\xff\"}".to_vec());
     server.send(post(json, invalid)).await.problem(400);
@@ -121,7 +139,9 @@ async fn health_and_readiness() {
     let server = server().await;
     assert_eq!(server.get("/healthz").await.json()["status"], "ok");
     server.get("/readyz").await.problem(503);
-    server.health.update(|health| health.reason = "kafka does not answer".into());
+    server
+        .health
+        .update(|health| health.reason = "kafka does not answer".into());
     let problem = server.get("/readyz").await.problem(503);
     assert_eq!(problem["detail"], "kafka does not answer");
     server.health.update(|health| health.ready = true);
@@ -155,7 +175,11 @@ async fn metrics_have_these_names_and_labels() {
         health.last_commit = Some(1);
     });
     let answer = server.get("/metrics").await;
-    assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("text/plain; version=0.0.4")
+    );
     let text = answer.text;
     for line in [
         "weir_events_read_total{source=\"audit\\\"\\n\"} 10",

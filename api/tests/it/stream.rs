@@ -66,7 +66,9 @@ async fn open(server: &Server, query: &str, last: Option<&str>) -> Stream {
         None,
     );
     if let Some(last) = last {
-        request.headers_mut().insert("last-event-id", last.parse().unwrap());
+        request
+            .headers_mut()
+            .insert("last-event-id", last.parse().unwrap());
     }
     let response = server.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
@@ -91,7 +93,9 @@ async fn a_stream_starts_now_and_tells_every_change() {
     assert_eq!(event.data["incident"]["status"], "new");
 
     let path = format!("/api/v1/incidents/{id}");
-    server.send_json(Method::PATCH, &path, json!({ "status": "closed" })).await;
+    server
+        .send_json(Method::PATCH, &path, json!({ "status": "closed" }))
+        .await;
     let event = stream.next().await;
     assert_eq!((event.id, &*event.kind), (3, "triaged"));
     assert_eq!(event.data["author"], "ann");
@@ -102,9 +106,14 @@ async fn a_stream_starts_now_and_tells_every_change() {
 async fn a_client_that_comes_back_misses_nothing_and_sees_nothing_twice() {
     let server = server().await;
     for second in 0..5 {
-        server.commit(vec![pair("rule-a", &format!("user-{second}"), second)]).await;
+        server
+            .commit(vec![pair("rule-a", &format!("user-{second}"), second)])
+            .await;
     }
-    assert_eq!(open(&server, "?after=0", None).await.take(5).await, [1, 2, 3, 4, 5]);
+    assert_eq!(
+        open(&server, "?after=0", None).await.take(5).await,
+        [1, 2, 3, 4, 5]
+    );
     let mut stream = open(&server, "", Some("3")).await;
     assert_eq!(stream.take(2).await, [4, 5]);
     server.commit(vec![pair("rule-a", "late", 9)]).await;
@@ -114,7 +123,9 @@ async fn a_client_that_comes_back_misses_nothing_and_sees_nothing_twice() {
     assert_eq!(stream.next().await.id, 6);
 
     // More than one batch, while others write.
-    let pairs = (100..700).map(|n| pair("rule-b", &format!("user-{n}"), n)).collect();
+    let pairs = (100..700)
+        .map(|n| pair("rule-b", &format!("user-{n}"), n))
+        .collect();
     server.commit(pairs).await;
     let mut stream = open(&server, "", Some("6")).await;
     let ids = stream.take(600).await;
@@ -127,7 +138,9 @@ async fn bad_positions_are_refused() {
     let ask = |query: &str, last: &str| {
         let path = format!("/api/v1/stream{query}");
         let mut request = request(Method::GET, &path, Some(VIEWER), None);
-        request.headers_mut().insert("last-event-id", last.parse().unwrap());
+        request
+            .headers_mut()
+            .insert("last-event-id", last.parse().unwrap());
         request
     };
     server.send(ask("", "abc")).await.problem(400);
@@ -159,9 +172,8 @@ async fn an_open_stream_does_not_hold_up_the_stop() {
         stopped.await.ok();
     }));
     let mut client = TcpStream::connect(address).await.unwrap();
-    let head = format!(
-        "GET /api/v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {VIEWER}\r\n\r\n"
-    );
+    let head =
+        format!("GET /api/v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {VIEWER}\r\n\r\n");
     client.write_all(head.as_bytes()).await.unwrap();
     let mut received = String::new();
     let mut read = async |until: &str| {
@@ -191,6 +203,9 @@ async fn without_tokens_only_a_loopback_socket_is_served() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let served = weir_api::serve(listener, server.state.clone(), std::future::pending()).await;
     assert!(served.unwrap_err().to_string().contains("loopback"));
-    let ok = Request::builder().uri("/healthz").body(Body::empty()).unwrap();
+    let ok = Request::builder()
+        .uri("/healthz")
+        .body(Body::empty())
+        .unwrap();
     assert_eq!(server.send(ok).await.status, 200);
 }
