@@ -18,8 +18,8 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
-use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, ScalarUDF};
+use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
@@ -105,10 +105,16 @@ pub async fn session(extra: &[ScalarUDF]) -> Result<SessionContext> {
     let mut rules = PhysicalOptimizer::new().rules;
     // With one partition the first fuses the two halves that must stay apart; the second computes columns
     // (JSON look-ups above all) before the filter that would have spared most of them.
-    rules.retain(|rule| !["CombinePartialFinalAggregate", "ProjectionPushdown"].contains(&rule.name()));
+    rules.retain(|rule| {
+        !["CombinePartialFinalAggregate", "ProjectionPushdown"].contains(&rule.name())
+    });
     let mut logical = Optimizer::new().rules;
     // These, too, put computed columns below the filter, where dispatch could not read it any more.
-    let sink = ["extract_leaf_expressions", "push_down_leaf_projections", "common_sub_expression_eliminate"];
+    let sink = [
+        "extract_leaf_expressions",
+        "push_down_leaf_projections",
+        "common_sub_expression_eliminate",
+    ];
     logical.retain(|rule| !sink.contains(&rule.name()));
     let config = SessionConfig::new()
         .with_target_partitions(1)

@@ -243,7 +243,11 @@ pub async fn run_all(rules: &[Rule], events: &[RecordBatch]) -> Result<Vec<Alert
 
 /// Answers of one window rule over a closed set of events, window by window. Training reads feature vectors
 /// with it.
-pub async fn answers(rule: &Rule, functions: &[ScalarUDF], events: &[RecordBatch]) -> Result<Vec<Answer>> {
+pub async fn answers(
+    rule: &Rule,
+    functions: &[ScalarUDF],
+    events: &[RecordBatch],
+) -> Result<Vec<Answer>> {
     let session = plan::session(functions).await?;
     let ctx = session.task_ctx();
     let plan = Plan::new(&session, rule).await?;

@@ -468,7 +468,10 @@ impl RunningRule {
         }
         let confirmed: BTreeSet<String> = told.iter().map(|alert| alert.alert_id.clone()).collect();
         // What an earlier run told provisionally must be confirmed or taken back, whatever this run does.
-        let owed = self.published.values().any(|p| p.state == AlertState::Provisional);
+        let owed = self
+            .published
+            .values()
+            .any(|p| p.state == AlertState::Provisional);
         if (preview || owed) && self.preview_stale {
             let alerts = self.preview(ctx).await?;
             let mut standing = confirmed;
