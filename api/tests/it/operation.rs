@@ -197,6 +197,7 @@ async fn metrics_have_these_names_and_labels() {
         match line.strip_prefix("# TYPE ") {
             Some(family) => names.push_str(family),
             None => {
+                let line = line.replace("\\\"", "");
                 let labels = line.split('"').step_by(2).collect::<String>();
                 let labels = labels.rsplit_once(' ').map_or("", |(name, _)| name);
                 names.push_str("  ");
