@@ -87,7 +87,7 @@ pub struct DeadLetter {
     /// Kafka offset, or byte offset of the record in the (uncompressed) file.
     pub position: i64,
     /// Short and countable: `invalid_json`, `invalid_utf8`, `too_large`, `too_deep`, `unknown_format`,
-    /// `missing_field`, `wrong_type`, `bad_time`, `empty`.
+    /// `missing_field`, `wrong_type`, `bad_time`, `empty`, `unreadable` (the rest of a damaged file).
     pub reason: &'static str,
     /// For people: what was wrong and where.
     pub detail: String,
