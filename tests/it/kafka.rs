@@ -2,7 +2,8 @@
 //! `weir replay` over the same files, whatever dies in between.
 //!
 //! Run with `WEIR_TEST_KAFKA=1 cargo test --test it kafka -- --nocapture`; see `tests/support/broker.rs`.
-//! Random moments come from a printed seed; `WEIR_TEST_SEED` repeats one. `WEIR_TEST_BINARY` names another
+//! Random moments come from a printed seed; `WEIR_TEST_SEED` repeats one. `WEIR_TEST_KILLS` is
+//! how often the process is killed (10). `WEIR_TEST_BINARY` names another
 //! binary to test than the one just built (an optimised one, the one of an image).
 
 mod answers;
@@ -106,8 +107,9 @@ async fn ten_kills_at_random_moments_change_nothing() {
     };
     let expected = Answers::replayed(&[&trace], LATENESS);
     let mut instance = Instance::new(broker, &reads);
-    let parts = trace.parts(11);
-    for (round, part) in parts[..10].iter().enumerate() {
+    let kills = std::env::var("WEIR_TEST_KILLS").map_or(10, |n| n.parse().unwrap());
+    let parts = trace.parts(kills + 1);
+    for (round, part) in parts[..kills].iter().enumerate() {
         instance.start().await;
         let producing = std::thread::scope(|scope| {
             let (trace, topic, part) = (&trace, &topic, part.clone());
@@ -130,7 +132,12 @@ async fn ten_kills_at_random_moments_change_nothing() {
         producing.unwrap();
     }
     instance.start().await;
-    trace.produce(broker, &topic, parts[10].clone(), Duration::from_millis(60));
+    trace.produce(
+        broker,
+        &topic,
+        parts[kills].clone(),
+        Duration::from_millis(60),
+    );
     instance.expect(&expected).await;
 }
 

@@ -17,10 +17,10 @@ use rdkafka::message::{Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-#[derive(Debug)]
 pub struct Broker {
     home: PathBuf,
     pub address: String,
+    producer: OnceLock<BaseProducer>,
 }
 
 /// The broker that tests of this process share, or None after saying why the test skips.
@@ -71,6 +71,7 @@ impl Broker {
         let mut broker = Self {
             home,
             address: String::new(),
+            producer: OnceLock::new(),
         };
         broker.address = broker.script(&["start"]);
         // Statics are never dropped: a watcher ends the broker when this process is gone, however it went.
@@ -156,13 +157,15 @@ impl Broker {
         });
     }
 
-    pub fn producer(&self) -> BaseProducer {
-        self.client()
-            .set("enable.idempotence", "true")
-            .set("message.max.bytes", "12000000")
-            .set("compression.type", "zstd")
-            .create()
-            .unwrap()
+    fn producer(&self) -> &BaseProducer {
+        self.producer.get_or_init(|| {
+            self.client()
+                .set("enable.idempotence", "true")
+                .set("message.max.bytes", "12000000")
+                .set("compression.type", "zstd")
+                .create()
+                .unwrap()
+        })
     }
 
     /// Produces one message to each partition given and waits until all are acknowledged. A payload of None is

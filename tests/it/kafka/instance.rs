@@ -216,7 +216,13 @@ impl Instance {
                 }
                 assert!(
                     Instant::now() < deadline,
-                    "{}",
+                    "late: {:?} {:?}\n{}",
+                    self.metric("weir_events_late_total").await,
+                    self.metric("weir_rule_rows_late_total")
+                        .await
+                        .into_iter()
+                        .filter(|(_, rows)| *rows > 0.0)
+                        .collect::<Vec<_>>(),
                     expected.difference(&answers)
                 );
             }
