@@ -80,17 +80,32 @@ fn main() -> Result<()> {
     write_events(&mut file, &spec)?;
     drop(file);
     let bytes = path.metadata()?.len();
-    println!("{} events, {} bytes each, {arguments:?}", arguments.events, bytes / arguments.events.max(1));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    println!(
+        "{} events, {} bytes each, {arguments:?}",
+        arguments.events,
+        bytes / arguments.events.max(1)
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let mut floor = None;
     let mut report = |name: &str, took: Duration| {
         let rate = arguments.events as f64 / took.as_secs_f64();
         let floor = *floor.get_or_insert(rate);
-        println!("{name:22} {:9.0} events/s   ratio {:5.3}   peak {} MiB", rate, rate / floor, peak_mib());
+        println!(
+            "{name:22} {:9.0} events/s   ratio {:5.3}   peak {} MiB",
+            rate,
+            rate / floor,
+            peak_mib()
+        );
     };
     if !arguments.only_road {
         let text = std::fs::read(&path)?;
-        let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&[u8]> = text
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .collect();
         let started = Instant::now();
         for line in &lines {
             let value: sonic_rs::Value = sonic_rs::from_slice(line)?;
@@ -102,8 +117,14 @@ fn main() -> Result<()> {
         report("decode and rules", runtime.block_on(rules(&blocks))?);
     }
     for archive in [false, true] {
-        let data = folder.path().join(if archive { "kept" } else { "not-kept" });
-        let name = if archive { "road" } else { "road without archive" };
+        let data = folder
+            .path()
+            .join(if archive { "kept" } else { "not-kept" });
+        let name = if archive {
+            "road"
+        } else {
+            "road without archive"
+        };
         report(name, runtime.block_on(road(&path, &data, archive))?);
     }
     Ok(())
@@ -114,7 +135,10 @@ fn block(lines: &[&[u8]]) -> (Buffer, Vec<Record>) {
     for line in lines {
         let start = bytes.len();
         bytes.extend_from_slice(line);
-        records.push(Record { range: start..bytes.len(), position: start as i64 });
+        records.push(Record {
+            range: start..bytes.len(),
+            position: start as i64,
+        });
     }
     (Buffer::from_vec(bytes), records)
 }
@@ -130,7 +154,10 @@ fn decode(blocks: &[(Buffer, Vec<Record>)]) -> Result<Duration> {
 }
 
 async fn detector() -> Result<Detector> {
-    let rules = weir_detections::embedded()?.into_iter().map(|loaded| loaded.rule).collect();
+    let rules = weir_detections::embedded()?
+        .into_iter()
+        .map(|loaded| loaded.rule)
+        .collect();
     let (detector, refused) = Detector::new(rules, vec![]).await?;
     anyhow::ensure!(refused.is_empty(), "{refused:?}");
     Ok(detector)
@@ -144,8 +171,13 @@ async fn rules(blocks: &[(Buffer, Vec<Record>)]) -> Result<Duration> {
     for (bytes, records) in blocks {
         let batch = decoder.decode(&partition, bytes.clone(), records, 0)?;
         detector.push(&batch.events).await;
-        let newest = max(batch.events.column(col::TIME).as_primitive::<TimestampMicrosecondType>());
-        detector.advance(newest.unwrap_or(i64::MIN).saturating_sub(20 * MINUTE)).await;
+        let newest = max(batch
+            .events
+            .column(col::TIME)
+            .as_primitive::<TimestampMicrosecondType>());
+        detector
+            .advance(newest.unwrap_or(i64::MIN).saturating_sub(20 * MINUTE))
+            .await;
         std::hint::black_box(detector.changes(false, None).await);
     }
     Ok(started.elapsed())
@@ -154,7 +186,10 @@ async fn rules(blocks: &[(Buffer, Vec<Record>)]) -> Result<Duration> {
 async fn road(path: &Path, data: &Path, archive: bool) -> Result<Duration> {
     std::fs::create_dir_all(data)?;
     let archive = match archive {
-        true => Some(ArchiveWriter::open(data.join("events"), ArchiveConfig::default())?),
+        true => Some(ArchiveWriter::open(
+            data.join("events"),
+            ArchiveConfig::default(),
+        )?),
         false => None,
     };
     let settings = Settings {
@@ -189,13 +224,23 @@ async fn road(path: &Path, data: &Path, archive: bool) -> Result<Duration> {
     pipeline.run(&[source], receiver, stopped).await?;
     let took = started.elapsed();
     let counts = health.snapshot().sources["bench"].counts;
-    anyhow::ensure!(counts.conserved() && counts.dead_lettered == 0, "{counts:?}");
+    anyhow::ensure!(
+        counts.conserved() && counts.dead_lettered == 0,
+        "{counts:?}"
+    );
     Ok(took)
 }
 
 /// Peak resident memory of this process.
 fn peak_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse::<u64>().ok())
+        .unwrap_or(0)
+        / 1024
 }
