@@ -113,7 +113,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
         match source {
             config::Source::Kafka(kafka) => kafka_config(name, source, kafka).check()?,
             config::Source::File(file) => {
-                for path in file.paths.iter().filter(|path| !path.exists()) {
+                if let Some(path) = file.paths.iter().find(|path| !path.exists()) {
                     bail!("source.{name}.paths: {} does not exist", path.display());
                 }
             }

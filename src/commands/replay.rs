@@ -189,7 +189,7 @@ pub async fn replay(
     });
     let outcome = node
         .pipeline
-        .run(&[running.clone()], receiver, stopped)
+        .run(std::slice::from_ref(&running), receiver, stopped)
         .await;
     interrupt.abort();
     bar.abort();

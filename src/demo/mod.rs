@@ -52,7 +52,6 @@ pub struct Scenario {
 }
 
 /// One hidden attack. Only tests hold it against what the engine found.
-#[cfg_attr(not(test), allow(dead_code))]
 #[derive(Debug, Clone)]
 #[allow(
     dead_code,
@@ -67,7 +66,6 @@ pub struct AttackStory {
 }
 
 /// One step that a detection could see.
-#[cfg_attr(not(test), allow(dead_code))]
 #[derive(Debug, Clone)]
 #[allow(
     dead_code,
