@@ -173,6 +173,9 @@ impl Pipeline {
         mut stop: oneshot::Receiver<()>,
     ) -> Result<()> {
         self.parts.health.update(|health| health.ready = true);
+        for source in sources {
+            self.watermarks.await_source(source.name());
+        }
         let mut outcome = self.turn(sources, &mut receiver, &mut stop).await;
         if let Some(archive) = self.parts.archive.take() {
             let closed = archive.close().await;
@@ -235,6 +238,7 @@ impl Pipeline {
                                     self.watermarks.assigned(partition, floor);
                                 }
                             }
+                            SourceMessage::Ready { source } => self.watermarks.ready(&source),
                             SourceMessage::CaughtUp { partition } => {
                                 self.watermarks.caught_up(&partition, now)
                             }

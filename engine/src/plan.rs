@@ -10,15 +10,15 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, TableReference};
+use datafusion::common::{DFSchema, ScalarValue, TableReference};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Operator, ScalarUDF};
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -173,6 +173,8 @@ pub struct WindowPlan {
     pub finish: Arc<dyn ExecutionPlan>,
     /// Group keys over the event schema, and the output column of each.
     pub keys: Vec<GroupKey>,
+    /// Rows that a key must have in a window at least before HAVING can hold.
+    pub min_rows: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -354,7 +356,7 @@ fn window_plan(
     logical: &LogicalPlan,
     physical: Arc<dyn ExecutionPlan>,
 ) -> std::result::Result<WindowPlan, String> {
-    let keys = group_keys(ctx, logical)?;
+    let (keys, min_rows) = group_keys(ctx, logical)?;
     let mut parts = None;
     let split = physical.transform_up(|node| {
         let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
@@ -395,14 +397,16 @@ fn window_plan(
         merge,
         finish,
         keys,
+        min_rows,
     })
 }
 
-/// The GROUP BY expressions over the event schema with the output columns that carry them.
+/// The GROUP BY expressions over the event schema with the output columns that carry them, and how many rows
+/// of one key HAVING needs at least.
 fn group_keys(
     ctx: &SessionContext,
     logical: &LogicalPlan,
-) -> std::result::Result<Vec<GroupKey>, String> {
+) -> std::result::Result<(Vec<GroupKey>, u64), String> {
     let LogicalPlan::Projection(projection) = logical else {
         return Err(format!(
             "{} cannot be the last step of a window rule; write SELECT … FROM … WHERE … GROUP BY … HAVING …",
@@ -410,9 +414,13 @@ fn group_keys(
         ));
     };
     let mut node = projection.input.as_ref();
+    let mut having = vec![];
     let aggregate: &Aggregate = loop {
         match node {
-            LogicalPlan::Filter(filter) => node = filter.input.as_ref(),
+            LogicalPlan::Filter(filter) => {
+                having.push(&filter.predicate);
+                node = filter.input.as_ref();
+            }
             LogicalPlan::Aggregate(aggregate) => break aggregate,
             other => {
                 return Err(format!(
@@ -449,7 +457,60 @@ fn group_keys(
             .map_err(|e| short(&e))?;
         Ok((physical, name))
     };
-    aggregate.group_expr.iter().enumerate().map(key).collect()
+    let keys = aggregate.group_expr.iter().enumerate().map(key);
+    let min_rows = having.iter().map(|h| min_rows(h, aggregate)).max();
+    Ok((keys.collect::<Result<_, _>>()?, min_rows.unwrap_or(1)))
+}
+
+/// A bound from below on the rows of a group that satisfies the predicate, read off comparisons of counts
+/// with constants.
+fn min_rows(predicate: &Expr, aggregate: &Aggregate) -> u64 {
+    let Expr::BinaryExpr(binary) = predicate else {
+        return 1;
+    };
+    let (left, right) = (binary.left.as_ref(), binary.right.as_ref());
+    let bound = |count: &Expr, constant: &Expr, more: u64| match is_count(count, aggregate) {
+        true => whole_number(constant).map_or(1, |n| n.saturating_add(more)),
+        false => 1,
+    };
+    match binary.op {
+        Operator::And => min_rows(left, aggregate).max(min_rows(right, aggregate)),
+        Operator::Or => min_rows(left, aggregate).min(min_rows(right, aggregate)),
+        Operator::GtEq => bound(left, right, 0),
+        Operator::Gt => bound(left, right, 1),
+        Operator::LtEq => bound(right, left, 0),
+        Operator::Lt => bound(right, left, 1),
+        Operator::Eq => bound(left, right, 0).max(bound(right, left, 0)),
+        _ => 1,
+    }
+}
+
+/// Whether the expression is one of the aggregate's counts, which never exceed the rows of the group.
+fn is_count(expr: &Expr, aggregate: &Aggregate) -> bool {
+    match expr {
+        Expr::Cast(cast) => is_count(&cast.expr, aggregate),
+        Expr::Column(column) => aggregate
+            .schema
+            .maybe_index_of_column(column)
+            .and_then(|index| index.checked_sub(aggregate.group_expr.len()))
+            .and_then(|index| aggregate.aggr_expr.get(index))
+            .is_some_and(|item| match item.clone().unalias() {
+                Expr::AggregateFunction(call) => call.func.name() == "count",
+                _ => false,
+            }),
+        _ => false,
+    }
+}
+
+fn whole_number(expr: &Expr) -> Option<u64> {
+    match expr {
+        Expr::Cast(cast) => whole_number(&cast.expr),
+        Expr::Literal(value, _) => match value.cast_to(&DataType::UInt64).ok()? {
+            ScalarValue::UInt64(number) => number,
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn is_column(item: &Expr, qualifier: Option<&TableReference>, name: &str) -> bool {

@@ -71,6 +71,50 @@ struct Pane {
     bytes: usize,
 }
 
+/// Rows of every key in a window that moves forward: most windows hold no key with as many rows as HAVING
+/// asks for, and need no answer computed.
+#[derive(Debug, Default)]
+struct RowsPerKey {
+    from: i64,
+    to: i64,
+    rows: HashMap<String, u64>,
+    /// Keys that have as many rows as are needed.
+    enough: usize,
+}
+
+impl RowsPerKey {
+    fn slide(&mut self, panes: &BTreeMap<i64, Pane>, start: i64, end: i64, needed: u64) {
+        if start >= self.to {
+            *self = Self {
+                from: start,
+                to: start,
+                ..Self::default()
+            };
+        }
+        for (_, pane) in panes.range(self.from..start) {
+            for (key, evidence) in &pane.evidence {
+                if let Some(rows) = self.rows.get_mut(key) {
+                    let before = *rows;
+                    *rows = before.saturating_sub(evidence.count);
+                    self.enough -= usize::from(before >= needed && *rows < needed);
+                    if *rows == 0 {
+                        self.rows.remove(key);
+                    }
+                }
+            }
+        }
+        for (_, pane) in panes.range(self.to..end) {
+            for (key, evidence) in &pane.evidence {
+                let rows = self.rows.entry_ref(key).or_default();
+                let before = *rows;
+                *rows += evidence.count;
+                self.enough += usize::from(before < needed && *rows >= needed);
+            }
+        }
+        (self.from, self.to) = (start, end);
+    }
+}
+
 /// The rows of one window that satisfy the rule.
 #[derive(Debug)]
 pub struct Answer {
@@ -187,11 +231,16 @@ impl WindowState {
     /// Final answers of all windows that the watermark has passed, in order.
     pub async fn close(&mut self, watermark: i64, ctx: &Arc<TaskContext>) -> Result<Vec<Answer>> {
         let mut answers = vec![];
+        let mut rows = RowsPerKey::default();
         while let Some(end) = self.next_end(self.closed_to) {
             if end > watermark {
                 break;
             }
-            if let Some(answer) = self.answer(end, ctx).await? {
+            let hopeful = self.plan.min_rows <= 1 || {
+                rows.slide(&self.panes, end - self.window.size, end, self.plan.min_rows);
+                rows.enough > 0
+            };
+            if hopeful && let Some(answer) = self.answer(end, ctx).await? {
                 answers.push(answer);
             }
             self.closed_to = end;
@@ -229,14 +278,19 @@ impl WindowState {
     pub async fn preview(&mut self, ctx: &Arc<TaskContext>) -> Result<Vec<(i64, Option<Answer>)>> {
         let mut answers = vec![];
         let mut after = self.closed_to;
+        let mut rows = RowsPerKey::default();
         while let Some(end) = self.next_end(after) {
-            if self
-                .unseen
-                .range(end - self.window.size..end)
-                .next()
-                .is_some()
-            {
-                answers.push((end, self.answer(end, ctx).await?));
+            let start = end - self.window.size;
+            if self.unseen.range(start..end).next().is_some() {
+                let hopeful = self.plan.min_rows <= 1 || {
+                    rows.slide(&self.panes, start, end, self.plan.min_rows);
+                    rows.enough > 0
+                };
+                let answer = match hopeful {
+                    true => self.answer(end, ctx).await?,
+                    false => None,
+                };
+                answers.push((end, answer));
             }
             after = end;
         }
