@@ -121,7 +121,7 @@ impl Pipeline {
                 .collect();
             archive.reconcile(&stored)?;
         }
-        let gone_owners = parts.detector.restore(&resume.state, &resume.alerts)?;
+        let gone_owners = parts.detector.restore(&resume.state)?;
         let mut watermark = None;
         for (owner, key, value) in &resume.state {
             dedup
@@ -392,7 +392,7 @@ impl Pipeline {
             .await;
         let horizon = self
             .watermark
-            .map(|w| w.saturating_sub(self.parts.detector.longest_window()));
+            .map(|w| w.saturating_sub(self.parts.detector.reach()));
         let detector = &self.parts.detector;
         let cases = self
             .cases

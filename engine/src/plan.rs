@@ -1,8 +1,10 @@
 //! From a rule's SQL to plans that run on batches: planned once, split once, bound to rows many times.
 //!
-//! A plan is a template whose leaf marks where rows go; [`bind`] puts rows there. A per-event rule is one
-//! template. A window rule is split at its lowest aggregate into `partial` (rows → states), `merge` (states →
-//! states) and `finish` (states → answer); its state is Arrow batches of partial aggregates.
+//! A plan is a template whose leaves mark where rows go; [`run`] puts rows there. A per-event rule is one
+//! template. A window rule over one GROUP BY is split at its lowest aggregate into `partial` (rows → states),
+//! `merge` (states → states) and `finish` (states → answer); its state is Arrow batches of partial aggregates.
+//! Any other query of a window rule (joins, `lag()`, subqueries) keeps the rows that its filters let through
+//! and runs whole over the rows of each window; see [`whole`].
 //!
 //! Only shapes whose answer cannot depend on batching are admitted; anything else is refused here, at load,
 //! with the reason.
@@ -21,7 +23,7 @@ use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, Task
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Operator, ScalarUDF};
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::conjunction;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -37,6 +39,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use crate::rule::Rule;
 use crate::schema::{self, FAMILIES};
 use crate::{Error, Result, functions};
+
+mod whole;
 
 /// A leaf that only marks where batches go. Its statistics are unknown on purpose: over an empty table the
 /// optimizer would fold `count(*)` to 0.
@@ -71,13 +75,14 @@ fn slot(schema: SchemaRef) -> DfResult<Arc<dyn ExecutionPlan>> {
     )?))
 }
 
-/// Runs a template over batches in the (projected) schema of its leaf.
+/// Runs a template over batches in the (projected) schemas of its leaves, one list per leaf, from left to
+/// right.
 pub async fn run(
     template: &Arc<dyn ExecutionPlan>,
-    batches: Vec<RecordBatch>,
+    leaves: Vec<Vec<RecordBatch>>,
     ctx: &Arc<TaskContext>,
 ) -> DfResult<Vec<RecordBatch>> {
-    let rows = collect(bind(template, batches)?, ctx.clone()).await?;
+    let rows = collect(bind(template, leaves)?, ctx.clone()).await?;
     Ok(rows
         .into_iter()
         .filter(|batch| batch.num_rows() > 0)
@@ -86,15 +91,16 @@ pub async fn run(
 
 fn bind(
     template: &Arc<dyn ExecutionPlan>,
-    batches: Vec<RecordBatch>,
+    leaves: Vec<Vec<RecordBatch>>,
 ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let mut leaves = leaves.into_iter();
     // Plans keep state between runs (a top-k sort its threshold); without the reset, rows vanish.
     let bound = reset_plan_states(template.clone())?.transform_up(|node| {
         if node.downcast_ref::<StreamingTableExec>().is_none() {
             return Ok(Transformed::no(node));
         }
-        let source =
-            MemorySourceConfig::try_new_exec(std::slice::from_ref(&batches), node.schema(), None)?;
+        let batches = leaves.next().unwrap_or_default();
+        let source = MemorySourceConfig::try_new_exec(&[batches], node.schema(), None)?;
         Ok(Transformed::yes(source as Arc<dyn ExecutionPlan>))
     })?;
     Ok(bound.data)
@@ -160,18 +166,36 @@ pub struct RowPart {
 pub struct EventPlan {
     pub rows: RowPart,
     pub template: Arc<dyn ExecutionPlan>,
+    /// The query joins reference tables: its rows are told apart by their columns `time` and `event_uid`.
+    pub joined: bool,
 }
 
 /// A GROUP BY expression and the output column that carries it.
 pub type GroupKey = (Arc<dyn PhysicalExpr>, String);
 
+/// One place where a window rule's query reads events, and what a pane keeps of them.
+#[derive(Debug, Clone)]
+pub struct Input {
+    pub rows: RowPart,
+    /// Without it, the rows themselves are kept.
+    pub reduce: Option<Reduce>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Reduce {
+    /// Rows → states.
+    pub partial: Arc<dyn ExecutionPlan>,
+    /// States → states.
+    pub merge: Arc<dyn ExecutionPlan>,
+}
+
 #[derive(Debug, Clone)]
 pub struct WindowPlan {
-    pub rows: RowPart,
-    pub partial: Arc<dyn ExecutionPlan>,
-    pub merge: Arc<dyn ExecutionPlan>,
+    pub inputs: Vec<Input>,
+    /// What the panes kept of each input → answer.
     pub finish: Arc<dyn ExecutionPlan>,
-    /// Group keys over the event schema, and the output column of each.
+    /// Expressions over the event schema that say which key's evidence a row is, and the output column of
+    /// each. For a split query these are its group keys.
     pub keys: Vec<GroupKey>,
     /// Rows that a key must have in a window at least before HAVING can hold.
     pub min_rows: u64,
@@ -202,7 +226,12 @@ impl Plan {
             .map_err(|e| refuse(short(&e)))?;
         let plan = match rule.window {
             None => Self::Event(event_plan(&physical).map_err(refuse)?),
-            Some(_) => Self::Window(window_plan(ctx, &logical, physical).map_err(refuse)?),
+            Some(_) => Self::Window(match window_plan(ctx, &logical, physical.clone()) {
+                Err(Refusal::Shape(reason)) => {
+                    whole::window_plan(rule, &logical, physical, &reason).map_err(refuse)?
+                }
+                split => split.map_err(|refusal| refuse(refusal.reason()))?,
+            }),
         };
         let outputs = plan.output();
         let named = rule
@@ -228,11 +257,21 @@ impl Plan {
         Ok(plan)
     }
 
-    pub fn rows(&self) -> &RowPart {
+    /// The row-local parts, one per place where the query reads events.
+    pub fn inputs(&self) -> Vec<&RowPart> {
         match self {
-            Self::Event(plan) => &plan.rows,
-            Self::Window(plan) => &plan.rows,
+            Self::Event(plan) => vec![&plan.rows],
+            Self::Window(plan) => plan.inputs.iter().map(|input| &input.rows).collect(),
         }
+    }
+
+    /// What a row must satisfy to matter anywhere in the query; none when every row does.
+    pub fn predicate(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        let parts = self.inputs().into_iter().map(|rows| rows.predicate.clone());
+        let parts = parts.collect::<Option<Vec<_>>>()?;
+        parts.into_iter().reduce(|left, right| {
+            Arc::new(BinaryExpr::new(left, Operator::Or, right)) as Arc<dyn PhysicalExpr>
+        })
     }
 
     /// Schema of the rule's answer.
@@ -252,12 +291,45 @@ impl Plan {
                 "on each batch, over the rows that dispatch hits:\n{}",
                 show(&plan.template)
             ),
-            Self::Window(plan) => format!(
-                "on each batch, per pane, rows → states:\n{}\nwhen a pane has many batches, states → states:\n{}\nwhen a window is answered, states → answer:\n{}",
-                show(&plan.partial),
-                show(&plan.merge),
-                show(&plan.finish)
-            ),
+            Self::Window(plan) => {
+                let mut text = String::new();
+                for (index, input) in plan.inputs.iter().enumerate() {
+                    match &input.reduce {
+                        Some(reduce) => {
+                            text += &format!(
+                                "on each batch, per pane, rows → states:\n{}\nwhen a pane has many batches, states → states:\n{}\n",
+                                show(&reduce.partial),
+                                show(&reduce.merge)
+                            );
+                        }
+                        None => {
+                            let columns = input.rows.columns.iter();
+                            let columns: Vec<_> = columns.map(|c| schema::COLUMNS[*c].name).collect();
+                            text += &format!(
+                                "on each batch, per pane, input {} keeps its rows: {}\n",
+                                index + 1,
+                                columns.join(", ")
+                            );
+                        }
+                    }
+                }
+                format!("{text}when a window is answered:\n{}", show(&plan.finish))
+            }
+        }
+    }
+}
+
+/// Why a query is not split.
+enum Refusal {
+    /// It may still run whole.
+    Shape(String),
+    Wrong(String),
+}
+
+impl Refusal {
+    fn reason(self) -> String {
+        match self {
+            Self::Shape(reason) | Self::Wrong(reason) => reason,
         }
     }
 }
@@ -276,10 +348,14 @@ const ROW_LOCAL: &[&str] = &[
 
 fn event_plan(physical: &Arc<dyn ExecutionPlan>) -> std::result::Result<EventPlan, String> {
     let hint =
-        "a per-event rule is one SELECT … FROM … WHERE …; for GROUP BY give the rule a `window`";
+        "a per-event rule is one SELECT … FROM … WHERE …; for anything that looks at several events give the rule a `window`";
+    if whole::joins_tables(physical) {
+        return whole::event_plan(physical);
+    }
     Ok(EventPlan {
         rows: row_part(physical, hint)?,
         template: physical.clone(),
+        joined: false,
     })
 }
 
@@ -322,17 +398,24 @@ fn row_part(plan: &Arc<dyn ExecutionPlan>, hint: &str) -> std::result::Result<Ro
         return Err(reason);
     }
     let columns = columns.ok_or("the query does not read `events` or one of its views")?;
-    let predicate = if predicates.is_empty() {
-        None
-    } else {
-        Some(conjunction(predicates))
-    };
+    Ok(RowPart {
+        predicate: simplified(predicates)?,
+        columns,
+    })
+}
+
+/// The conjunction of predicates over the event schema.
+fn simplified(
+    predicates: Vec<Arc<dyn PhysicalExpr>>,
+) -> std::result::Result<Option<Arc<dyn PhysicalExpr>>, String> {
+    if predicates.is_empty() {
+        return Ok(None);
+    }
     // The logical simplifier runs before type coercion: without this pass every literal stays in a CAST.
-    let predicate = predicate
-        .map(|p| PhysicalExprSimplifier::new(&schema::events()).simplify(p))
-        .transpose()
-        .map_err(|e| short(&e))?;
-    Ok(RowPart { predicate, columns })
+    PhysicalExprSimplifier::new(&schema::events())
+        .simplify(conjunction(predicates))
+        .map(Some)
+        .map_err(|e| short(&e))
 }
 
 /// Points column references at the full event schema.
@@ -355,7 +438,7 @@ fn window_plan(
     ctx: &SessionContext,
     logical: &LogicalPlan,
     physical: Arc<dyn ExecutionPlan>,
-) -> std::result::Result<WindowPlan, String> {
+) -> std::result::Result<WindowPlan, Refusal> {
     let (keys, min_rows) = group_keys(ctx, logical)?;
     let mut parts = None;
     let split = physical.transform_up(|node| {
@@ -381,20 +464,18 @@ fn window_plan(
             node.replace_children(vec![states], options)?,
         ))
     });
-    let finish = split.map_err(|e| short(&e))?.data;
-    let (partial, merge) =
-        parts.ok_or("a window rule must GROUP BY the columns that make up its key")?;
-    let below = partial
-        .children()
-        .first()
-        .map(|child| (*child).clone())
-        .ok_or("the aggregate reads nothing")?;
-    let hint = "below GROUP BY a window rule may only filter and compute columns";
-    let rows = row_part(&below, hint)?;
+    let finish = split.map_err(|e| Refusal::Wrong(short(&e)))?.data;
+    let shape = |reason: &str| Refusal::Shape(reason.into());
+    let (partial, merge) = parts.ok_or(shape("its GROUP BY cannot be split"))?;
+    let below = partial.children().first().map(|child| (*child).clone());
+    let below = below.ok_or(shape("the aggregate reads nothing"))?;
+    let hint = "below a GROUP BY that is split there are only filters and computed columns";
+    let rows = row_part(&below, hint).map_err(Refusal::Shape)?;
     Ok(WindowPlan {
-        rows,
-        partial,
-        merge,
+        inputs: vec![Input {
+            rows,
+            reduce: Some(Reduce { partial, merge }),
+        }],
         finish,
         keys,
         min_rows,
@@ -406,12 +487,10 @@ fn window_plan(
 fn group_keys(
     ctx: &SessionContext,
     logical: &LogicalPlan,
-) -> std::result::Result<(Vec<GroupKey>, u64), String> {
+) -> std::result::Result<(Vec<GroupKey>, u64), Refusal> {
     let LogicalPlan::Projection(projection) = logical else {
-        return Err(format!(
-            "{} cannot be the last step of a window rule; write SELECT … FROM … WHERE … GROUP BY … HAVING …",
-            logical.display()
-        ));
+        let reason = format!("{} is its last step", logical.display());
+        return Err(Refusal::Shape(reason));
     };
     let mut node = projection.input.as_ref();
     let mut having = vec![];
@@ -423,17 +502,16 @@ fn group_keys(
             }
             LogicalPlan::Aggregate(aggregate) => break aggregate,
             other => {
-                return Err(format!(
-                    "a window rule must GROUP BY directly over events, found {}; write SELECT … FROM … WHERE … GROUP BY … HAVING …",
-                    other.display()
-                ));
+                let reason = format!("it has no GROUP BY directly over events but {}", other.display());
+                return Err(Refusal::Shape(reason));
             }
         }
     };
     if aggregate.group_expr.is_empty() {
-        return Err("a window rule must GROUP BY the columns that make up its key".into());
+        return Err(Refusal::Shape("it has no GROUP BY".into()));
     }
-    let events = DFSchema::try_from(schema::events().as_ref().clone()).map_err(|e| short(&e))?;
+    let wrong = |error: &DataFusionError| Refusal::Wrong(short(error));
+    let events = DFSchema::try_from(schema::events().as_ref().clone()).map_err(|e| wrong(&e))?;
     let key = |(index, expr): (usize, &Expr)| {
         let (qualifier, field) = aggregate.schema.qualified_field(index);
         let output = projection
@@ -441,9 +519,9 @@ fn group_keys(
             .iter()
             .position(|item| is_column(item, qualifier, field.name()));
         let output = output.ok_or_else(|| {
-            format!(
+            Refusal::Wrong(format!(
                 "the query groups by `{expr}` but does not return it; add it to the SELECT list"
-            )
+            ))
         })?;
         let name = projection.schema.field(output).name().clone();
         let bare = expr.clone().transform_up(|e| {
@@ -454,7 +532,7 @@ fn group_keys(
         });
         let physical = bare
             .and_then(|e| ctx.create_physical_expr(e.data, &events))
-            .map_err(|e| short(&e))?;
+            .map_err(|e| wrong(&e))?;
         Ok((physical, name))
     };
     let keys = aggregate.group_expr.iter().enumerate().map(key);

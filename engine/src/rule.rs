@@ -171,6 +171,16 @@ pub const TACTICS: &[&str] = &[
 ];
 
 impl Rule {
+    /// `event`, `window`, `new_terms` or `absence`.
+    pub fn kind(&self) -> &'static str {
+        match (&self.window, &self.new_terms, &self.absence) {
+            (Some(_), _, _) => "window",
+            (None, Some(_), _) => "new_terms",
+            (None, None, Some(_)) => "absence",
+            (None, None, None) => "event",
+        }
+    }
+
     /// Changes exactly when the rule's answer can change: a hash of query, window, suppression, entities
     /// and level.
     pub fn version(&self) -> String {

@@ -19,6 +19,8 @@ pub struct Match {
     pub key: Vec<(String, String)>,
     /// Event time, or the window's start.
     pub start: i64,
+    /// Watermark from which on the match is certain.
+    pub due: i64,
     pub window: Option<(i64, i64)>,
     pub row: Map<String, Value>,
     pub entities: Vec<Entity>,
@@ -33,6 +35,10 @@ pub struct Match {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Episode {
     pub start: i64,
+    /// Watermark from which on the episode's first match is certain.
+    pub due: i64,
+    /// Start of the newest match.
+    newest: i64,
     /// Panes before this are counted in the evidence already: overlapping windows share panes.
     covered_to: i64,
     pub alert: Alert,
@@ -68,6 +74,8 @@ impl Episode {
         };
         let mut episode = Self {
             start: first.start,
+            due: first.due,
+            newest: first.start,
             covered_to: i64::MIN,
             alert,
         };
@@ -80,6 +88,7 @@ impl Episode {
     }
 
     pub fn fold(&mut self, more: &Match, rule: &Rule) {
+        self.newest = self.newest.max(more.start);
         let alert = &mut self.alert;
         alert.matches += 1;
         if let Some(level) = more.level
@@ -109,6 +118,15 @@ impl Episode {
         alert.evidence.sort();
         alert.evidence.dedup();
         alert.evidence.truncate(MAX_EVIDENCE);
+    }
+}
+
+impl Episode {
+    /// Whether a match that starts then belongs to this episode.
+    pub fn takes(&self, start: i64, rule: &Rule) -> bool {
+        let gap = rule.suppress.as_ref().and_then(|s| s.gap);
+        start < self.start.saturating_add(episode_length(rule))
+            && gap.is_none_or(|gap| start <= self.newest.saturating_add(gap))
     }
 }
 

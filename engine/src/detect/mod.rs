@@ -7,7 +7,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::compute::max;
+use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::ScalarUDF;
 use futures::FutureExt;
@@ -17,16 +19,24 @@ use crate::dispatch::{Dispatch, Rows};
 use crate::health::RuleHealth;
 use crate::plan::{self, Plan};
 use crate::rule::Rule;
+use crate::schema::col;
 use crate::score::Score;
 use crate::store::StateWrite;
+use crate::time::HOUR;
 use crate::window::Answer;
 use crate::{Error, Result};
 
 mod episode;
+mod memory;
 pub mod row;
 mod running;
+mod terms;
+mod timeline;
 
 pub use running::RunningRule;
+
+/// Owner of the latest event time in the store.
+const CLOCK: &str = "clock";
 
 /// A rule whose answers a trained model scores.
 #[derive(Debug, Clone)]
@@ -37,8 +47,32 @@ pub struct ModelRule {
     pub functions: Vec<ScalarUDF>,
 }
 
+/// What rules may keep.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How far behind the watermark late rows still amend answers, µs of event time.
+    pub amend: i64,
+    /// State of one rule, and of all, in bytes. A rule over it stops amending, and if that does not help it is
+    /// suspended.
+    pub rule_bytes: usize,
+    pub all_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            amend: HOUR,
+            rule_bytes: 1 << 30,
+            all_bytes: 4 << 30,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Detector {
+    limits: Limits,
+    /// Latest event time of all rows.
+    newest: i64,
     rules: Vec<RunningRule>,
     health: Vec<RuleHealth>,
     dispatch: Dispatch,
@@ -48,6 +82,15 @@ pub struct Detector {
 impl Detector {
     /// Plans all rules. Those that cannot be run come back as errors; the others run.
     pub async fn new(rules: Vec<Rule>, models: Vec<ModelRule>) -> Result<(Self, Vec<Error>)> {
+        Self::with_limits(rules, models, Limits::default()).await
+    }
+
+    /// The same, within other limits.
+    pub async fn with_limits(
+        rules: Vec<Rule>,
+        models: Vec<ModelRule>,
+        limits: Limits,
+    ) -> Result<(Self, Vec<Error>)> {
         let functions: Vec<ScalarUDF> = models
             .iter()
             .flat_map(|m| m.functions.iter().cloned())
@@ -60,18 +103,20 @@ impl Detector {
         let (mut running, mut refused) = (vec![], vec![]);
         for (rule, scorer) in plain.chain(scored) {
             match Plan::new(&session, &rule).await {
-                Ok(plan) => running.push(RunningRule::new(rule, plan, scorer)?),
+                Ok(plan) => running.push(RunningRule::new(rule, plan, scorer, &limits)?),
                 Err(error) => refused.push(error),
             }
         }
         let predicates: Vec<_> = running
             .iter()
-            .map(|r| r.plan.rows().predicate.clone())
+            .map(|r| r.plan.predicate())
             .collect();
         let health = running.iter().map(describe).collect();
         let dispatch = Dispatch::new(&predicates);
         Ok((
             Self {
+                limits,
+                newest: i64::MIN,
                 rules: running,
                 health,
                 dispatch,
@@ -91,10 +136,17 @@ impl Detector {
         if events.num_rows() == 0 {
             return;
         }
+        let times = events
+            .column(col::TIME)
+            .as_primitive::<TimestampMicrosecondType>();
+        self.newest = self.newest.max(max(times).unwrap_or(i64::MIN));
         for (index, rows) in self.dispatch.candidates(events) {
             let started = Instant::now();
             let rule = &mut self.rules[index];
             let health = &mut self.health[index];
+            if rule.suspended.is_some() {
+                continue;
+            }
             health.rows_evaluated += count(events, &rows) as u64;
             // Depth first over halves: only the rows that fail alone are given up.
             let mut parts = vec![rows];
@@ -115,10 +167,43 @@ impl Detector {
     pub async fn advance(&mut self, watermark: i64) {
         for (rule, health) in self.rules.iter_mut().zip(&mut self.health) {
             let started = Instant::now();
-            if let Err(error) = guarded(rule.advance(watermark, &self.ctx)).await {
+            if let Err(error) = guarded(rule.advance(watermark, self.newest, &self.ctx)).await {
                 note(health, &rule.rule, &error);
             }
             health.cost_ns += started.elapsed().as_nanos() as u64;
+        }
+        self.keep_limits();
+    }
+
+    /// Rules that keep too much first stop taking late rows, then stop altogether; both are told.
+    fn keep_limits(&mut self) {
+        let sizes: Vec<usize> = self.rules.iter().map(RunningRule::state_bytes).collect();
+        let mut all: usize = sizes.iter().sum();
+        let mut order: Vec<usize> = (0..sizes.len()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(sizes[*index]));
+        for index in order {
+            if sizes[index] <= self.limits.rule_bytes && all <= self.limits.all_bytes {
+                return;
+            }
+            let rule = &mut self.rules[index];
+            rule.amend_no_more();
+            let left = rule.state_bytes();
+            all = all - sizes[index] + left;
+            let mut reason = format!(
+                "kept {} MiB of state; late rows do not amend its alerts any more",
+                sizes[index] >> 20
+            );
+            if left > self.limits.rule_bytes || all > self.limits.all_bytes {
+                reason = format!(
+                    "suspended: it keeps {} MiB of state, more than its limit of {} MiB (or all rules together more than {} MiB); narrow its WHERE or its keys, shorten its window, or raise engine.state_per_rule",
+                    left >> 20,
+                    self.limits.rule_bytes >> 20,
+                    self.limits.all_bytes >> 20,
+                );
+                rule.suspend(reason.clone());
+                all -= left;
+            }
+            note(&mut self.health[index], &rule.rule, &Error::Other(reason));
         }
     }
 
@@ -147,15 +232,19 @@ impl Detector {
         for rule in &mut self.rules {
             writes.extend(rule.take_state()?);
         }
+        if self.newest > i64::MIN {
+            writes.push(StateWrite {
+                owner: CLOCK.into(),
+                key: 0,
+                value: Some(self.newest.to_le_bytes().to_vec()),
+            });
+        }
         Ok(writes)
     }
 
-    /// Puts stored state and alerts back. Returns owners whose rule (or its version) is gone.
-    pub fn restore(
-        &mut self,
-        state: &[(String, i64, Vec<u8>)],
-        alerts: &[Alert],
-    ) -> Result<Vec<String>> {
+    /// Puts stored state back, pieces of an owner in ascending order. Returns owners whose rule (or its version)
+    /// is gone.
+    pub fn restore(&mut self, state: &[(String, i64, Vec<u8>)]) -> Result<Vec<String>> {
         let mut gone = vec![];
         for (owner, key, value) in state
             .iter()
@@ -173,19 +262,29 @@ impl Detector {
                             reason,
                         })?
                 }
-                None if gone.contains(owner) => {}
-                None => gone.push(owner.clone()),
+                None => {
+                    let mut earlier = self.rules.iter_mut().filter_map(|rule| {
+                        let of_rule = owner.strip_prefix(&format!("rule/{}/", rule.rule.id))?;
+                        Some((rule, of_rule.split_once('/')?.1))
+                    });
+                    if let Some((rule, part)) = earlier.next() {
+                        rule.take_back(part, value)
+                            .map_err(|reason| Error::State {
+                                owner: owner.clone(),
+                                reason,
+                            })?;
+                    }
+                    if !gone.contains(owner) {
+                        gone.push(owner.clone());
+                    }
+                }
             }
         }
-        for alert in alerts {
-            let rule = self
-                .rules
-                .iter_mut()
-                .find(|r| r.rule.id == alert.rule_id && r.version == alert.rule_version);
-            if let Some(rule) = rule {
-                rule.restore_published(alert);
-            }
+        for (_, _, value) in state.iter().filter(|(owner, ..)| owner == CLOCK) {
+            let bytes = value.as_slice().try_into();
+            self.newest = bytes.map_or(i64::MIN, i64::from_le_bytes);
         }
+        self.rules.iter_mut().for_each(RunningRule::restored);
         Ok(gone)
     }
 
@@ -196,14 +295,14 @@ impl Detector {
             .any(|rule| rule.rule.id == alert.rule_id && rule.is_live(&alert.alert_id))
     }
 
-    /// Longest window of any rule, µs: no alert starts further behind the watermark.
-    pub fn longest_window(&self) -> i64 {
-        self.rules
-            .iter()
-            .filter_map(|rule| rule.rule.window)
-            .map(|window| window.size)
-            .max()
-            .unwrap_or(0)
+    /// How far behind the watermark an alert may still start or change, µs.
+    pub fn reach(&self) -> i64 {
+        let reach = self.rules.iter().map(|rule| {
+            let window = rule.rule.window.map_or(0, |window| window.size);
+            let absence = rule.rule.absence.as_ref().map_or(0, |a| a.within);
+            window.max(absence)
+        });
+        reach.max().unwrap_or(0).saturating_add(self.limits.amend)
     }
 
     /// Health of every rule, by rule id.
@@ -215,6 +314,9 @@ impl Detector {
                 health.matches = rule.matches;
                 health.last_match = rule.last_match;
                 health.rows_late = rule.rows_late;
+                health.rows_too_late = rule.rows_too_late;
+                health.suspended.clone_from(&rule.suspended);
+                health.learning_to = rule.learning_to();
                 health.state_bytes = rule.state_bytes() as u64;
                 (rule.rule.id.as_str(), &*health)
             })
@@ -251,15 +353,15 @@ pub async fn answers(
     let session = plan::session(functions).await?;
     let ctx = session.task_ctx();
     let plan = Plan::new(&session, rule).await?;
-    let mut running = RunningRule::new(rule.clone(), plan, None)?;
+    let mut running = RunningRule::new(rule.clone(), plan, None, &Limits::default())?;
     for batch in events {
         running.push(batch, &Rows::All, &ctx).await?;
     }
     let mut answers = vec![];
     if let Some(window) = &mut running.window {
-        while window.can_close(i64::MAX) {
-            answers.extend(window.close(i64::MAX, &ctx).await?);
-            window.drop_closed_panes();
+        while window.is_stale(i64::MAX) {
+            let answered = window.answer(i64::MAX, &ctx).await?;
+            answers.extend(answered.into_iter().filter_map(|(_, answer)| answer));
         }
     }
     Ok(answers)
@@ -271,11 +373,7 @@ fn describe(rule: &RunningRule) -> RuleHealth {
         level: rule.rule.level.as_str().into(),
         version: rule.version.clone(),
         path: rule.rule.path.clone(),
-        kind: if rule.rule.window.is_some() {
-            "window"
-        } else {
-            "event"
-        },
+        kind: rule.rule.kind(),
         ..RuleHealth::default()
     }
 }
