@@ -14,7 +14,7 @@ use weir_detections::LoadedRule;
 use weir_engine::Rule;
 use weir_engine::archive::{ArchiveConfig, ArchiveWriter};
 use weir_engine::batch::DeadLetter;
-use weir_engine::detect::{Detector, ModelRule};
+use weir_engine::detect::{Detector, Limits, ModelRule};
 use weir_engine::health::Health;
 use weir_engine::pipeline::{Parts, Pipeline, Settings};
 use weir_engine::source::{DeadLetters, Positions, Source, SourceSender};
@@ -136,7 +136,8 @@ impl Node {
             .cloned()
             .chain(models.iter().map(|m| m.rule.clone()))
             .collect();
-        let (detector, refused) = Detector::new(rules, models).await?;
+        let (detector, refused) =
+            Detector::with_limits(rules, models, limits(config)).await?;
         if let Some(error) = refused.into_iter().next() {
             return Err(error)
                 .context("a rule cannot run; mend it or name its id in rules.disabled");
@@ -190,6 +191,15 @@ impl Node {
             rules: all,
             data: data.to_owned(),
         })
+    }
+}
+
+/// What rules may keep, by the configuration.
+pub fn limits(config: &Config) -> Limits {
+    Limits {
+        amend: config::micros(config.engine.amend_within),
+        rule_bytes: config.engine.state_per_rule_mb << 20,
+        all_bytes: config.engine.state_mb << 20,
     }
 }
 

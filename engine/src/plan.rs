@@ -36,6 +36,8 @@ use datafusion::physical_plan::{
 };
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use crate::detect::feed;
+use crate::dispatch::necessary;
 use crate::rule::Rule;
 use crate::schema::{self, FAMILIES};
 use crate::{Error, Result, functions};
@@ -140,6 +142,7 @@ pub async fn session(extra: &[ScalarUDF]) -> Result<SessionContext> {
     let table = StreamingTable::try_new(events.clone(), vec![Arc::new(Slot(events))])?;
     ctx.register_table("events", Arc::new(table))?;
     family_views(&ctx).await?;
+    ctx.sql(&feed::view()).await?;
     Ok(ctx)
 }
 
@@ -271,6 +274,18 @@ impl Plan {
         let parts = parts.collect::<Option<Vec<_>>>()?;
         parts.into_iter().reduce(|left, right| {
             Arc::new(BinaryExpr::new(left, Operator::Or, right)) as Arc<dyn PhysicalExpr>
+        })
+    }
+
+    /// Whether the query reads `alerts`.
+    pub fn reads_alerts(&self) -> bool {
+        let mut predicates = self.inputs().into_iter().filter_map(|rows| rows.predicate.clone());
+        predicates.any(|predicate| {
+            let names = predicate.exists(|node| {
+                let literals = necessary(node).unwrap_or_default();
+                Ok(literals == [(schema::col::FAMILY, feed::FAMILY.to_owned())])
+            });
+            names.unwrap_or(false)
         })
     }
 
@@ -526,7 +541,10 @@ fn group_keys(
         let name = projection.schema.field(output).name().clone();
         let bare = expr.clone().transform_up(|e| {
             Ok(match e {
-                Expr::Column(column) => Transformed::yes(Expr::Column(column.name.into())),
+                Expr::Column(column) => {
+                    let name = feed::carrier(&column.name).unwrap_or(&column.name);
+                    Transformed::yes(Expr::Column(datafusion::common::Column::from_name(name)))
+                }
                 other => Transformed::no(other),
             })
         });

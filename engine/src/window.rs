@@ -114,7 +114,7 @@ struct RowsPerKey {
 
 impl RowsPerKey {
     fn slide(&mut self, panes: &BTreeMap<i64, Pane>, start: i64, end: i64, needed: u64) {
-        if start >= self.to {
+        if start >= self.to || start < self.from {
             *self = Self {
                 from: start,
                 to: start,

@@ -13,8 +13,9 @@ use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::ScalarUDF;
 use futures::FutureExt;
+use hashbrown::HashSet;
 
-use crate::alert::Alert;
+use crate::alert::{Alert, AlertState};
 use crate::dispatch::{Dispatch, Rows};
 use crate::health::RuleHealth;
 use crate::plan::{self, Plan};
@@ -27,6 +28,7 @@ use crate::window::Answer;
 use crate::{Error, Result};
 
 mod episode;
+pub mod feed;
 mod memory;
 pub mod row;
 mod running;
@@ -34,6 +36,9 @@ mod terms;
 mod timeline;
 
 pub use running::RunningRule;
+
+/// Remembered ids of fed alerts at which those that are over are dropped.
+const MAX_FED: usize = 10_000;
 
 /// Owner of the latest event time in the store.
 const CLOCK: &str = "clock";
@@ -73,6 +78,9 @@ pub struct Detector {
     limits: Limits,
     /// Latest event time of all rows.
     newest: i64,
+    watermark: Option<i64>,
+    /// Alerts that rules over alerts have seen, while they can still change.
+    fed: HashSet<String>,
     rules: Vec<RunningRule>,
     health: Vec<RuleHealth>,
     dispatch: Dispatch,
@@ -117,6 +125,8 @@ impl Detector {
             Self {
                 limits,
                 newest: i64::MIN,
+                watermark: None,
+                fed: HashSet::new(),
                 rules: running,
                 health,
                 dispatch,
@@ -144,7 +154,7 @@ impl Detector {
             let started = Instant::now();
             let rule = &mut self.rules[index];
             let health = &mut self.health[index];
-            if rule.suspended.is_some() {
+            if rule.suspended.is_some() || rule.over_alerts {
                 continue;
             }
             health.rows_evaluated += count(events, &rows) as u64;
@@ -165,14 +175,20 @@ impl Detector {
 
     /// Answers what lies before the watermark.
     pub async fn advance(&mut self, watermark: i64) {
-        for (rule, health) in self.rules.iter_mut().zip(&mut self.health) {
+        self.watermark = Some(watermark);
+        self.advance_rules(watermark, false).await;
+        self.keep_limits();
+    }
+
+    async fn advance_rules(&mut self, watermark: i64, over_alerts: bool) {
+        let rules = self.rules.iter_mut().zip(&mut self.health);
+        for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts == over_alerts) {
             let started = Instant::now();
             if let Err(error) = guarded(rule.advance(watermark, self.newest, &self.ctx)).await {
                 note(health, &rule.rule, &error);
             }
             health.cost_ns += started.elapsed().as_nanos() as u64;
         }
-        self.keep_limits();
     }
 
     /// Rules that keep too much first stop taking late rows, then stop altogether; both are told.
@@ -195,7 +211,7 @@ impl Detector {
             );
             if left > self.limits.rule_bytes || all > self.limits.all_bytes {
                 reason = format!(
-                    "suspended: it keeps {} MiB of state, more than its limit of {} MiB (or all rules together more than {} MiB); narrow its WHERE or its keys, shorten its window, or raise engine.state_per_rule",
+                    "suspended: it keeps {} MiB of state, more than its limit of {} MiB (or all rules together more than {} MiB); narrow its WHERE or its keys, shorten its window, or raise engine.state_per_rule_mb",
                     left >> 20,
                     self.limits.rule_bytes >> 20,
                     self.limits.all_bytes >> 20,
@@ -209,8 +225,64 @@ impl Detector {
 
     /// New and changed alerts since the last call, in order of time. With `preview`, also provisional ones.
     pub async fn changes(&mut self, preview: bool, watermark: Option<i64>) -> Vec<Alert> {
+        let mut alerts = self.changes_of(false, preview, watermark).await;
+        if self.rules.iter().any(|rule| rule.over_alerts) {
+            self.feed(&alerts).await;
+            if let Some(watermark) = self.watermark {
+                self.advance_rules(watermark, true).await;
+            }
+            alerts.extend(self.changes_of(true, preview, watermark).await);
+        }
+        let silent = self.rules.iter().filter(|rule| rule.rule.building_block);
+        let silent: HashSet<&str> = silent.map(|rule| rule.rule.id.as_str()).collect();
+        alerts.retain(|alert| !silent.contains(alert.rule_id.as_str()));
+        alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
+        alerts
+    }
+
+    /// Gives rules over alerts those that became final.
+    async fn feed(&mut self, alerts: &[Alert]) {
+        let fresh: Vec<&Alert> = alerts
+            .iter()
+            .filter(|alert| alert.state == AlertState::Final)
+            .filter(|alert| self.fed.insert(alert.alert_id.clone()))
+            .collect();
+        let rule_of = |alert: &&Alert| self.rules.iter().find(|r| r.rule.id == alert.rule_id);
+        let fresh: Vec<_> = fresh
+            .into_iter()
+            .filter_map(|alert| Some((alert, &rule_of(&alert)?.rule)))
+            .collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let rows = match feed::rows(&fresh) {
+            Ok(rows) => rows,
+            Err(error) => return tracing::error!(%error, "alerts cannot be given to rules over them"),
+        };
+        for (index, candidates) in self.dispatch.candidates(&rows) {
+            let (rule, health) = (&mut self.rules[index], &mut self.health[index]);
+            if rule.over_alerts
+                && rule.suspended.is_none()
+                && let Err(error) = guarded(rule.push(&rows, &candidates, &self.ctx)).await
+            {
+                note(health, &rule.rule, &error);
+            }
+        }
+        let (rules, fed) = (&self.rules, &mut self.fed);
+        if fed.len() > MAX_FED {
+            fed.retain(|id| rules.iter().any(|rule| rule.is_live(id)));
+        }
+    }
+
+    async fn changes_of(
+        &mut self,
+        over_alerts: bool,
+        preview: bool,
+        watermark: Option<i64>,
+    ) -> Vec<Alert> {
         let mut alerts = vec![];
-        for (rule, health) in self.rules.iter_mut().zip(&mut self.health) {
+        let rules = self.rules.iter_mut().zip(&mut self.health);
+        for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts == over_alerts) {
             let started = Instant::now();
             match guarded(rule.changes(preview, watermark, &self.ctx)).await {
                 Ok(changed) => {
@@ -222,7 +294,6 @@ impl Detector {
             }
             health.cost_ns += started.elapsed().as_nanos() as u64;
         }
-        alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
         alerts
     }
 
@@ -285,6 +356,8 @@ impl Detector {
             self.newest = bytes.map_or(i64::MIN, i64::from_le_bytes);
         }
         self.rules.iter_mut().for_each(RunningRule::restored);
+        let told = self.rules.iter().flat_map(RunningRule::finals);
+        self.fed = told.map(|alert| alert.alert_id.clone()).collect();
         Ok(gone)
     }
 
@@ -297,12 +370,16 @@ impl Detector {
 
     /// How far behind the watermark an alert may still start or change, µs.
     pub fn reach(&self) -> i64 {
-        let reach = self.rules.iter().map(|rule| {
-            let window = rule.rule.window.map_or(0, |window| window.size);
-            let absence = rule.rule.absence.as_ref().map_or(0, |a| a.within);
-            window.max(absence)
-        });
-        reach.max().unwrap_or(0).saturating_add(self.limits.amend)
+        let longest = |over_alerts: bool| {
+            let rules = self.rules.iter().filter(|r| r.over_alerts == over_alerts);
+            let reach = rules.map(|rule| {
+                let window = rule.rule.window.map_or(0, |window| window.size);
+                let absence = rule.rule.absence.as_ref().map_or(0, |a| a.within);
+                window.max(absence)
+            });
+            reach.max().unwrap_or(0)
+        };
+        (longest(false) + longest(true)).saturating_add(self.limits.amend)
     }
 
     /// Health of every rule, by rule id.

@@ -96,6 +96,8 @@ pub struct RunningRule {
     pub version: String,
     pub plan: Plan,
     scorer: Option<Arc<dyn Score>>,
+    /// The rule reads alerts of other rules, not events.
+    pub over_alerts: bool,
     /// By input of the plan.
     predicates: Vec<Option<Narrow>>,
     keys: Option<Narrow>,
@@ -147,6 +149,7 @@ impl RunningRule {
         };
         Ok(Self {
             version: rule.version(),
+            over_alerts: plan.reads_alerts(),
             recall: Recall::new(&rule),
             rule,
             plan,
@@ -668,6 +671,11 @@ impl RunningRule {
             (other, _) => return Err(format!("unknown part `{other}`")),
         }
         Ok(())
+    }
+
+    /// Alerts that were told as final.
+    pub fn finals(&self) -> impl Iterator<Item = &Alert> {
+        self.timelines.finals()
     }
 
     /// Takes back what an earlier version of the rule told provisionally.

@@ -117,6 +117,13 @@ impl Timelines {
         self.live.contains(alert_id)
     }
 
+    /// Alerts that were told as final and can still change.
+    pub fn finals(&self) -> impl Iterator<Item = &Alert> {
+        let told = self.by_key.values().flat_map(|t| t.head.told.values());
+        told.map(|told| &told.alert)
+            .filter(|alert| alert.state == AlertState::Final)
+    }
+
     pub fn matches(&self) -> usize {
         self.by_key.values().map(|t| t.matches.len()).sum()
     }

@@ -18,6 +18,7 @@ use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::streaming::StreamingTableExec;
 
 use super::{EventPlan, Input, RowPart, WindowPlan, over_events, short, simplified};
+use crate::detect::feed;
 use crate::rule::Rule;
 use crate::schema;
 
@@ -44,7 +45,7 @@ pub(super) fn window_plan(
         return Err("the query does not read `events` or one of its views".into());
     }
     let keys = suppress.by.iter().filter_map(|name| {
-        let index = schema::index_of(name)?;
+        let index = schema::index_of(feed::carrier(name).unwrap_or(name))?;
         let column = Arc::new(Column::new(name, index)) as Arc<dyn PhysicalExpr>;
         Some((column, name.clone()))
     });
