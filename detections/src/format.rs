@@ -13,9 +13,9 @@ use weir_engine::Rule;
 use weir_engine::rule::{
     Absence, Confidence, Level, NewTerms, Pair, Status, Suppress, Window,
 };
+use weir_engine::time::parse_duration;
 
 use crate::case::Case;
-use crate::duration::parse_duration;
 use crate::error::{Error, Result};
 use crate::load::LoadedRule;
 
