@@ -351,11 +351,54 @@ fn over_events(expr: Arc<dyn PhysicalExpr>, from: &SchemaRef) -> DfResult<Arc<dy
     Ok(remapped.data)
 }
 
+/// Aggregates whose answer depends on the order in which rows come or states are merged, and what to write
+/// instead. ORDER BY inside the call does not help: rows that it holds equal still come in any order. The t-digests
+/// of the approximate percentiles compress what they have seen so far. `array_agg` is fine, because lists are
+/// sorted in answers; so is `approx_distinct`, because its registers only keep maxima.
+const ORDER_DEPENDENT: &[(&str, &str)] = &[
+    ("any_value", "min(…) or max(…)"),
+    (
+        "first_value",
+        "min(…), or array_agg(DISTINCT …) for all values",
+    ),
+    (
+        "last_value",
+        "max(…), or array_agg(DISTINCT …) for all values",
+    ),
+    ("nth_value", "array_agg(DISTINCT …)"),
+    ("string_agg", "array_agg(DISTINCT …)"),
+    ("approx_median", "median(…)"),
+    ("approx_percentile_cont", "percentile_cont(…)"),
+    ("approx_percentile_cont_with_weight", "percentile_cont(…)"),
+];
+
+fn refuse_order_dependent(logical: &LogicalPlan) -> std::result::Result<(), String> {
+    let mut wrong = None;
+    let walked = logical.apply(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            for item in &aggregate.aggr_expr {
+                if let Expr::AggregateFunction(call) = item.clone().unalias() {
+                    let name = call.func.name();
+                    wrong = wrong.or(ORDER_DEPENDENT.iter().find(|(refused, _)| *refused == name));
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.map_err(|e| short(&e))?;
+    wrong.map_or(Ok(()), |(name, instead)| {
+        Err(format!(
+            "the answer of {name} depends on the order in which events arrive; write {instead} instead"
+        ))
+    })
+}
+
 fn window_plan(
     ctx: &SessionContext,
     logical: &LogicalPlan,
     physical: Arc<dyn ExecutionPlan>,
 ) -> std::result::Result<WindowPlan, String> {
+    refuse_order_dependent(logical)?;
     let (keys, min_rows) = group_keys(ctx, logical)?;
     let mut parts = None;
     let split = physical.transform_up(|node| {
@@ -459,7 +502,7 @@ fn group_keys(
     };
     let keys = aggregate.group_expr.iter().enumerate().map(key);
     let min_rows = having.iter().map(|h| min_rows(h, aggregate)).max();
-    Ok((keys.collect::<Result<_, _>>()?, min_rows.unwrap_or(1)))
+    Ok((keys.collect::<Result<_, String>>()?, min_rows.unwrap_or(1)))
 }
 
 /// A bound from below on the rows of a group that satisfies the predicate, read off comparisons of counts

@@ -4,6 +4,7 @@
 mod archive;
 mod detect;
 mod events;
+mod functions;
 mod hunt;
 mod hunt_child;
 mod pipeline;
