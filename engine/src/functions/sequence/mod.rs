@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
 
 mod groups;
 mod pattern;
+#[cfg(test)]
+mod sql_tests;
 mod step;
 #[cfg(test)]
 mod tests;
