@@ -136,8 +136,7 @@ impl Node {
             .cloned()
             .chain(models.iter().map(|m| m.rule.clone()))
             .collect();
-        let (detector, refused) =
-            Detector::with_limits(rules, models, limits(config)).await?;
+        let (detector, refused) = Detector::with_limits(rules, models, limits(config)).await?;
         if let Some(error) = refused.into_iter().next() {
             return Err(error)
                 .context("a rule cannot run; mend it or name its id in rules.disabled");

@@ -229,12 +229,17 @@ impl Plan {
             .map_err(|e| refuse(short(&e)))?;
         let plan = match rule.window {
             None => Self::Event(event_plan(&physical).map_err(refuse)?),
-            Some(_) => Self::Window(match window_plan(ctx, &logical, physical.clone()) {
-                Err(Refusal::Shape(reason)) => {
-                    whole::window_plan(rule, &logical, physical, &reason).map_err(refuse)?
-                }
-                split => split.map_err(|refusal| refuse(refusal.reason()))?,
-            }),
+            Some(_) => Self::Window(
+                match refuse_order_dependent(&logical)
+                    .map_err(Refusal::Wrong)
+                    .and_then(|()| window_plan(ctx, &logical, physical.clone()))
+                {
+                    Err(Refusal::Shape(reason)) => {
+                        whole::window_plan(rule, &logical, physical, &reason).map_err(refuse)?
+                    }
+                    split => split.map_err(|refusal| refuse(refusal.reason()))?,
+                },
+            ),
         };
         let outputs = plan.output();
         let named = rule
@@ -279,7 +284,10 @@ impl Plan {
 
     /// Whether the query reads `alerts`.
     pub fn reads_alerts(&self) -> bool {
-        let mut predicates = self.inputs().into_iter().filter_map(|rows| rows.predicate.clone());
+        let mut predicates = self
+            .inputs()
+            .into_iter()
+            .filter_map(|rows| rows.predicate.clone());
         predicates.any(|predicate| {
             let names = predicate.exists(|node| {
                 let literals = necessary(node).unwrap_or_default();
@@ -319,7 +327,8 @@ impl Plan {
                         }
                         None => {
                             let columns = input.rows.columns.iter();
-                            let columns: Vec<_> = columns.map(|c| schema::COLUMNS[*c].name).collect();
+                            let columns: Vec<_> =
+                                columns.map(|c| schema::COLUMNS[*c].name).collect();
                             text += &format!(
                                 "on each batch, per pane, input {} keeps its rows: {}\n",
                                 index + 1,
@@ -362,8 +371,7 @@ const ROW_LOCAL: &[&str] = &[
 ];
 
 fn event_plan(physical: &Arc<dyn ExecutionPlan>) -> std::result::Result<EventPlan, String> {
-    let hint =
-        "a per-event rule is one SELECT … FROM … WHERE …; for anything that looks at several events give the rule a `window`";
+    let hint = "a per-event rule is one SELECT … FROM … WHERE …; for anything that looks at several events give the rule a `window`";
     if whole::joins_tables(physical) {
         return whole::event_plan(physical);
     }
@@ -449,6 +457,48 @@ fn over_events(expr: Arc<dyn PhysicalExpr>, from: &SchemaRef) -> DfResult<Arc<dy
     Ok(remapped.data)
 }
 
+/// Aggregates whose answer depends on the order in which rows come or states are merged, and what to write
+/// instead. ORDER BY inside the call does not help: rows that it holds equal still come in any order. The t-digests
+/// of the approximate percentiles compress what they have seen so far. `array_agg` is fine, because lists are
+/// sorted in answers; so is `approx_distinct`, because its registers only keep maxima.
+const ORDER_DEPENDENT: &[(&str, &str)] = &[
+    ("any_value", "min(…) or max(…)"),
+    (
+        "first_value",
+        "min(…), or array_agg(DISTINCT …) for all values",
+    ),
+    (
+        "last_value",
+        "max(…), or array_agg(DISTINCT …) for all values",
+    ),
+    ("nth_value", "array_agg(DISTINCT …)"),
+    ("string_agg", "array_agg(DISTINCT …)"),
+    ("approx_median", "median(…)"),
+    ("approx_percentile_cont", "percentile_cont(…)"),
+    ("approx_percentile_cont_with_weight", "percentile_cont(…)"),
+];
+
+fn refuse_order_dependent(logical: &LogicalPlan) -> std::result::Result<(), String> {
+    let mut wrong = None;
+    let walked = logical.apply(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            for item in &aggregate.aggr_expr {
+                if let Expr::AggregateFunction(call) = item.clone().unalias() {
+                    let name = call.func.name();
+                    wrong = wrong.or(ORDER_DEPENDENT.iter().find(|(refused, _)| *refused == name));
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.map_err(|e| short(&e))?;
+    wrong.map_or(Ok(()), |(name, instead)| {
+        Err(format!(
+            "the answer of {name} depends on the order in which events arrive; write {instead} instead"
+        ))
+    })
+}
+
 fn window_plan(
     ctx: &SessionContext,
     logical: &LogicalPlan,
@@ -517,7 +567,10 @@ fn group_keys(
             }
             LogicalPlan::Aggregate(aggregate) => break aggregate,
             other => {
-                let reason = format!("it has no GROUP BY directly over events but {}", other.display());
+                let reason = format!(
+                    "it has no GROUP BY directly over events but {}",
+                    other.display()
+                );
                 return Err(Refusal::Shape(reason));
             }
         }
@@ -555,7 +608,7 @@ fn group_keys(
     };
     let keys = aggregate.group_expr.iter().enumerate().map(key);
     let min_rows = having.iter().map(|h| min_rows(h, aggregate)).max();
-    Ok((keys.collect::<Result<_, _>>()?, min_rows.unwrap_or(1)))
+    Ok((keys.collect::<Result<_, String>>()?, min_rows.unwrap_or(1)))
 }
 
 /// A bound from below on the rows of a group that satisfies the predicate, read off comparisons of counts

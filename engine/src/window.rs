@@ -410,10 +410,7 @@ impl WindowState {
 }
 
 fn size(batches: &[RecordBatch]) -> usize {
-    batches
-        .iter()
-        .map(RecordBatch::get_array_memory_size)
-        .sum()
+    batches.iter().map(RecordBatch::get_array_memory_size).sum()
 }
 
 /// Text of a key's values in a row: parts are separated by U+001F, null is U+0000.

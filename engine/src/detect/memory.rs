@@ -71,7 +71,10 @@ impl<T: Default + Serialize + DeserializeOwned> Memory<T> {
             keys = self.entries.keys().cloned().collect();
         }
         for keys in keys.chunks(PIECE) {
-            let entries: Vec<_> = keys.iter().map(|key| (key, self.entries.get(key))).collect();
+            let entries: Vec<_> = keys
+                .iter()
+                .map(|key| (key, self.entries.get(key)))
+                .collect();
             let value = serde_json::to_vec(&entries).map_err(|e| Error::Other(e.to_string()))?;
             writes.push(StateWrite {
                 owner: owner.to_owned(),

@@ -115,10 +115,7 @@ impl Detector {
                 Err(error) => refused.push(error),
             }
         }
-        let predicates: Vec<_> = running
-            .iter()
-            .map(|r| r.plan.predicate())
-            .collect();
+        let predicates: Vec<_> = running.iter().map(|r| r.plan.predicate()).collect();
         let health = running.iter().map(describe).collect();
         let dispatch = Dispatch::new(&predicates);
         Ok((
@@ -257,7 +254,9 @@ impl Detector {
         }
         let rows = match feed::rows(&fresh) {
             Ok(rows) => rows,
-            Err(error) => return tracing::error!(%error, "alerts cannot be given to rules over them"),
+            Err(error) => {
+                return tracing::error!(%error, "alerts cannot be given to rules over them");
+            }
         };
         for (index, candidates) in self.dispatch.candidates(&rows) {
             let (rule, health) = (&mut self.rules[index], &mut self.health[index]);
@@ -339,11 +338,10 @@ impl Detector {
                         Some((rule, of_rule.split_once('/')?.1))
                     });
                     if let Some((rule, part)) = earlier.next() {
-                        rule.take_back(part, value)
-                            .map_err(|reason| Error::State {
-                                owner: owner.clone(),
-                                reason,
-                            })?;
+                        rule.take_back(part, value).map_err(|reason| Error::State {
+                            owner: owner.clone(),
+                            reason,
+                        })?;
                     }
                     if !gone.contains(owner) {
                         gone.push(owner.clone());

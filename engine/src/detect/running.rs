@@ -361,7 +361,11 @@ impl RunningRule {
         for (pane, inputs) in panes {
             let all: BTreeSet<u32> = inputs.iter().flatten().copied().collect();
             let (partly, wholly) = window.is_gone(pane);
-            late += if window.is_late(pane) { all.len() as u64 } else { 0 };
+            late += if window.is_late(pane) {
+                all.len() as u64
+            } else {
+                0
+            };
             too_late += if partly { all.len() as u64 } else { 0 };
             if wholly {
                 continue;
@@ -473,9 +477,7 @@ impl RunningRule {
             if !before.iter().any(|(_, old)| *old == place) {
                 self.matches += 1;
             }
-            self.last_match = self
-                .last_match
-                .max(one.evidence.iter().map(|e| e.3).max());
+            self.last_match = self.last_match.max(one.evidence.iter().map(|e| e.3).max());
             if self.timelines.insert(&home, place.1.clone(), one) {
                 now.push((home, place));
             }
@@ -592,7 +594,9 @@ impl RunningRule {
 
     /// End of the warm-up of a first-seen rule, µs of event time, while it lasts.
     pub fn learning_to(&self) -> Option<i64> {
-        let to = self.began?.saturating_add(self.rule.new_terms.as_ref()?.warmup);
+        let to = self
+            .began?
+            .saturating_add(self.rule.new_terms.as_ref()?.warmup);
         (self.clock < to).then_some(to)
     }
 
@@ -631,7 +635,9 @@ impl RunningRule {
         let memory = format!("{owner}/memory");
         match &mut self.recall {
             Recall::Nothing => {}
-            Recall::Terms(terms) | Recall::Signs(terms) => terms.take_state(&memory, &mut writes)?,
+            Recall::Terms(terms) | Recall::Signs(terms) => {
+                terms.take_state(&memory, &mut writes)?
+            }
             Recall::Pairs(pairs) => pairs.take_state(&memory, &mut writes)?,
         }
         if let (false, Some(began)) = (self.began_written, self.began) {

@@ -130,7 +130,14 @@ impl Timelines {
 
     /// Alerts that are new, changed or retracted since the last call. Matches that start before `silent_to`
     /// are passed over; matches are kept for `amend` µs after they are certain.
-    pub fn tell(&mut self, rule: &Rule, version: &str, now: Now, silent_to: i64, amend: i64) -> Vec<Alert> {
+    pub fn tell(
+        &mut self,
+        rule: &Rule,
+        version: &str,
+        now: Now,
+        silent_to: i64,
+        amend: i64,
+    ) -> Vec<Alert> {
         let mut told = vec![];
         for orphan in std::mem::take(&mut self.orphans) {
             told.push(Alert {
@@ -198,7 +205,13 @@ impl Timelines {
                 false => AlertState::Provisional,
             };
             self.live.insert(id.clone());
-            told.extend(head.tell(Alert { state, ..episode.alert }, now.watermark));
+            told.extend(head.tell(
+                Alert {
+                    state,
+                    ..episode.alert
+                },
+                now.watermark,
+            ));
         }
         for (id, before) in &mut head.told {
             if !standing.contains(id) && before.alert.state != AlertState::Retracted {
@@ -213,7 +226,15 @@ impl Timelines {
     }
 
     /// Folds matches for good that no late row can change any more, and drops keys that are over.
-    fn let_go(&mut self, key: &str, rule: &Rule, version: &str, clock: i64, silent_to: i64, amend: i64) {
+    fn let_go(
+        &mut self,
+        key: &str,
+        rule: &Rule,
+        version: &str,
+        clock: i64,
+        silent_to: i64,
+        amend: i64,
+    ) {
         // Matches that stand alone depend on nothing that comes late.
         let alone = episode_length(rule) == 0;
         let amend = if alone { 0 } else { amend };
@@ -402,7 +423,11 @@ struct Fold<'a> {
 }
 
 impl Fold<'_> {
-    fn all<'m>(&self, base: Option<Episode>, matches: impl Iterator<Item = &'m Match>) -> Vec<Episode> {
+    fn all<'m>(
+        &self,
+        base: Option<Episode>,
+        matches: impl Iterator<Item = &'m Match>,
+    ) -> Vec<Episode> {
         let mut ended = vec![];
         let mut current = base;
         for found in matches.filter(|found| found.start >= self.silent_to) {

@@ -23,7 +23,13 @@ use crate::rule::Rule;
 use crate::schema;
 
 /// Functions whose answer depends on when they are called.
-const CLOCKS: &[&str] = &["now", "current_date", "current_time", "current_timestamp", "today"];
+const CLOCKS: &[&str] = &[
+    "now",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "today",
+];
 
 /// Plans a window rule that keeps its rows. `not_split` says why it cannot keep less.
 pub(super) fn window_plan(
@@ -86,9 +92,10 @@ pub(super) fn event_plan(physical: &Arc<dyn ExecutionPlan>) -> Result<EventPlan,
                 let neither = !reads_events(join.left()) && !reads_events(join.right());
                 let keeps = match join.join_type() {
                     JoinType::Inner => true,
-                    JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
-                        side == JoinSide::Left
-                    }
+                    JoinType::Left
+                    | JoinType::LeftSemi
+                    | JoinType::LeftAnti
+                    | JoinType::LeftMark => side == JoinSide::Left,
                     JoinType::Right
                     | JoinType::RightSemi
                     | JoinType::RightAnti
@@ -207,9 +214,7 @@ fn repeatable(plan: &LogicalPlan) -> Result<(), String> {
         }
         Ok(TreeNodeRecursion::Continue)
     };
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| expr.apply(&mut look))
-    })
-    .map_err(|e| short(&e))?;
+    plan.apply_with_subqueries(|node| node.apply_expressions(|expr| expr.apply(&mut look)))
+        .map_err(|e| short(&e))?;
     wrong.map_or(Ok(()), Err)
 }

@@ -52,7 +52,11 @@ async fn a_term_is_new_once_in_its_history_and_not_while_the_rule_learns() {
         event(900, "ann", "Put"),
         event(1901, "ann", "Put"),
     ];
-    let expected = [("Put".into(), 160), ("Put".into(), 170), ("Put".into(), 1901)];
+    let expected = [
+        ("Put".into(), 160),
+        ("Put".into(), 170),
+        ("Put".into(), 1901),
+    ];
     assert_eq!(closed(new.clone(), &events).await, expected);
     let mut backwards = events;
     backwards.reverse();
@@ -61,7 +65,12 @@ async fn a_term_is_new_once_in_its_history_and_not_while_the_rule_learns() {
 
 #[tokio::test]
 async fn a_key_that_stops_reporting_is_told_once_time_has_passed() {
-    let mut silent = rule("silent", "SELECT actor_user_uid FROM cloud_audit", None, None);
+    let mut silent = rule(
+        "silent",
+        "SELECT actor_user_uid FROM cloud_audit",
+        None,
+        None,
+    );
     silent.absence = Some(Absence {
         by: vec!["actor_user_uid".into()],
         within: 100 * SECOND,
@@ -111,7 +120,11 @@ async fn any_query_runs_whole_over_each_window() {
         Some((10 * MINUTE, 10 * MINUTE)),
         Some((&["actor_user_uid"], HOUR)),
     );
-    let mut events = vec![event(0, "ann", "Get"), event(30, "ann", "Get"), event(40, "bob", "Get")];
+    let mut events = vec![
+        event(0, "ann", "Get"),
+        event(30, "ann", "Get"),
+        event(40, "bob", "Get"),
+    ];
     events[1].ip = "198.51.100.7".into();
     assert_eq!(closed(moved.clone(), &events).await, [("ann".into(), 0)]);
     let joined = rule(
@@ -170,7 +183,9 @@ async fn rules_read_the_alerts_of_other_rules() {
         event(4, "bob", "Get"),
         event(5, "bob", "Get"),
     ];
-    let alerts = run_all(&[block, other, both], &[batch(&events)]).await.unwrap();
+    let alerts = run_all(&[block, other, both], &[batch(&events)])
+        .await
+        .unwrap();
     let titles: Vec<_> = alerts.iter().map(|a| a.rule_title.as_str()).collect();
     assert_eq!(titles, ["other", "both"], "a building block tells nobody");
     assert_eq!(alerts[1].key, [("user".to_owned(), "ann".to_owned())]);
@@ -197,7 +212,10 @@ async fn late_rows_amend_and_retract_until_they_are_too_late() {
     detector.push(&batch(&first)).await;
     detector.advance(5 * MINUTE).await;
     let alerts = detector.changes(false, None).await;
-    assert_eq!((alerts[0].state, alerts[0].revision), (AlertState::Final, 1));
+    assert_eq!(
+        (alerts[0].state, alerts[0].revision),
+        (AlertState::Final, 1)
+    );
     // One more: the same alert, amended.
     detector.push(&batch(&[event(3, "ann", "Put")])).await;
     let amended = detector.changes(false, None).await;
@@ -206,10 +224,19 @@ async fn late_rows_amend_and_retract_until_they_are_too_late() {
     // A fifth takes its ground away.
     detector.push(&batch(&[event(4, "ann", "Put")])).await;
     let gone = detector.changes(false, None).await;
-    assert_eq!((gone[0].state, gone[0].revision), (AlertState::Retracted, 3));
+    assert_eq!(
+        (gone[0].state, gone[0].revision),
+        (AlertState::Retracted, 3)
+    );
     // Beyond the limit nothing changes, and that is counted.
     detector.advance(12 * MINUTE).await;
-    detector.push(&batch(&[event(5, "bob", "Get"), event(6, "bob", "Get"), event(7, "bob", "Get")])).await;
+    detector
+        .push(&batch(&[
+            event(5, "bob", "Get"),
+            event(6, "bob", "Get"),
+            event(7, "bob", "Get"),
+        ]))
+        .await;
     assert!(detector.changes(false, None).await.is_empty());
     let health = detector.health().next().unwrap().1;
     assert_eq!((health.rows_late, health.rows_too_late), (5, 3));
@@ -239,7 +266,10 @@ async fn a_rule_that_keeps_too_much_is_suspended_and_says_so() {
     assert_eq!(detector.changes(false, None).await.len(), 1, "others go on");
     let suspended = detector.health().next().unwrap().1.clone();
     let reason = suspended.suspended.unwrap();
-    assert!(reason.contains("suspended") && reason.contains("MiB"), "{reason}");
+    assert!(
+        reason.contains("suspended") && reason.contains("MiB"),
+        "{reason}"
+    );
     assert_eq!(suspended.last_error, Some(reason));
     assert_eq!(suspended.state_bytes, 0);
 }

@@ -4,8 +4,9 @@
 mod archive;
 mod detect;
 mod events;
-mod kinds;
+mod functions;
 mod hunt;
 mod hunt_child;
+mod kinds;
 mod pipeline;
 mod store;
