@@ -286,7 +286,7 @@ impl WindowState {
     }
 
     /// Answers stale windows that end at or before `to`, in order of their ends, some at a time: call it until
-    /// it gives none. A window without a row that satisfies the rule gives its end alone.
+    /// it gives none. A window that fails is left out by the next call. A window without a row that satisfies the rule gives its end alone.
     pub async fn answer(
         &mut self,
         to: i64,
@@ -302,10 +302,18 @@ impl WindowState {
                 rows.enough > 0
             };
             let answer = match hopeful {
-                true => self.finish(start, end, ctx).await?,
-                false => None,
+                true => self.finish(start, end, ctx).await,
+                false => Ok(None),
             };
-            answers.push((end, answer));
+            match answer {
+                Ok(answer) => answers.push((end, answer)),
+                // What was answered before it is not lost; the next call fails, and the one after goes on.
+                Err(_) if !answers.is_empty() => {
+                    self.stale.insert(end);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
             if answers.len() >= ANSWERS {
                 break;
             }

@@ -452,17 +452,21 @@ impl RunningRule {
 
     /// Answers stale windows that end at or before `to`.
     async fn answer(&mut self, to: i64, ctx: &Arc<TaskContext>) -> Result<()> {
+        let mut failed = None;
         loop {
             let answers = match &mut self.window {
-                Some(window) if window.is_stale(to) => window.answer(to, ctx).await?,
-                _ => return Ok(()),
+                Some(window) if window.is_stale(to) => window.answer(to, ctx).await,
+                _ => return failed.map_or(Ok(()), Err),
             };
+            let answers = answers.unwrap_or_else(|error| {
+                failed = Some(error);
+                vec![]
+            });
             for (end, answer) in answers {
-                let found = match &answer {
-                    Some(answer) => self.matches_of(answer)?,
-                    None => vec![],
-                };
-                self.set_window(end, found);
+                match answer.map_or(Ok(vec![]), |answer| self.matches_of(&answer)) {
+                    Ok(found) => self.set_window(end, found),
+                    Err(error) => failed = Some(error),
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Float64Type;
 use weir_engine::detect::{Detector, row, run_all};
-use weir_engine::plan::{self, Plan, WindowPlan};
+use weir_engine::plan::{self, Plan, Reduce, WindowPlan};
 use weir_engine::rule::Rule;
 use weir_engine::time::{HOUR, MINUTE, SECOND};
 
@@ -39,16 +39,11 @@ fn window_rule(columns: &str, having: &str) -> Rule {
 /// Aggregates the events in random batches, merges states in random order, and answers.
 async fn in_parts(rule: &Rule, events: &[Event], random: &mut Random) -> Vec<RecordBatch> {
     let session = plan::session(&[]).await.unwrap();
-    let Plan::Window(WindowPlan {
-        rows,
-        partial,
-        merge,
-        finish,
-        ..
-    }) = Plan::new(&session, rule).await.unwrap()
+    let Plan::Window(WindowPlan { inputs, finish, .. }) = Plan::new(&session, rule).await.unwrap()
     else {
         panic!("not a window rule");
     };
+    let Reduce { partial, merge } = inputs[0].reduce.as_ref().unwrap();
     let ctx = session.task_ctx();
     let mut events = events.to_vec();
     random.shuffle(&mut events);
@@ -57,17 +52,17 @@ async fn in_parts(rule: &Rule, events: &[Event], random: &mut Random) -> Vec<Rec
     while !rest.is_empty() {
         let (part, others) = rest.split_at(1 + random.below(rest.len().min(200) as u64) as usize);
         rest = others;
-        let part = row::gather(&batch(part), &rows.columns, None).unwrap();
-        states.push(plan::run(&partial, vec![part], &ctx).await.unwrap());
+        let part = row::gather(&batch(part), &inputs[0].rows.columns, None).unwrap();
+        states.push(plan::run(partial, vec![vec![part]], &ctx).await.unwrap());
     }
     for _ in 0..random.below(10) {
         random.shuffle(&mut states);
         let some = states.split_off(states.len() - states.len().min(5));
         let some = some.into_iter().flatten().collect();
-        states.push(plan::run(&merge, some, &ctx).await.unwrap());
+        states.push(plan::run(merge, vec![some], &ctx).await.unwrap());
     }
     let states = states.into_iter().flatten().collect();
-    plan::run(&finish, states, &ctx).await.unwrap()
+    plan::run(&finish, vec![states], &ctx).await.unwrap()
 }
 
 fn by_actor<T>(
@@ -209,7 +204,7 @@ async fn sequences_outlive_restarts() {
             .iter()
             .map(|((owner, key), value)| (owner.clone(), *key, value.clone()))
             .collect();
-        assert!(detector.restore(&pieces, &[]).unwrap().is_empty());
+        assert!(detector.restore(&pieces).unwrap().is_empty());
     }
     detector.advance(i64::MAX).await;
     assert_eq!(told(detector.changes(false, None).await), expected);
