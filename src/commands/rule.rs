@@ -7,7 +7,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::Schema;
 use weir_connectors::decode::{Decoder, Record};
-use weir_detections::{LoadedRule, lint, run_case};
+use weir_detections::{LoadedRule, lint, reads_alerts, run_case};
 use weir_engine::batch::Partition;
 use weir_engine::detect::run_all;
 use weir_engine::dispatch::necessary;
@@ -105,13 +105,23 @@ pub fn decode(events: &[u8]) -> Result<RecordBatch, String> {
 
 async fn test(rules: &[LoadedRule], strict: bool) -> anyhow::Result<ExitCode> {
     let (mut passed, mut failed, mut findings) = (0, 0, 0);
+    let all: Vec<_> = rules.iter().map(|loaded| loaded.rule.clone()).collect();
+    // A rule over alerts needs the rules that raise them.
+    let run = async |one: &[weir_engine::Rule], events: &[RecordBatch]| {
+        if !one.iter().any(|rule| reads_alerts(&rule.query)) {
+            return run_all(one, events).await;
+        }
+        let mut alerts = run_all(&all, events).await?;
+        alerts.retain(|alert| one.iter().any(|rule| rule.id == alert.rule_id));
+        Ok(alerts)
+    };
     for loaded in rules {
         for finding in lint(loaded) {
             println!("{}: {finding}", loaded.rule.path);
             findings += 1;
         }
         for case in &loaded.tests {
-            let result = run_case(&loaded.rule, case, &decode, &run_all).await;
+            let result = run_case(&loaded.rule, case, &decode, &run).await;
             if result.passed() {
                 passed += 1;
             } else {
