@@ -223,6 +223,9 @@ async fn store_files(config: &Config, args: &Args, folder: &Path) -> anyhow::Res
     config.archive.retention = Duration::ZERO;
     let done = replay(&config, &folder.join("data"), Purpose::Replay).await?;
     let counts = done.counts();
+    for (path, reason) in &done.skipped {
+        eprintln!("skipped {path}: {reason}");
+    }
     ensure!(counts.conserved(), "events are unaccounted for: {counts:?}");
     Ok(Files {
         counts,
@@ -265,17 +268,15 @@ impl Done {
         let (first, last) = (input.first, input.last);
         let span = span::resolve(args.from.as_deref(), args.to.as_deref(), last)?;
         let nothing = || {
-            let open = |end: i64, stored: i64| match end {
-                i64::MIN | i64::MAX => stored,
-                end => end,
+            let asked = match (span.from, span.to) {
+                (from, i64::MAX) => format!("from {} on", rfc3339(from)),
+                (i64::MIN, to) => format!("before {}", rfc3339(to)),
+                (from, to) => format!("from {} to {}", rfc3339(from), rfc3339(to)),
             };
+            let (first, last) = (rfc3339(first), rfc3339(last));
             anyhow::anyhow!(
-                "no events from {} to {}; {} holds events from {} to {}",
-                rfc3339(open(span.from, first)),
-                rfc3339(open(span.to, last)),
-                input.place,
-                rfc3339(first),
-                rfc3339(last)
+                "no events {asked}; {} holds events from {first} to {last}",
+                input.place
             )
         };
         if span.to <= first || span.from > last {

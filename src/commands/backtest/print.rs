@@ -22,7 +22,7 @@ pub fn table(
     alerts: bool,
 ) -> io::Result<()> {
     rules(out, summary, &report.rules)?;
-    if alerts {
+    if alerts && !report.alerts.is_empty() {
         let mut list = report::table(&["from (UTC)", "level", "alert", "key", "events"]);
         for alert in &report.alerts {
             list.add_row([
@@ -103,9 +103,6 @@ fn footer(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
     if let Some(files) = &summary.files {
         let counts = report::counts(&files.counts, &files.reasons, files.seconds);
         writeln!(out, "files: {counts}")?;
-        for (path, reason) in &files.skipped {
-            writeln!(out, "skipped {}: {}", clean(path), clean(reason))?;
-        }
     }
     for note in &summary.notes {
         writeln!(out, "note: {}", clean(note))?;
