@@ -97,7 +97,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Puts the demo's databases and lists where enrichment reads files.
-fn enrichment(config: &mut Config, folder: &Path) -> anyhow::Result<()> {
+pub fn enrichment(config: &mut Config, folder: &Path) -> anyhow::Result<()> {
     let put = |name: &str, bytes: &[u8]| -> anyhow::Result<PathBuf> {
         let path = folder.join(name);
         std::fs::write(&path, bytes)?;
@@ -112,7 +112,8 @@ fn enrichment(config: &mut Config, folder: &Path) -> anyhow::Result<()> {
 
 fn show(done: &Replayed) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    report::incidents(&mut stdout, &done.incidents, &done.alerts)?;
+    let incidents = done.incidents.iter().map(|stored| &stored.incident);
+    report::incidents(&mut stdout, incidents, &done.alerts)?;
     writeln!(
         stdout,
         "\n{} incidents, {} alerts by {} rules\n{}",

@@ -63,7 +63,8 @@ fn select(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Vec<LoadedRule>>
     Ok(rules)
 }
 
-fn load(path: &Path) -> anyhow::Result<Vec<LoadedRule>> {
+/// The rules of a file, or of a folder and below it.
+pub fn load(path: &Path) -> anyhow::Result<Vec<LoadedRule>> {
     if path.is_dir() {
         Ok(weir_detections::load_dir(path)?)
     } else {

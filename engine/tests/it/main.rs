@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod archive;
+mod backtest;
 mod detect;
 mod events;
 mod functions;
