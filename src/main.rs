@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod demo;
 mod node;
+mod reload;
 mod report;
 mod serve;
 

@@ -17,7 +17,7 @@ mod outputs;
 pub use case::{Case, CaseResult, run_case};
 pub use embed::embedded;
 pub use error::{Error, Result};
-pub use outputs::reads_alerts;
 pub use lint::{COMPLIANCE, ENTITY_KINDS, Lint, Severity, lint};
 pub use load::{LoadedRule, load_dir, load_file};
+pub use outputs::reads_alerts;
 pub use weir_engine::time::parse_duration;

@@ -215,9 +215,7 @@ fn query(loaded: &LoadedRule, say: &mut impl FnMut(Severity, &'static str, Strin
         Ok(shape) => shape,
         Err(reason) => return say(Error, "query", reason),
     };
-    let reads = |table: &str| {
-        table == "events" || table == "alerts" || FAMILIES.contains(&table)
-    };
+    let reads = |table: &str| table == "events" || table == "alerts" || FAMILIES.contains(&table);
     if !shape.tables.iter().any(|table| reads(table)) {
         say(
             Error,
@@ -244,7 +242,8 @@ fn query(loaded: &LoadedRule, say: &mut impl FnMut(Severity, &'static str, Strin
         say(
             Error,
             "suppress",
-            "is missing: a windowed query without GROUP BY does not say what one alert is about".into(),
+            "is missing: a windowed query without GROUP BY does not say what one alert is about"
+                .into(),
         );
     }
     let remembered = match (&rule.new_terms, &rule.absence) {

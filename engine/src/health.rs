@@ -72,6 +72,8 @@ pub struct Snapshot {
     /// Trips of correlation guards, by guard.
     pub guard_trips: BTreeMap<String, u64>,
     pub warnings: Vec<String>,
+    /// Times that rules were exchanged while running.
+    pub reloads: u64,
     pub state_bytes: u64,
 }
 

@@ -5,7 +5,10 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::commands::replay::{Replayed, replay};
 use crate::config::{self, Config, LogFormat};
@@ -55,7 +58,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         &data,
         done.store.clone(),
         done.health.clone(),
-        done.rules.clone(),
+        watch::channel(Arc::new(done.rules.clone())).1,
     )
     .await
     {
@@ -69,7 +72,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
                 &data,
                 done.store.clone(),
                 done.health.clone(),
-                done.rules.clone(),
+                watch::channel(Arc::new(done.rules.clone())).1,
             )
             .await?
         }

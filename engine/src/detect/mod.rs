@@ -81,6 +81,8 @@ pub struct Detector {
     watermark: Option<i64>,
     /// Alerts that rules over alerts have seen, while they can still change.
     fed: HashSet<String>,
+    /// Provisional alerts of rules, or versions of them, that are no more.
+    orphans: Vec<Alert>,
     rules: Vec<RunningRule>,
     health: Vec<RuleHealth>,
     dispatch: Dispatch,
@@ -124,6 +126,7 @@ impl Detector {
                 newest: i64::MIN,
                 watermark: None,
                 fed: HashSet::new(),
+                orphans: vec![],
                 rules: running,
                 health,
                 dispatch,
@@ -230,6 +233,12 @@ impl Detector {
             }
             alerts.extend(self.changes_of(true, preview, watermark).await);
         }
+        alerts.extend(self.orphans.drain(..).map(|orphan| Alert {
+            state: AlertState::Retracted,
+            revision: orphan.revision + 1,
+            watermark,
+            ..orphan
+        }));
         let silent = self.rules.iter().filter(|rule| rule.rule.building_block);
         let silent: HashSet<&str> = silent.map(|rule| rule.rule.id.as_str()).collect();
         alerts.retain(|alert| !silent.contains(alert.rule_id.as_str()));
@@ -333,15 +342,12 @@ impl Detector {
                         })?
                 }
                 None => {
-                    let mut earlier = self.rules.iter_mut().filter_map(|rule| {
-                        let of_rule = owner.strip_prefix(&format!("rule/{}/", rule.rule.id))?;
-                        Some((rule, of_rule.split_once('/')?.1))
-                    });
-                    if let Some((rule, part)) = earlier.next() {
-                        rule.take_back(part, value).map_err(|reason| Error::State {
+                    if owner.ends_with("/heads") {
+                        let told = timeline::provisional(value);
+                        self.orphans.extend(told.map_err(|reason| Error::State {
                             owner: owner.clone(),
                             reason,
-                        })?;
+                        })?);
                     }
                     if !gone.contains(owner) {
                         gone.push(owner.clone());

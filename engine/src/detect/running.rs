@@ -688,14 +688,6 @@ impl RunningRule {
         self.timelines.finals()
     }
 
-    /// Takes back what an earlier version of the rule told provisionally.
-    pub fn take_back(&mut self, part: &str, value: &[u8]) -> Result<(), String> {
-        match part {
-            "heads" => self.timelines.take_back(value),
-            _ => Ok(()),
-        }
-    }
-
     /// After the last [`restore`](Self::restore).
     pub fn restored(&mut self) {
         if let Some(window) = &mut self.window {

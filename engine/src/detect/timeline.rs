@@ -71,8 +71,6 @@ pub struct Timelines {
     /// Matches and heads that the store has and should not.
     gone: Vec<(&'static str, i64)>,
     unwritten_heads: BTreeSet<String>,
-    /// Provisional alerts of a version of the rule that is no more.
-    orphans: Vec<Alert>,
 }
 
 impl Timelines {
@@ -139,14 +137,6 @@ impl Timelines {
         amend: i64,
     ) -> Vec<Alert> {
         let mut told = vec![];
-        for orphan in std::mem::take(&mut self.orphans) {
-            told.push(Alert {
-                state: AlertState::Retracted,
-                revision: orphan.revision + 1,
-                watermark: now.watermark,
-                ..orphan
-            });
-        }
         while self.due.first().is_some_and(|(at, _)| *at <= now.clock) {
             if let Some((_, key)) = self.due.pop_first() {
                 self.dirty.insert(key);
@@ -370,15 +360,15 @@ impl Timelines {
         timeline.head_stored = true;
         Ok(())
     }
+}
 
-    /// The head of a key of an earlier version of the rule: what was told provisionally is taken back.
-    pub fn take_back(&mut self, value: &[u8]) -> Result<(), String> {
-        let (_, head): (String, Head) = serde_json::from_slice(value).map_err(|e| e.to_string())?;
-        let told = head.told.into_values().map(|told| told.alert);
-        self.orphans
-            .extend(told.filter(|alert| alert.state == AlertState::Provisional));
-        Ok(())
-    }
+/// Provisional alerts in the stored head of a key.
+pub fn provisional(value: &[u8]) -> Result<Vec<Alert>, String> {
+    let (_, head): (String, Head) = serde_json::from_slice(value).map_err(|e| e.to_string())?;
+    let told = head.told.into_values().map(|told| told.alert);
+    Ok(told
+        .filter(|alert| alert.state == AlertState::Provisional)
+        .collect())
 }
 
 impl Head {
