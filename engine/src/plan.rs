@@ -38,6 +38,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::detect::feed;
 use crate::dispatch::necessary;
+use crate::functions::distinct::SharedDistinct;
 use crate::rule::Rule;
 use crate::schema::{self, FAMILIES};
 use crate::{Error, Result, functions};
@@ -124,6 +125,7 @@ pub async fn session(extra: &[ScalarUDF]) -> Result<SessionContext> {
         "common_sub_expression_eliminate",
     ];
     logical.retain(|rule| !sink.contains(&rule.name()));
+    logical.insert(0, Arc::new(SharedDistinct));
     let config = SessionConfig::new()
         .with_target_partitions(1)
         .with_batch_size(8192);

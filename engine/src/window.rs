@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
@@ -95,6 +95,7 @@ pub struct WindowState {
     bytes: usize,
     /// Every window that ends at or before this is final.
     closed_to: i64,
+    closed_written: i64,
     /// Ends of windows whose panes changed since they were answered.
     stale: BTreeSet<i64>,
     dirty: BTreeSet<i64>,
@@ -158,6 +159,7 @@ impl WindowState {
             panes: BTreeMap::new(),
             bytes: 0,
             closed_to: i64::MIN,
+            closed_written: i64::MIN,
             stale: BTreeSet::new(),
             dirty: BTreeSet::new(),
             removed: BTreeSet::new(),
@@ -210,7 +212,10 @@ impl WindowState {
         ctx: &Arc<TaskContext>,
     ) -> Result<Vec<RecordBatch>> {
         match &self.plan.inputs[input].reduce {
-            Some(reduce) => Ok(plan::run(&reduce.partial, vec![vec![rows]], ctx).await?),
+            Some(reduce) => {
+                let states = plan::run(&reduce.partial, vec![vec![rows]], ctx).await?;
+                Ok(states.into_iter().map(compact).collect::<Result<_, _>>()?)
+            }
             None => Ok(vec![rows]),
         }
     }
@@ -386,7 +391,8 @@ impl WindowState {
                 .into_iter()
                 .map(|start| (start, None)),
         );
-        if !changes.is_empty() {
+        if self.closed_to != self.closed_written {
+            self.closed_written = self.closed_to;
             changes.push((i64::MIN, Some(self.closed_to.to_le_bytes().to_vec())));
         }
         Ok(changes)
@@ -395,8 +401,9 @@ impl WindowState {
     /// Puts back what [`take_changes`](Self::take_changes) gave.
     pub fn restore(&mut self, key: i64, bytes: &[u8]) -> Result<(), String> {
         if key == i64::MIN {
-            self.closed_to =
-                i64::from_le_bytes(bytes.try_into().map_err(|_| "closed_to is not 8 bytes")?);
+            let bytes = bytes.try_into().map_err(|_| "closed_to is not 8 bytes")?;
+            self.closed_to = i64::from_le_bytes(bytes);
+            self.closed_written = self.closed_to;
             return Ok(());
         }
         let pane = decode(bytes)?;
@@ -415,6 +422,16 @@ impl WindowState {
             self.mark_stale(pane, self.closed_to);
         }
     }
+}
+
+/// Texts in buffers of their own size: those that an aggregate fills are megabytes long.
+fn compact(states: RecordBatch) -> Result<RecordBatch> {
+    let columns = states.columns().iter();
+    let columns = columns.map(|column| match column.as_string_view_opt() {
+        Some(texts) => Arc::new(texts.gc()) as ArrayRef,
+        None => column.clone(),
+    });
+    Ok(RecordBatch::try_new(states.schema(), columns.collect())?)
 }
 
 fn size(batches: &[RecordBatch]) -> usize {

@@ -3,6 +3,8 @@
 //! Invariant: matches are folded in order of event time, after the watermark has passed them; so which
 //! episodes there are depends on the events alone, not on how they arrived.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -24,6 +26,8 @@ pub struct Match {
     pub window: Option<(i64, i64)>,
     pub row: Map<String, Value>,
     pub entities: Vec<Entity>,
+    /// Whose evidence it is: windows of one group share panes.
+    pub group: String,
     /// By pane, or by event.
     pub evidence: Vec<PaneEvidence>,
     /// Set by an anomaly model.
@@ -39,8 +43,8 @@ pub struct Episode {
     pub due: i64,
     /// Start of the newest match.
     newest: i64,
-    /// Panes before this are counted in the evidence already: overlapping windows share panes.
-    covered_to: i64,
+    /// By group: panes before this are counted in the evidence already, as overlapping windows share panes.
+    covered_to: BTreeMap<String, i64>,
     pub alert: Alert,
 }
 
@@ -76,7 +80,7 @@ impl Episode {
             start: first.start,
             due: first.due,
             newest: first.start,
-            covered_to: i64::MIN,
+            covered_to: BTreeMap::new(),
             alert,
         };
         if !first.reasons.is_empty() {
@@ -105,10 +109,11 @@ impl Episode {
         for (pane, count, first, last, events) in &more.evidence {
             // Windows overlap and share panes; events of a per-event rule are all different.
             if more.window.is_some() {
-                if *pane < self.covered_to {
-                    continue;
+                match self.covered_to.get_mut(&more.group) {
+                    Some(covered) if *pane < *covered => continue,
+                    Some(covered) => *covered = pane + 1,
+                    None => drop(self.covered_to.insert(more.group.clone(), pane + 1)),
                 }
-                self.covered_to = pane + 1;
             }
             alert.evidence_count += count;
             alert.first_time = alert.first_time.min(*first);

@@ -321,6 +321,7 @@ impl RunningRule {
             due,
             window: None,
             row,
+            group: String::new(),
             evidence: vec![(time, 1, time, time, evidence)],
             level: None,
             reasons: vec![],
@@ -517,7 +518,6 @@ impl RunningRule {
         let columns = columns.map(|(_, name)| answer.rows.column_by_name(name).cloned());
         let columns = columns.collect::<Option<Vec<_>>>().unwrap_or_default();
         let texts = key_texts(&columns)?;
-        let split = plan.inputs.iter().all(|input| input.reduce.is_some());
         let mut found = vec![];
         let mut same: BTreeMap<String, u32> = BTreeMap::new();
         for (index, anomaly) in rows {
@@ -531,11 +531,7 @@ impl RunningRule {
                 None => named(&mut plan.keys.iter().map(|(_, name)| name)),
             };
             let text = texts.get(index).map_or("", String::as_str);
-            // A group key stands once in a window; a row of another query is known by all it says.
-            let mut id = match split {
-                true => text.to_owned(),
-                false => serde_json::to_string(&row).unwrap_or_default(),
-            };
+            let mut id = serde_json::to_string(&row).unwrap_or_default();
             let count = same.entry(id.clone()).or_default();
             if *count > 0 {
                 id = format!("{id}\u{1e}{count}");
@@ -558,6 +554,7 @@ impl RunningRule {
                 window: Some((answer.start, answer.end)),
                 row,
                 entities,
+                group: text.to_owned(),
                 evidence: evidence
                     .into_iter()
                     .map(|(pane, e)| (pane, e.count, e.first, e.last, e.events))

@@ -4,6 +4,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
+pub mod distinct;
 mod geo;
 mod ip;
 mod sequence;
