@@ -10,9 +10,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use weir_engine::Rule;
-use weir_engine::rule::{
-    Absence, Confidence, Level, NewTerms, Pair, Status, Suppress, Window,
-};
+use weir_engine::rule::{Absence, Confidence, Level, NewTerms, Pair, Status, Suppress, Window};
 
 use crate::case::Case;
 use crate::duration::parse_duration;
@@ -136,7 +134,11 @@ pub(crate) fn parse(
         ("new_terms", new_terms.is_some()),
         ("absence", absence.is_some()),
     ];
-    let kinds: Vec<_> = kinds.iter().filter(|(_, is)| *is).map(|(n, _)| *n).collect();
+    let kinds: Vec<_> = kinds
+        .iter()
+        .filter(|(_, is)| *is)
+        .map(|(n, _)| *n)
+        .collect();
     if kinds.len() > 1 {
         return Err(refuse(format!(
             "{} cannot stand in one rule; write a rule for each and join them over `alerts`",
@@ -431,7 +433,10 @@ tests:
         for (wrong, word) in [
             ("new_terms: { fields: [], history: 1d }", "one to three"),
             ("new_terms: { fields: [a], history: 91d }", "90d"),
-            ("new_terms: { fields: [a], history: 1d, warmup: 2d }", "warmup"),
+            (
+                "new_terms: { fields: [a], history: 1d, warmup: 2d }",
+                "warmup",
+            ),
             ("absence: { by: [a], after: x, within: 1h }", "absence.of"),
             ("absence: { by: [], within: 1h }", "absence.by"),
             (

@@ -74,7 +74,10 @@ pub(super) fn run(
     };
     let source = shared.config.name.as_str().into();
     let told = merge.add(files);
-    if told.and_then(|()| merge.send(SourceMessage::Ready { source })).is_err() {
+    if told
+        .and_then(|()| merge.send(SourceMessage::Ready { source }))
+        .is_err()
+    {
         return Ok(());
     }
     let mut polls = 0;

@@ -7,4 +7,6 @@ mod events;
 mod hunt;
 mod hunt_child;
 mod pipeline;
+mod proof;
 mod store;
+mod traps;
