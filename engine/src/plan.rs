@@ -459,7 +459,10 @@ fn group_keys(
     };
     let keys = aggregate.group_expr.iter().enumerate().map(key);
     let min_rows = having.iter().map(|h| min_rows(h, aggregate)).max();
-    Ok((keys.collect::<Result<_, _>>()?, min_rows.unwrap_or(1)))
+    Ok((
+        keys.collect::<std::result::Result<_, String>>()?,
+        min_rows.unwrap_or(1),
+    ))
 }
 
 /// A bound from below on the rows of a group that satisfies the predicate, read off comparisons of counts

@@ -84,7 +84,7 @@ struct RowsPerKey {
 
 impl RowsPerKey {
     fn slide(&mut self, panes: &BTreeMap<i64, Pane>, start: i64, end: i64, needed: u64) {
-        if start >= self.to {
+        if start >= self.to || self.rows.is_empty() {
             *self = Self {
                 from: start,
                 to: start,
@@ -131,6 +131,8 @@ pub struct WindowState {
     panes: BTreeMap<i64, Pane>,
     /// Every window that ends at or before this was answered as final.
     closed_to: i64,
+    /// The same as the store has it.
+    saved_to: i64,
     dirty: BTreeSet<i64>,
     removed: BTreeSet<i64>,
     /// Panes that changed since the last preview.
@@ -145,6 +147,7 @@ impl WindowState {
             plan,
             panes: BTreeMap::new(),
             closed_to: i64::MIN,
+            saved_to: i64::MIN,
             dirty: BTreeSet::new(),
             removed: BTreeSet::new(),
             unseen: BTreeSet::new(),
@@ -351,7 +354,9 @@ impl WindowState {
                 .into_iter()
                 .map(|start| (start, None)),
         );
-        if !changes.is_empty() {
+        // Windows close without any pane's change, too; unsaved, they would be answered again after a restart.
+        if self.closed_to != self.saved_to {
+            self.saved_to = self.closed_to;
             changes.push((i64::MIN, Some(self.closed_to.to_le_bytes().to_vec())));
         }
         Ok(changes)
@@ -362,6 +367,7 @@ impl WindowState {
         if key == i64::MIN {
             self.closed_to =
                 i64::from_le_bytes(bytes.try_into().map_err(|_| "closed_to is not 8 bytes")?);
+            self.saved_to = self.closed_to;
             return Ok(());
         }
         let pane = decode(bytes)?;

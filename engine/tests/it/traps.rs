@@ -13,9 +13,10 @@
 //!
 //! Prices (merging sets, planning, dispatch) are measured in `benches/`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::physical_plan::ExecutionPlan;
 use weir_engine::Alert;
@@ -211,7 +212,7 @@ async fn trap_literals_in_casts_are_still_dispatched() {
     let queries = [
         "SELECT event_uid FROM cloud_audit WHERE api_operation = 'StopLogging'",
         "SELECT event_uid FROM cloud_audit WHERE 'StopLogging' = api_operation AND status = 'success'",
-        "SELECT event_uid FROM cloud_audit WHERE api_operation IN ('StopLogging', 'DeleteTrail') AND raw->>'x' IS NULL",
+        "SELECT event_uid FROM cloud_audit WHERE api_operation IN ('StopLogging', 'DeleteTrail') AND (raw->>'x') IS NULL",
     ];
     let rules = queries.map(|query| rule(query, query, None, None));
     let (mut detector, refused) = Detector::new(rules.to_vec(), vec![]).await.unwrap();
@@ -222,4 +223,39 @@ async fn trap_literals_in_casts_are_still_dispatched() {
     for (id, health) in detector.health() {
         assert_eq!(health.rows_evaluated, 2, "{id}");
     }
+}
+
+/// Found by the proof: that a window was closed was stored only together with a pane that changed.
+#[tokio::test]
+async fn a_window_closed_between_commits_is_not_answered_again_after_a_restart() {
+    let query = "SELECT actor_user_uid, count(*) AS n FROM cloud_audit GROUP BY actor_user_uid HAVING count(*) >= 6";
+    let rules = [rule("trap", query, Some((5 * MINUTE, MINUTE)), None)];
+    let begin = 1_740_816_000 * SECOND;
+    let at = |minutes: i64| begin + minutes * MINUTE;
+    let events: Vec<Event> = (0..6).map(|i| event(i, at(4) + i as i64)).collect();
+    let (mut detector, _) = Detector::new(rules.to_vec(), vec![]).await.unwrap();
+    let (mut state, mut told) = (BTreeMap::new(), vec![]);
+    detector.push(&batch(&events)).await;
+    // The second time the window that holds the pane closes, and no pane changes.
+    for watermark in [at(4), at(5)] {
+        detector.advance(watermark).await;
+        told.extend(detector.changes(false, None).await);
+        for write in detector.take_state().unwrap() {
+            match write.value {
+                Some(value) => drop(state.insert((write.owner, write.key), value)),
+                None => drop(state.remove(&(write.owner, write.key))),
+            }
+        }
+    }
+    let (mut detector, _) = Detector::new(rules.to_vec(), vec![]).await.unwrap();
+    let state: Vec<_> = state.into_iter().map(|((o, k), v)| (o, k, v)).collect();
+    detector.restore(&state, &told).unwrap();
+    detector.advance(i64::MAX).await;
+    let alerts = detector.changes(false, None).await;
+    let matches: Vec<u64> = alerts.iter().map(|alert| alert.matches).collect();
+    assert_eq!(
+        matches,
+        [5],
+        "one match for each window that holds the events"
+    );
 }

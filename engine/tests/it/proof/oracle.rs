@@ -296,7 +296,7 @@ async fn grouped(case: &Case, parts: &Grouped, events: &[Event]) -> Vec<Match> {
     let behind = evidence(&ctx, parts, "").await;
     let mut matches = vec![];
     for mut row in rows(&ctx, &parts.query(Some("__start"))).await {
-        let start = row.remove("__start").unwrap().as_i64().unwrap();
+        let start = row.shift_remove("__start").unwrap().as_i64().unwrap();
         let group = (start, key(&row, names.iter().copied()));
         let evidence = behind[&group]
             .iter()
@@ -327,7 +327,7 @@ async fn sequences(case: &Case, parts: &Grouped, steps: &[Step], events: &[Event
     }
     let mut matches = vec![];
     for mut row in rows(&ctx, &parts.query(Some("__start"))).await {
-        let start = row.remove("__start").unwrap().as_i64().unwrap();
+        let start = row.shift_remove("__start").unwrap().as_i64().unwrap();
         let group = key(&row, names.iter().copied());
         let behind = &behind[&(start, group.clone())];
         if chain(behind, steps, 0, None) {
@@ -399,7 +399,7 @@ async fn evidence(
     );
     let mut groups: BTreeMap<_, Vec<Occurrence>> = BTreeMap::new();
     for mut found in occurrences(ctx, &query).await {
-        let start = found.row.remove("__start").unwrap().as_i64().unwrap();
+        let start = found.row.shift_remove("__start").unwrap().as_i64().unwrap();
         let group = key(&found.row, parts.keys.iter().map(|(_, name)| *name));
         groups.entry((start, group)).or_default().push(found);
     }
@@ -447,8 +447,8 @@ async fn occurrences(ctx: &SessionContext, query: &str) -> Vec<Occurrence> {
         1,
     );
     let split = |mut row: Row| Occurrence {
-        time: row.remove("__time").unwrap().as_i64().unwrap(),
-        uid: plain(&row.remove("__uid").unwrap()),
+        time: row.shift_remove("__time").unwrap().as_i64().unwrap(),
+        uid: plain(&row.shift_remove("__uid").unwrap()),
         row,
     };
     rows(ctx, &query).await.into_iter().map(split).collect()

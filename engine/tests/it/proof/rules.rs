@@ -15,6 +15,10 @@ pub enum Needs {
     NewTerms,
     Absence,
     LateRows,
+    /// Keys of alerts that hold several groups of the query.
+    CoarseKeys,
+    /// Revisions that go on after a retraction.
+    Revisions,
 }
 
 /// A windowed GROUP BY in its parts, from which the rule's query and the oracle's are put together.
@@ -339,7 +343,8 @@ fn counts() -> Vec<Case> {
             },
         )
         .by(&["who"], 10 * MINUTE)
-        .entities(&[("user", "who")]),
+        .entities(&[("user", "who")])
+        .needs(Needs::CoarseKeys),
         grouped(
             "a computed key",
             ODD,
