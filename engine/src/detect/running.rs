@@ -422,12 +422,8 @@ impl RunningRule {
                 let ended = self
                     .episodes
                     .insert(key.clone(), Episode::new(&self.rule, &self.version, found));
-                match ended {
-                    Some(ended) if self.touched.contains(&key) => self.ended.push(ended.alert),
-                    // Told already, and complete: nothing can change it any more.
-                    Some(ended) => drop(self.published.remove(&ended.alert.alert_id)),
-                    None => {}
-                }
+                // If it was told as it is, it is not told again.
+                self.ended.extend(ended.map(|ended| ended.alert));
             }
         }
         self.dirty_episodes.insert(key.clone());
@@ -570,6 +566,12 @@ impl RunningRule {
             };
             episodes.insert(key, next);
         }
+        // What an open window added to a final alert and is gone is taken back.
+        let others = self
+            .episodes
+            .iter()
+            .filter(|(key, _)| !episodes.contains_key(*key));
+        alerts.extend(others.map(|(_, episode)| episode.alert.clone()));
         alerts.extend(episodes.into_values().map(|e| e.alert));
         alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
         Ok(alerts)
