@@ -132,7 +132,7 @@ async fn every_rule_is_put_to_the_test() {
 
 #[tokio::test]
 async fn the_oracle_itself_agrees_with_one_query_per_window() {
-    let events = stream(21, 120, 30 * MINUTE);
+    let events = stream(21, 60, 12 * MINUTE);
     for case in cases()
         .iter()
         .filter(|case| matches!(case.kind, Kind::Grouped(_)))
@@ -143,7 +143,7 @@ async fn the_oracle_itself_agrees_with_one_query_per_window() {
 
 #[tokio::test]
 async fn every_batch_size_gives_the_oracles_alerts() {
-    let proof = Proof::new(31, 450, 70 * MINUTE).await;
+    let proof = Proof::new(31, 320, 45 * MINUTE).await;
     for (size, lateness, preview) in [
         (7, LATENESS, true),
         (7, 0, false),
@@ -167,7 +167,7 @@ async fn every_batch_size_gives_the_oracles_alerts() {
 
 #[tokio::test]
 async fn row_by_row_gives_the_oracles_alerts() {
-    let proof = Proof::new(41, 130, 25 * MINUTE).await;
+    let proof = Proof::new(41, 110, 20 * MINUTE).await;
     for preview in [false, true] {
         let mut random = Random(42);
         let events = arrivals(&proof.events, LATENESS, &mut random);
@@ -184,8 +184,8 @@ async fn row_by_row_gives_the_oracles_alerts() {
 
 #[tokio::test]
 async fn every_shuffle_within_the_lateness_gives_the_oracles_alerts() {
-    let proof = Proof::new(51, 350, 60 * MINUTE).await;
-    for shuffle in 0..8 {
+    let proof = Proof::new(51, 280, 40 * MINUTE).await;
+    for shuffle in 0..6 {
         let mut random = Random(shuffle);
         let lateness = [1, MINUTE, 4 * MINUTE, 15 * MINUTE][shuffle as usize % 4];
         let events = arrivals(&proof.events, lateness, &mut random);
@@ -202,7 +202,7 @@ async fn every_shuffle_within_the_lateness_gives_the_oracles_alerts() {
 
 #[tokio::test]
 async fn kill_and_restore_at_any_point_gives_the_oracles_alerts() {
-    let proof = Proof::new(61, 350, 60 * MINUTE).await;
+    let proof = Proof::new(61, 280, 40 * MINUTE).await;
     for round in 0..4 {
         let mut random = Random(round);
         let events = arrivals(&proof.events, LATENESS, &mut random);
@@ -219,7 +219,7 @@ async fn kill_and_restore_at_any_point_gives_the_oracles_alerts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_of_any_number_give_the_oracles_alerts() {
-    let proof = Proof::new(71, 400, 60 * MINUTE).await;
+    let proof = Proof::new(71, 220, 30 * MINUTE).await;
     let ways = [1, 2, 3, 8].map(|count| [1, 7, 1024, 8192].map(|size| (count, size)));
     for (round, (count, size)) in ways.into_iter().flatten().enumerate() {
         let mut random = Random(round as u64);
@@ -239,7 +239,7 @@ async fn partitions_of_any_number_give_the_oracles_alerts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipeline_that_dies_again_and_again_gives_the_oracles_alerts() {
-    let proof = Proof::new(81, 400, 60 * MINUTE).await;
+    let proof = Proof::new(81, 260, 40 * MINUTE).await;
     for round in 0..4 {
         let mut random = Random(round);
         let count = [3, 1, 8, 2][round as usize];
