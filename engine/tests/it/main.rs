@@ -10,4 +10,6 @@ mod hunt;
 mod hunt_child;
 mod kinds;
 mod pipeline;
+mod proof;
 mod store;
+mod traps;
