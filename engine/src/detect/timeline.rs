@@ -226,7 +226,7 @@ impl Timelines {
         amend: i64,
     ) {
         // Matches that stand alone depend on nothing that comes late.
-        let alone = episode_length(rule) == 0;
+        let alone = episode_length(rule) == 0 && rule.new_terms.is_none() && rule.absence.is_none();
         let amend = if alone { 0 } else { amend };
         let Some(timeline) = self.by_key.get_mut(key) else {
             return;
@@ -281,6 +281,18 @@ impl Timelines {
             self.live.remove(&episode.alert.alert_id);
         }
         if timeline.matches.is_empty() && head.base.is_none() {
+            // A retracted alert may come back, and then counts its revisions on.
+            let back = |told: &Told| {
+                let alert = &told.alert;
+                let due = alert.window.map_or(alert.first_time, |(_, end)| end);
+                due.saturating_add(reach(rule)).saturating_add(amend)
+            };
+            let retracted = |told: &&Told| told.alert.state == AlertState::Retracted;
+            let until = head.told.values().filter(retracted).map(back).max();
+            if let Some(until) = until.filter(|until| *until > clock) {
+                self.due.insert((until, key.to_owned()));
+                return;
+            }
             for id in head.told.keys() {
                 self.live.remove(id);
             }

@@ -179,10 +179,10 @@ impl AggregateUDFImpl for DistinctTexts {
 }
 
 /// The sets of all groups.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Sets {
-    /// Type of the answer.
-    answer: DataType,
+    /// Type of the answer; the count's where none is set.
+    answer: Option<DataType>,
     ids: HashMap<Box<str>, u32>,
     texts: Vec<Box<str>>,
     text_bytes: usize,
@@ -196,13 +196,8 @@ struct Sets {
 impl Sets {
     fn new(args: &AccumulatorArgs) -> Self {
         Self {
-            answer: args.return_field.data_type().clone(),
-            ids: HashMap::new(),
-            texts: vec![],
-            text_bytes: 0,
-            pairs: vec![],
-            known: HashSet::new(),
-            counts: vec![],
+            answer: Some(args.return_field.data_type().clone()),
+            ..Self::default()
         }
     }
 
@@ -306,7 +301,7 @@ impl Sets {
     fn answer(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let (counts, texts) = self.take(emit_to);
         match &self.answer {
-            DataType::List(item) => self.lists(&counts, &texts, item.data_type()),
+            Some(DataType::List(item)) => self.lists(&counts, &texts, item.data_type()),
             _ => Ok(Arc::new(Int64Array::from_iter_values(
                 counts.into_iter().map(i64::from),
             ))),
@@ -350,6 +345,19 @@ impl GroupsAccumulator for Sets {
     }
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
         Ok(vec![self.states(emit_to)?])
+    }
+    fn convert_to_state(
+        &self,
+        values: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+    ) -> Result<Vec<ArrayRef>> {
+        let mut sets = Sets {
+            answer: self.answer.clone(),
+            ..Sets::default()
+        };
+        let rows: Vec<usize> = (0..values[0].len()).collect();
+        sets.update(&values[0], &rows, filter, rows.len())?;
+        Ok(vec![sets.states(EmitTo::All)?])
     }
     fn size(&self) -> usize {
         self.bytes()

@@ -59,7 +59,7 @@ async fn run(template: &Arc<dyn ExecutionPlan>, events: &[Event]) -> Vec<RecordB
         .map(|f| all.schema().index_of(f.name()).unwrap())
         .collect();
     let ctx = plan::session(&[]).await.unwrap().task_ctx();
-    plan::run(template, vec![all.project(&columns).unwrap()], &ctx)
+    plan::run(template, vec![vec![all.project(&columns).unwrap()]], &ctx)
         .await
         .unwrap()
 }
@@ -249,7 +249,7 @@ async fn a_window_closed_between_commits_is_not_answered_again_after_a_restart()
     }
     let (mut detector, _) = Detector::new(rules.to_vec(), vec![]).await.unwrap();
     let state: Vec<_> = state.into_iter().map(|((o, k), v)| (o, k, v)).collect();
-    detector.restore(&state, &told).unwrap();
+    detector.restore(&state).unwrap();
     detector.advance(i64::MAX).await;
     let alerts = detector.changes(false, None).await;
     let matches: Vec<u64> = alerts.iter().map(|alert| alert.matches).collect();

@@ -32,15 +32,10 @@ use crate::events::Random;
 #[derive(Debug, Default, Clone)]
 pub struct Ledger(BTreeMap<String, Alert>);
 
-fn counts_on() -> bool {
-    !super::UPCOMING.contains(&super::Needs::Revisions)
-}
-
 impl Ledger {
     pub fn take(&mut self, alerts: &[Alert]) {
         for alert in alerts {
             let before = self.0.insert(alert.alert_id.clone(), alert.clone());
-            let before = before.filter(|b| counts_on() || b.state != AlertState::Retracted);
             let revision = before.as_ref().map_or(0, |b| b.revision);
             assert_eq!(
                 alert.revision,
@@ -144,8 +139,7 @@ pub async fn late(
                 .iter()
                 .map(|((o, k), v)| (o.clone(), *k, v.clone()))
                 .collect();
-            let alerts: Vec<_> = now.ledger.0.values().cloned().collect();
-            assert!(detector.restore(&pieces, &alerts).unwrap().is_empty());
+            assert!(detector.restore(&pieces).unwrap().is_empty());
         } else if over {
             break;
         }

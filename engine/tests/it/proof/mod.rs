@@ -10,25 +10,12 @@ use std::collections::BTreeMap;
 
 use live::{Flow, Way, detected, piped};
 use oracle::{Answers, answers, told};
-use rules::{Case, Kind, Needs, cases};
+use rules::{Case, Kind, cases};
 use stream::{Event, MINUTE, arrivals, partitions, stream};
 use weir_engine::Rule;
 use weir_engine::alert::Alert;
 
 use crate::events::{Random, rule};
-
-/// What the engine cannot do yet. Rules that need it are answered by the oracle alone.
-const UPCOMING: &[Needs] = &[
-    Needs::Gap,
-    Needs::Sequence,
-    Needs::WindowSql,
-    Needs::Geo,
-    Needs::NewTerms,
-    Needs::Absence,
-    Needs::LateRows,
-    Needs::CoarseKeys,
-    Needs::Revisions,
-];
 
 const LATENESS: i64 = 3 * MINUTE;
 
@@ -44,8 +31,7 @@ impl Proof {
     async fn new(seed: u64, count: usize, span: i64) -> Self {
         println!("seed {seed}");
         let events = stream(seed, count, span);
-        let runs = |case: &Case| case.needs.is_none_or(|needs| !UPCOMING.contains(&needs));
-        let cases: Vec<Case> = cases().into_iter().filter(runs).collect();
+        let cases = cases();
         let expected = answers(&cases, &events).await;
         Self {
             seed,
@@ -106,20 +92,15 @@ impl Proof {
 
 #[tokio::test]
 async fn every_rule_is_put_to_the_test() {
-    assert!(cases().iter().filter(|case| case.needs.is_none()).count() >= 30);
+    assert!(cases().len() >= 50);
     let mut alerts: BTreeMap<String, usize> = cases()
         .into_iter()
         .map(|case| (case.rule.title, 0))
         .collect();
     assert_eq!(alerts.len(), cases().len(), "titles are unique");
-    let unknown = |case: &Case| case.needs == Some(Needs::Geo) && UPCOMING.contains(&Needs::Geo);
-    let answerable: Vec<Case> = cases().into_iter().filter(|case| !unknown(case)).collect();
-    for case in cases().iter().filter(|case| unknown(case)) {
-        alerts.remove(&case.rule.title);
-    }
     let mut folded = 0;
     for seed in [11, 12] {
-        for (id, told) in answers(&answerable, &stream(seed, 500, 75 * MINUTE)).await {
+        for (id, told) in answers(&cases(), &stream(seed, 500, 75 * MINUTE)).await {
             *alerts.get_mut(&id.0).unwrap() += 1;
             folded += usize::from(told.matches > 1);
         }
@@ -261,9 +242,6 @@ async fn a_pipeline_that_dies_again_and_again_gives_the_oracles_alerts() {
 
 #[tokio::test]
 async fn rows_later_than_the_lateness_give_the_oracles_alerts() {
-    if UPCOMING.contains(&Needs::LateRows) {
-        return;
-    }
     let proof = Proof::new(91, 300, 60 * MINUTE).await;
     for round in 0..4 {
         let mut random = Random(round);
@@ -295,9 +273,6 @@ async fn rows_later_than_the_lateness_give_the_oracles_alerts() {
 
 #[tokio::test]
 async fn an_alert_that_comes_back_counts_its_revisions_on() {
-    if UPCOMING.contains(&Needs::Revisions) {
-        return;
-    }
     let query = "SELECT family, count(*) AS n FROM events GROUP BY family HAVING count(*) <> 2";
     let rules = [rule("not two", query, Some((MINUTE, MINUTE)), None)];
     let events = ["a", "b", "c"].map(|uid| Event {
@@ -319,9 +294,6 @@ async fn an_alert_that_comes_back_counts_its_revisions_on() {
 
 #[tokio::test]
 async fn evidence_of_several_groups_in_one_alert_is_counted_whole() {
-    if UPCOMING.contains(&Needs::CoarseKeys) {
-        return;
-    }
     let query = "SELECT actor_user_uid AS who, api_operation, count(*) AS n FROM events GROUP BY actor_user_uid, api_operation";
     let rules = [rule(
         "both",

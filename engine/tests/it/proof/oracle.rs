@@ -155,10 +155,12 @@ fn fold(case: &Case, mut matches: Vec<Match>) -> Answers {
 
 /// Matches that are one event each.
 fn single(case: &Case, found: Vec<Occurrence>) -> Vec<Match> {
-    let by = match (&case.rule.suppress, &case.rule.absence) {
-        (Some(suppress), _) => Some(&suppress.by),
-        (None, Some(absence)) => Some(&absence.by),
-        (None, None) => None,
+    let rule = &case.rule;
+    let by = match (&rule.suppress, &rule.absence, &rule.new_terms) {
+        (Some(suppress), _, _) => Some(&suppress.by),
+        (None, Some(absence), _) => Some(&absence.by),
+        (None, None, Some(terms)) => Some(&terms.fields),
+        (None, None, None) => None,
     };
     let one = |found: Occurrence| Match {
         key: match by {
@@ -207,7 +209,7 @@ fn absence(case: &Case, found: Vec<Occurrence>, end: i64) -> Vec<Occurrence> {
                 .iter()
                 .filter(|other| keyed(other) == keyed(o))
                 .any(|other| match &spec.pair {
-                    None => o.time < other.time && other.time <= until,
+                    None => (o.time, &o.uid) < (other.time, &other.uid) && other.time <= until,
                     Some(pair) => {
                         is_true(other, &pair.of) && (o.time..=until).contains(&other.time)
                     }

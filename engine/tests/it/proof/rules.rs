@@ -5,22 +5,6 @@ use weir_engine::rule::{Absence, NewTerms, Pair, Rule, Suppress};
 use super::stream::{MINUTE, SECOND};
 use crate::events::rule;
 
-/// What a rule needs of the engine beyond per-event rules and grouped windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
-    Gap,
-    Sequence,
-    WindowSql,
-    Geo,
-    NewTerms,
-    Absence,
-    LateRows,
-    /// Keys of alerts that hold several groups of the query.
-    CoarseKeys,
-    /// Revisions that go on after a retraction.
-    Revisions,
-}
-
 /// A windowed GROUP BY in its parts, from which the rule's query and the oracle's are put together.
 #[derive(Debug, Clone, Copy)]
 pub struct Grouped {
@@ -57,7 +41,6 @@ pub enum Kind {
 pub struct Case {
     pub rule: Rule,
     pub kind: Kind,
-    pub needs: Option<Needs>,
 }
 
 impl Case {
@@ -71,7 +54,6 @@ impl Case {
         self
     }
     fn gap(mut self, gap: i64) -> Self {
-        self.needs = Some(Needs::Gap);
         self.rule.suppress.as_mut().unwrap().gap = Some(gap);
         self
     }
@@ -82,10 +64,6 @@ impl Case {
         self.rule.entities = owned.collect();
         self
     }
-    fn needs(mut self, needs: Needs) -> Self {
-        self.needs = Some(needs);
-        self
-    }
     fn new_terms(mut self, fields: &[&str], history: i64, warmup: i64) -> Self {
         let fields = fields.iter().map(|f| (*f).to_owned()).collect();
         self.rule.new_terms = Some(NewTerms {
@@ -93,7 +71,7 @@ impl Case {
             history,
             warmup,
         });
-        (self.kind, self.needs) = (Kind::NewTerms, Some(Needs::NewTerms));
+        self.kind = Kind::NewTerms;
         self
     }
     fn absence(mut self, by: &[&str], within: i64, pair: Option<(&str, &str)>) -> Self {
@@ -103,7 +81,7 @@ impl Case {
             of: of.into(),
         });
         self.rule.absence = Some(Absence { by, within, pair });
-        (self.kind, self.needs) = (Kind::Absence, Some(Needs::Absence));
+        self.kind = Kind::Absence;
         self
     }
 }
@@ -112,7 +90,6 @@ fn event(title: &str, query: &str) -> Case {
     Case {
         rule: rule(title, query, None, None),
         kind: Kind::Event,
-        needs: None,
     }
 }
 
@@ -121,7 +98,6 @@ fn window_sql(title: &str, window: (i64, i64), query: &str) -> Case {
     Case {
         rule,
         kind: Kind::WindowSql,
-        needs: Some(Needs::WindowSql),
     }
 }
 
@@ -163,7 +139,6 @@ fn grouped(title: &str, window: (i64, i64), parts: Grouped) -> Case {
     Case {
         rule,
         kind: Kind::Grouped(parts),
-        needs: None,
     }
 }
 
@@ -177,11 +152,7 @@ fn sequence(title: &str, window: (i64, i64), parts: Grouped, steps: &'static [St
         },
         steps,
     );
-    Case {
-        rule,
-        kind,
-        needs: Some(Needs::Sequence),
-    }
+    Case { rule, kind }
 }
 
 pub fn cases() -> Vec<Case> {
@@ -343,8 +314,7 @@ fn counts() -> Vec<Case> {
             },
         )
         .by(&["who"], 10 * MINUTE)
-        .entities(&[("user", "who")])
-        .needs(Needs::CoarseKeys),
+        .entities(&[("user", "who")]),
         grouped(
             "a computed key",
             ODD,
@@ -364,7 +334,7 @@ fn counts() -> Vec<Case> {
         grouped(
             "all families",
             TUMBLING,
-            Grouped { keys: &[("family", "family")], select: "count(*) AS n", from: "events", filter: "", having: "", ..all },
+            Grouped { keys: &[("family", "family")], select: "count(*) AS n", from: "events", filter: "", having: "" },
         ),
     ]
 }
@@ -582,8 +552,7 @@ fn windows() -> Vec<Case> {
             LONG,
             "SELECT actor_user_uid, time, event_uid, round(geo_distance_km(lat1, lon1, lat, lon)) AS km FROM (SELECT actor_user_uid, time, event_uid, src_endpoint_location_lat AS lat, src_endpoint_location_long AS lon, lag(src_endpoint_location_lat) OVER w AS lat1, lag(src_endpoint_location_long) OVER w AS lon1, lag(time) OVER w AS before FROM cloud_audit WHERE actor_user_uid IS NOT NULL AND src_endpoint_location_lat IS NOT NULL WINDOW w AS (PARTITION BY actor_user_uid ORDER BY time, event_uid)) t WHERE lat1 IS NOT NULL AND geo_distance_km(lat1, lon1, lat, lon) > 5000",
         )
-        .by(&["actor_user_uid"], 15 * MINUTE)
-        .needs(Needs::Geo),
+        .by(&["actor_user_uid"], 15 * MINUTE),
         window_sql(
             "twice the mean",
             UNEVEN,
