@@ -3,7 +3,6 @@
 //! A rule that fails or panics does not touch the others: its error is counted and shown in its health, and
 //! the rows that it failed on are found by halving, so that one bad row costs no good one.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,29 +11,33 @@ use datafusion::arrow::compute::max;
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::ScalarUDF;
-use futures::FutureExt;
 use hashbrown::HashSet;
 
 use crate::alert::{Alert, AlertState};
-use crate::dispatch::{Dispatch, Rows};
+use crate::dispatch::Dispatch;
 use crate::health::RuleHealth;
 use crate::plan::{self, Plan};
 use crate::rule::Rule;
 use crate::schema::col;
 use crate::score::Score;
 use crate::store::StateWrite;
-use crate::time::HOUR;
-use crate::window::Answer;
 use crate::{Error, Result};
 
+mod closed;
 mod episode;
 pub mod feed;
+mod guard;
+mod limits;
 mod memory;
 pub mod row;
 mod running;
 mod terms;
 mod timeline;
+mod told;
 
+pub use closed::{answers, run_all};
+use guard::{count, guarded, halves};
+pub use limits::Limits;
 pub use running::RunningRule;
 
 /// Remembered ids of fed alerts at which those that are over are dropped.
@@ -50,27 +53,6 @@ pub struct ModelRule {
     pub scorer: Arc<dyn Score>,
     /// Functions that the feature query calls.
     pub functions: Vec<ScalarUDF>,
-}
-
-/// What rules may keep.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// How far behind the watermark late rows still amend answers, µs of event time.
-    pub amend: i64,
-    /// State of one rule, and of all, in bytes. A rule over it stops amending, and if that does not help it is
-    /// suspended.
-    pub rule_bytes: usize,
-    pub all_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            amend: HOUR,
-            rule_bytes: 1 << 30,
-            all_bytes: 4 << 30,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -188,38 +170,6 @@ impl Detector {
                 note(health, &rule.rule, &error);
             }
             health.cost_ns += started.elapsed().as_nanos() as u64;
-        }
-    }
-
-    /// Rules that keep too much first stop taking late rows, then stop altogether; both are told.
-    fn keep_limits(&mut self) {
-        let sizes: Vec<usize> = self.rules.iter().map(RunningRule::state_bytes).collect();
-        let mut all: usize = sizes.iter().sum();
-        let mut order: Vec<usize> = (0..sizes.len()).collect();
-        order.sort_by_key(|index| std::cmp::Reverse(sizes[*index]));
-        for index in order {
-            if sizes[index] <= self.limits.rule_bytes && all <= self.limits.all_bytes {
-                return;
-            }
-            let rule = &mut self.rules[index];
-            rule.amend_no_more();
-            let left = rule.state_bytes();
-            all = all - sizes[index] + left;
-            let mut reason = format!(
-                "kept {} MiB of state; late rows do not amend its alerts any more",
-                sizes[index] >> 20
-            );
-            if left > self.limits.rule_bytes || all > self.limits.all_bytes {
-                reason = format!(
-                    "suspended: it keeps {} MiB of state, more than its limit of {} MiB (or all rules together more than {} MiB); narrow its WHERE or its keys, shorten its window, or raise engine.state_per_rule_mb",
-                    left >> 20,
-                    self.limits.rule_bytes >> 20,
-                    self.limits.all_bytes >> 20,
-                );
-                rule.suspend(reason.clone());
-                all -= left;
-            }
-            note(&mut self.health[index], &rule.rule, &Error::Other(reason));
         }
     }
 
@@ -343,7 +293,7 @@ impl Detector {
                 }
                 None => {
                     if owner.ends_with("/heads") {
-                        let told = timeline::provisional(value);
+                        let told = told::provisional(value);
                         self.orphans.extend(told.map_err(|reason| Error::State {
                             owner: owner.clone(),
                             reason,
@@ -404,50 +354,6 @@ impl Detector {
     }
 }
 
-/// Runs rules over events as one closed set: everything is final. For tests of rules and backtests.
-pub async fn run_all(rules: &[Rule], events: &[RecordBatch]) -> Result<Vec<Alert>> {
-    let (mut detector, refused) = Detector::new(rules.to_vec(), vec![]).await?;
-    if let Some(error) = refused.into_iter().next() {
-        return Err(error);
-    }
-    for batch in events {
-        detector.push(batch).await;
-    }
-    detector.advance(i64::MAX).await;
-    let alerts = detector.changes(false, None).await;
-    match detector
-        .health()
-        .find_map(|(id, health)| Some((id.to_owned(), health.last_error.clone()?)))
-    {
-        Some((id, error)) => Err(Error::rule(id, error)),
-        None => Ok(alerts),
-    }
-}
-
-/// Answers of one window rule over a closed set of events, window by window. Training reads feature vectors
-/// with it.
-pub async fn answers(
-    rule: &Rule,
-    functions: &[ScalarUDF],
-    events: &[RecordBatch],
-) -> Result<Vec<Answer>> {
-    let session = plan::session(functions).await?;
-    let ctx = session.task_ctx();
-    let plan = Plan::new(&session, rule).await?;
-    let mut running = RunningRule::new(rule.clone(), plan, None, &Limits::default())?;
-    for batch in events {
-        running.push(batch, &Rows::All, &ctx).await?;
-    }
-    let mut answers = vec![];
-    if let Some(window) = &mut running.window {
-        while window.is_stale(i64::MAX) {
-            let answered = window.answer(i64::MAX, &ctx).await?;
-            answers.extend(answered.into_iter().filter_map(|(_, answer)| answer));
-        }
-    }
-    Ok(answers)
-}
-
 fn describe(rule: &RunningRule) -> RuleHealth {
     RuleHealth {
         title: rule.rule.title.clone(),
@@ -466,40 +372,4 @@ fn note(health: &mut RuleHealth, rule: &Rule, error: &Error) {
         tracing::warn!(rule = rule.title, %error, "a rule failed; the others go on");
         health.last_error = Some(text);
     }
-}
-
-/// Turns a panic inside a rule into an error of that rule.
-async fn guarded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(result) => result,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            Err(Error::Other(format!("panic: {text}")))
-        }
-    }
-}
-
-fn count(events: &RecordBatch, rows: &Rows) -> usize {
-    match rows {
-        Rows::All => events.num_rows(),
-        Rows::Some(rows) => rows.len(),
-    }
-}
-
-fn halves(events: &RecordBatch, rows: &Rows) -> Option<(Rows, Rows)> {
-    let all: Vec<u32> = match rows {
-        Rows::All => (0..events.num_rows() as u32).collect(),
-        Rows::Some(rows) => rows.as_ref().clone(),
-    };
-    if all.len() < 2 {
-        return None;
-    }
-    let (left, right) = all.split_at(all.len() / 2);
-    Some((
-        Rows::Some(Arc::new(left.to_vec())),
-        Rows::Some(Arc::new(right.to_vec())),
-    ))
 }

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{HashMap, HashSet};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::alert::{Alert, AlertState};
-use crate::detect::episode::{Episode, Match, episode_length};
+use crate::detect::episode::{Match, episode_length};
+use crate::detect::told::{Fold, Head, Told};
 use crate::rule::Rule;
 use crate::store::StateWrite;
 use crate::{Error, Result};
@@ -22,29 +23,11 @@ const MAX_KEPT: usize = 4096;
 /// (start, id): the order in which matches are folded.
 pub type Place = (i64, String);
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Told {
-    alert: Alert,
-    /// Hash of the alert without state, revision and watermark.
-    content: u64,
-}
-
 #[derive(Debug, Default)]
 struct Timeline {
     head: Head,
     head_stored: bool,
     matches: BTreeMap<Place, Match>,
-}
-
-/// What is stored of a key beside its matches.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Head {
-    /// The episode that matches no longer kept led to.
-    base: Option<Episode>,
-    /// Matches up to here are in `base`.
-    cut: Option<Place>,
-    /// By alert id.
-    told: BTreeMap<String, Told>,
 }
 
 /// When alerts are told.
@@ -371,86 +354,6 @@ impl Timelines {
         timeline.head = head;
         timeline.head_stored = true;
         Ok(())
-    }
-}
-
-/// Provisional alerts in the stored head of a key.
-pub fn provisional(value: &[u8]) -> Result<Vec<Alert>, String> {
-    let (_, head): (String, Head) = serde_json::from_slice(value).map_err(|e| e.to_string())?;
-    let told = head.told.into_values().map(|told| told.alert);
-    Ok(told
-        .filter(|alert| alert.state == AlertState::Provisional)
-        .collect())
-}
-
-impl Head {
-    fn is_empty(&self) -> bool {
-        self.base.is_none() && self.cut.is_none() && self.told.is_empty()
-    }
-
-    /// The alert as it is to be told; none if it was told just so.
-    fn tell(&mut self, mut alert: Alert, watermark: Option<i64>) -> Option<Alert> {
-        let bare = Alert {
-            state: AlertState::Final,
-            revision: 0,
-            watermark: None,
-            ..alert.clone()
-        };
-        let content = xxh3_64(&serde_json::to_vec(&bare).unwrap_or_default());
-        let before = self.told.get(&alert.alert_id);
-        if let Some(before) = before {
-            // What is final stays final while an open window adds to it.
-            if before.alert.state == AlertState::Final {
-                alert.state = AlertState::Final;
-            }
-            if before.alert.state == alert.state && before.content == content {
-                return None;
-            }
-        }
-        alert.revision = before.map_or(0, |b| b.alert.revision) + 1;
-        alert.watermark = watermark;
-        let told = Told {
-            alert: alert.clone(),
-            content,
-        };
-        self.told.insert(alert.alert_id.clone(), told);
-        Some(alert)
-    }
-}
-
-struct Fold<'a> {
-    rule: &'a Rule,
-    version: &'a str,
-    silent_to: i64,
-}
-
-impl Fold<'_> {
-    fn all<'m>(
-        &self,
-        base: Option<Episode>,
-        matches: impl Iterator<Item = &'m Match>,
-    ) -> Vec<Episode> {
-        let mut ended = vec![];
-        let mut current = base;
-        for found in matches.filter(|found| found.start >= self.silent_to) {
-            current = Some(self.one(current.take(), found, &mut ended));
-        }
-        ended.extend(current);
-        ended
-    }
-
-    /// The episode that a match belongs to; what it ends goes to `ended`.
-    fn one(&self, current: Option<Episode>, found: &Match, ended: &mut Vec<Episode>) -> Episode {
-        match current {
-            Some(mut episode) if episode.takes(found.start, self.rule) => {
-                episode.fold(found, self.rule);
-                episode
-            }
-            other => {
-                ended.extend(other);
-                Episode::new(self.rule, self.version, found)
-            }
-        }
     }
 }
 
