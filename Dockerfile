@@ -22,6 +22,9 @@ RUN apt-get update \
     && useradd --uid 10001 --gid weir --no-create-home --home-dir /var/lib/weir --shell /usr/sbin/nologin weir \
     && install -d -o weir -g weir -m 0750 /var/lib/weir
 COPY --from=build /usr/local/bin/weir /usr/local/bin/weir
+# Freed memory is kept for a second: blocks of input come and go by the megabyte. On 2 cores a replay into the
+# store ran at 132,000 instead of 102,000 events a second, with 3 % more memory.
+ENV MIMALLOC_PURGE_DELAY=1000
 USER 10001:10001
 WORKDIR /var/lib/weir
 VOLUME /var/lib/weir

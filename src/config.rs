@@ -59,6 +59,10 @@ pub struct Engine {
     #[serde(deserialize_with = "duration")]
     pub dedup_horizon: Duration,
     pub provisional: bool,
+    #[serde(deserialize_with = "duration")]
+    pub amend_within: Duration,
+    pub state_per_rule_mb: usize,
+    pub state_mb: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod demo;
 mod node;
+mod reload;
 mod report;
 mod serve;
 
@@ -34,6 +35,8 @@ enum Command {
     Run,
     /// Files in, incidents out, then exit.
     Replay(commands::replay::Args),
+    /// Rules over stored events, or over files: alerts, cost, and what a change of a rule would do.
+    Backtest(commands::backtest::Args),
     /// Detection rules: test, list, explain.
     #[command(subcommand)]
     Rule(commands::rule::Command),
@@ -93,6 +96,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => commands::demo::run(load()?, args).await,
         Command::Run => commands::run::run(load()?).await,
         Command::Replay(args) => commands::replay::run(load()?, args).await,
+        Command::Backtest(args) => commands::backtest::run(load()?, args).await,
         Command::Rule(command) => commands::rule::run(&load()?, command).await,
         Command::Model(command) => commands::model::run(load()?, command).await,
         Command::Sql(args) => commands::sql::run(&load()?, args).await,

@@ -14,7 +14,8 @@ use weir_detections::LoadedRule;
 use weir_engine::Rule;
 use weir_engine::archive::{ArchiveConfig, ArchiveWriter};
 use weir_engine::batch::DeadLetter;
-use weir_engine::detect::{Detector, ModelRule};
+use weir_engine::detect::{Detector, Limits, ModelRule};
+use weir_engine::enrich::Enrich;
 use weir_engine::health::Health;
 use weir_engine::pipeline::{Parts, Pipeline, Settings};
 use weir_engine::source::{DeadLetters, Positions, Source, SourceSender};
@@ -125,29 +126,23 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 impl Node {
     pub async fn open(config: &Config, data: &Path, purpose: Purpose) -> anyhow::Result<Self> {
         let store: SharedStore = Arc::new(SqliteStore::open(data).await?);
-        let health = Arc::new(Health::default());
-        let rules: Vec<Rule> = load_rules(config)?
-            .into_iter()
-            .map(|loaded| loaded.rule)
-            .collect();
-        let (models, mut warnings) = load_models(&config.models.path);
-        let all = rules
-            .iter()
-            .cloned()
-            .chain(models.iter().map(|m| m.rule.clone()))
-            .collect();
-        let (detector, refused) = Detector::new(rules, models).await?;
-        if let Some(error) = refused.into_iter().next() {
-            return Err(error)
-                .context("a rule cannot run; mend it or name its id in rules.disabled");
-        }
-        let enrichment = &config.enrichment;
-        let (enricher, missing) = Enricher::open(&EnrichConfig {
-            geo_city: enrichment.geo_city.clone(),
-            geo_asn: enrichment.geo_asn.clone(),
-            indicators: enrichment.indicators.clone(),
-            assets: enrichment.assets.clone(),
-        });
+        Self::over(config, data, purpose, store, Arc::new(Health::default())).await
+    }
+
+    /// The same over a store that is open already: a second start in one process.
+    pub async fn over(
+        config: &Config,
+        data: &Path,
+        purpose: Purpose,
+        store: SharedStore,
+        health: Arc<Health>,
+    ) -> anyhow::Result<Self> {
+        let Planned {
+            detector,
+            rules: all,
+            mut warnings,
+        } = plan(config).await?;
+        let (enricher, missing) = enricher(config);
         warnings.extend(missing);
         let archive = if config.archive.enabled && purpose != Purpose::Throwaway {
             let settings = ArchiveConfig {
@@ -170,13 +165,15 @@ impl Node {
         };
         health.update(|h| {
             h.reason = "starting".into();
+            // What follows is counted anew.
+            h.sources.clear();
             h.warnings.clone_from(&warnings);
         });
         let dead_letters = Arc::new(Routed::open(config, data)?);
         let parts = Parts {
             store: store.clone(),
             detector,
-            enrich: Arc::new(enricher),
+            enrich: enricher,
             archive,
             dead_letters,
             health: health.clone(),
@@ -190,6 +187,53 @@ impl Node {
             rules: all,
             data: data.to_owned(),
         })
+    }
+}
+
+/// Rules and models of the configuration, ready to run.
+pub struct Planned {
+    pub detector: Detector,
+    /// Rules and models as rules.
+    pub rules: Vec<Rule>,
+    pub warnings: Vec<String>,
+}
+
+/// Loads and plans all rules; one that cannot run is an error.
+pub async fn plan(config: &Config) -> anyhow::Result<Planned> {
+    let loaded = load_rules(config)?.into_iter();
+    let rules: Vec<Rule> = loaded.map(|loaded| loaded.rule).collect();
+    let (models, warnings) = load_models(&config.models.path);
+    let of_models = models.iter().map(|m| m.rule.clone());
+    let all = rules.iter().cloned().chain(of_models).collect();
+    let (detector, refused) = Detector::with_limits(rules, models, limits(config)).await?;
+    if let Some(error) = refused.into_iter().next() {
+        return Err(error).context("a rule cannot run; mend it or name its id in rules.disabled");
+    }
+    Ok(Planned {
+        detector,
+        rules: all,
+        warnings,
+    })
+}
+
+/// Reference data of the configuration, and what of it is missing.
+pub fn enricher(config: &Config) -> (Arc<dyn Enrich>, Vec<String>) {
+    let enrichment = &config.enrichment;
+    let (enricher, missing) = Enricher::open(&EnrichConfig {
+        geo_city: enrichment.geo_city.clone(),
+        geo_asn: enrichment.geo_asn.clone(),
+        indicators: enrichment.indicators.clone(),
+        assets: enrichment.assets.clone(),
+    });
+    (Arc::new(enricher), missing)
+}
+
+/// What rules may keep, by the configuration.
+pub fn limits(config: &Config) -> Limits {
+    Limits {
+        amend: config::micros(config.engine.amend_within),
+        rule_bytes: config.engine.state_per_rule_mb << 20,
+        all_bytes: config.engine.state_mb << 20,
     }
 }
 

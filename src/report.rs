@@ -7,10 +7,9 @@ use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use weir_detections::LoadedRule;
-use weir_engine::Alert;
 use weir_engine::batch::Counts;
-use weir_engine::store::StoredIncident;
 use weir_engine::time::rfc3339;
+use weir_engine::{Alert, Incident};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -29,12 +28,12 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
-fn time(micros: i64) -> String {
+pub fn time(micros: i64) -> String {
     let text = rfc3339(micros);
     text.get(..19).unwrap_or(&text).replace('T', " ")
 }
 
-fn table(header: &[&str]) -> Table {
+pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_FULL_CONDENSED)
@@ -48,22 +47,17 @@ const STORIES: usize = 10;
 const STEPS: usize = 14;
 
 /// The list of incidents, the worst first, and the story of the worst.
-pub fn incidents(
+pub fn incidents<'a>(
     out: &mut impl Write,
-    incidents: &[StoredIncident],
+    incidents: impl IntoIterator<Item = &'a Incident>,
     alerts: &[Alert],
 ) -> io::Result<()> {
-    if incidents.is_empty() {
+    let mut sorted: Vec<&Incident> = incidents.into_iter().collect();
+    if sorted.is_empty() {
         return writeln!(out, "no incidents");
     }
     let by_id: BTreeMap<&str, &Alert> = alerts.iter().map(|a| (a.alert_id.as_str(), a)).collect();
-    let mut sorted: Vec<&StoredIncident> = incidents.iter().collect();
-    sorted.sort_by_key(|i| {
-        (
-            std::cmp::Reverse((i.incident.level, i.incident.risk_score)),
-            i.incident.first_time,
-        )
-    });
+    sorted.sort_by_key(|i| (std::cmp::Reverse((i.level, i.risk_score)), i.first_time));
     let mut list = table(&[
         "risk",
         "level",
@@ -73,8 +67,7 @@ pub fn incidents(
         "tactics",
         "incident",
     ]);
-    for stored in sorted.iter().take(30) {
-        let i = &stored.incident;
+    for i in sorted.iter().take(30) {
         list.add_row([
             i.risk_score.to_string(),
             i.level.as_str().into(),
@@ -89,12 +82,9 @@ pub fn incidents(
     if sorted.len() > 30 {
         writeln!(out, "… and {} more", sorted.len() - 30)?;
     }
-    for stored in sorted
-        .iter()
-        .filter(|s| s.incident.alert_ids.len() > 1)
-        .take(STORIES)
-    {
-        story(out, stored, &by_id)?;
+    let several = sorted.iter().filter(|i| i.alert_ids.len() > 1);
+    for incident in several.take(STORIES) {
+        story(out, incident, &by_id)?;
     }
     Ok(())
 }
@@ -102,10 +92,9 @@ pub fn incidents(
 /// Who, from where, what, in which order.
 fn story(
     out: &mut impl Write,
-    stored: &StoredIncident,
+    incident: &Incident,
     alerts: &BTreeMap<&str, &Alert>,
 ) -> io::Result<()> {
-    let incident = &stored.incident;
     writeln!(
         out,
         "\n{} · risk {} · {}",

@@ -42,7 +42,7 @@ pub async fn start(
     data: &Path,
     store: SharedStore,
     health: Arc<Health>,
-    rules: Vec<Rule>,
+    rules: watch::Receiver<Arc<Vec<Rule>>>,
 ) -> anyhow::Result<Serving> {
     let api = ApiConfig {
         listen: config.api.listen,
@@ -53,8 +53,6 @@ pub async fn start(
         folder: data.join("events"),
     });
     let sql = Arc::new(Children(runner(config, data)?));
-    // The sender is dropped: rules do not change while this process runs.
-    let (_, rules) = watch::channel(Arc::new(rules));
     let state = ApiState::new(&api, store, health, rules, events, sql)?;
     let listener = TcpListener::bind(api.listen).await.with_context(|| {
         format!(

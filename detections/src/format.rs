@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use weir_engine::Rule;
-use weir_engine::rule::{Confidence, Level, Status, Suppress, Window};
+use weir_engine::rule::{Absence, Confidence, Level, NewTerms, Pair, Status, Suppress, Window};
+use weir_engine::time::parse_duration;
 
 use crate::case::Case;
-use crate::duration::parse_duration;
 use crate::error::{Error, Result};
 use crate::load::LoadedRule;
 
@@ -40,6 +40,10 @@ struct RuleFile {
     query: String,
     window: Option<WindowFile>,
     suppress: Option<SuppressFile>,
+    new_terms: Option<NewTermsFile>,
+    absence: Option<AbsenceFile>,
+    #[serde(default)]
+    building_block: bool,
     #[serde(default)]
     entities: Entities,
     #[serde(default)]
@@ -65,6 +69,24 @@ struct SuppressFile {
     by: Vec<String>,
     #[serde(rename = "for")]
     length: Micros,
+    gap: Option<Micros>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewTermsFile {
+    fields: Vec<String>,
+    history: Micros,
+    warmup: Option<Micros>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AbsenceFile {
+    by: Vec<String>,
+    within: Micros,
+    after: Option<String>,
+    of: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +127,24 @@ pub(crate) fn parse(
             "suppress.by is empty; name the output columns that make up the key".to_owned(),
         ));
     }
+    let new_terms = file.new_terms.map(new_terms).transpose().map_err(refuse)?;
+    let absence = file.absence.map(absence).transpose().map_err(refuse)?;
+    let kinds = [
+        ("window", file.window.is_some()),
+        ("new_terms", new_terms.is_some()),
+        ("absence", absence.is_some()),
+    ];
+    let kinds: Vec<_> = kinds
+        .iter()
+        .filter(|(_, is)| *is)
+        .map(|(n, _)| *n)
+        .collect();
+    if kinds.len() > 1 {
+        return Err(refuse(format!(
+            "{} cannot stand in one rule; write a rule for each and join them over `alerts`",
+            kinds.join(" and ")
+        )));
+    }
     let tests = file.tests.into_iter().map(|case| {
         let name = case.name.clone();
         read_case(case, read).map_err(|reason| refuse(format!("test `{name}`: {reason}")))
@@ -129,7 +169,11 @@ pub(crate) fn parse(
         suppress: file.suppress.map(|suppress| Suppress {
             by: suppress.by,
             length: suppress.length.0,
+            gap: suppress.gap.map(|gap| gap.0),
         }),
+        new_terms,
+        absence,
+        building_block: file.building_block,
         entities: file.entities.0,
         compliance: file.compliance,
         falsepositives: file.falsepositives,
@@ -137,6 +181,48 @@ pub(crate) fn parse(
         path: path.to_owned(),
     };
     Ok(LoadedRule { rule, tests })
+}
+
+/// Longest history of first-seen rules: 90 days.
+const MAX_HISTORY: i64 = 90 * 86_400_000_000;
+/// A rule learns for a week before it speaks, if nothing else is said.
+const WARMUP: i64 = 7 * 86_400_000_000;
+
+fn new_terms(file: NewTermsFile) -> Result<NewTerms, String> {
+    let history = file.history.0;
+    if !(1..=3).contains(&file.fields.len()) {
+        return Err("new_terms.fields must name one to three output columns".to_owned());
+    }
+    if history > MAX_HISTORY {
+        return Err("new_terms.history is longer than 90d".to_owned());
+    }
+    let warmup = file.warmup.map_or(WARMUP.min(history), |warmup| warmup.0);
+    if warmup > history {
+        return Err("new_terms.warmup is longer than new_terms.history; a rule that has seen its whole history has nothing more to learn".to_owned());
+    }
+    Ok(NewTerms {
+        fields: file.fields,
+        history,
+        warmup,
+    })
+}
+
+fn absence(file: AbsenceFile) -> Result<Absence, String> {
+    if file.by.is_empty() {
+        return Err("absence.by is empty; name the output columns that make up the key".to_owned());
+    }
+    let pair = match (file.after, file.of) {
+        (Some(after), Some(of)) => Some(Pair { after, of }),
+        (None, None) => None,
+        _ => {
+            return Err("absence.after and absence.of belong together: boolean output columns for what comes first and for what must follow".to_owned());
+        }
+    };
+    Ok(Absence {
+        by: file.by,
+        within: file.within.0,
+        pair,
+    })
 }
 
 fn read_case(
@@ -328,6 +414,39 @@ tests:
         assert!(message.contains("window.slide"), "{message}");
         let message = refused(&format!("{MINIMAL}suppress: {{ by: [], for: 1h }}\n"));
         assert!(message.contains("suppress.by"), "{message}");
+    }
+
+    #[test]
+    fn kinds_that_remember() {
+        let text = format!("{MINIMAL}new_terms: {{ fields: [a, b], history: 30d }}\n");
+        let rule = parsed(&text).unwrap().rule;
+        let day = 86_400_000_000;
+        let terms = NewTerms {
+            fields: vec!["a".into(), "b".into()],
+            history: 30 * day,
+            warmup: 7 * day,
+        };
+        assert_eq!(rule.new_terms, Some(terms));
+        let text = format!("{MINIMAL}absence: {{ by: [a], after: x, of: y, within: 1h }}\n");
+        let absence = parsed(&text).unwrap().rule.absence.unwrap();
+        assert_eq!(absence.pair.unwrap().of, "y");
+        for (wrong, word) in [
+            ("new_terms: { fields: [], history: 1d }", "one to three"),
+            ("new_terms: { fields: [a], history: 91d }", "90d"),
+            (
+                "new_terms: { fields: [a], history: 1d, warmup: 2d }",
+                "warmup",
+            ),
+            ("absence: { by: [a], after: x, within: 1h }", "absence.of"),
+            ("absence: { by: [], within: 1h }", "absence.by"),
+            (
+                "window: { size: 1m, slide: 1m }\nabsence: { by: [a], within: 1h }",
+                "window and absence",
+            ),
+        ] {
+            let message = refused(&format!("{MINIMAL}{wrong}\n"));
+            assert!(message.contains(word), "{message}");
+        }
     }
 
     #[test]

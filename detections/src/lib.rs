@@ -7,7 +7,6 @@
 //! Invariant: what a rule file says is either in the [`LoadedRule`] or refused by name, with file and line.
 
 mod case;
-mod duration;
 mod embed;
 mod error;
 mod format;
@@ -16,8 +15,9 @@ mod load;
 mod outputs;
 
 pub use case::{Case, CaseResult, run_case};
-pub use duration::parse_duration;
 pub use embed::embedded;
 pub use error::{Error, Result};
 pub use lint::{COMPLIANCE, ENTITY_KINDS, Lint, Severity, lint};
 pub use load::{LoadedRule, load_dir, load_file};
+pub use outputs::reads_alerts;
+pub use weir_engine::time::parse_duration;

@@ -215,18 +215,22 @@ fn query(loaded: &LoadedRule, say: &mut impl FnMut(Severity, &'static str, Strin
         Ok(shape) => shape,
         Err(reason) => return say(Error, "query", reason),
     };
-    match &shape.table {
-        Some(table) if table == "events" || FAMILIES.contains(&table.as_str()) => {}
-        other => say(
+    let reads = |table: &str| table == "events" || table == "alerts" || FAMILIES.contains(&table);
+    if !shape.tables.iter().any(|table| reads(table)) {
+        say(
             Error,
             "query",
             format!(
-                "reads from {}; rules read from events, {}",
-                other.as_deref().unwrap_or("no table"),
+                "reads from {}; rules read from events, alerts, {}",
+                match shape.tables.as_slice() {
+                    [] => "no table".to_owned(),
+                    tables => tables.join(", "),
+                },
                 FAMILIES.join(", ")
             ),
-        ),
+        );
     }
+    let over_alerts = shape.tables.iter().any(|table| table == "alerts");
     if shape.grouped && rule.window.is_none() {
         say(
             Error,
@@ -234,10 +238,32 @@ fn query(loaded: &LoadedRule, say: &mut impl FnMut(Severity, &'static str, Strin
             "is missing: a query with GROUP BY needs a window".into(),
         );
     }
-    if !shape.grouped && rule.window.is_some() {
-        say(Error, "query", "has a window but no GROUP BY".into());
+    if !shape.grouped && rule.window.is_some() && rule.suppress.is_none() {
+        say(
+            Error,
+            "suppress",
+            "is missing: a windowed query without GROUP BY does not say what one alert is about"
+                .into(),
+        );
     }
-    if !shape.dispatchable {
+    let remembered = match (&rule.new_terms, &rule.absence) {
+        (Some(terms), _) => terms.fields.clone(),
+        (None, Some(absence)) => {
+            let mut columns = absence.by.clone();
+            let pair = absence.pair.iter();
+            columns.extend(pair.flat_map(|pair| [pair.after.clone(), pair.of.clone()]));
+            columns
+        }
+        (None, None) => vec![],
+    };
+    for column in remembered.iter().filter(|c| !shape.columns.contains(c)) {
+        say(
+            Error,
+            rule.kind(),
+            format!("`{column}` is no output column of the query; add it to the SELECT"),
+        );
+    }
+    if !shape.dispatchable && !over_alerts {
         say(
             Warning,
             "query",
@@ -422,7 +448,7 @@ tests:
             (
                 "level: low",
                 "level: low\nwindow: { size: 1h, slide: 1m }",
-                "no GROUP BY",
+                "without GROUP BY",
             ),
         ];
         for (from, to, expected) in faults {

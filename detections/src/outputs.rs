@@ -2,8 +2,11 @@
 //!
 //! Columns are checked against the schema when the engine plans the rule; here only names count.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Query, SelectItem, SetExpr, Statement, TableFactor, Value,
+    BinaryOperator, Expr, GroupByExpr, Query, SelectItem, SetExpr, Statement, Value,
+    visit_relations,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -17,17 +20,31 @@ pub(crate) struct Shape {
     /// Whether the predicate holds a comparison with a text literal that no match can do without. The
     /// engine then evaluates the rule only on rows with that text.
     pub dispatchable: bool,
-    pub table: Option<String>,
+    /// Tables read anywhere in the query.
+    pub tables: Vec<String>,
 }
 
 pub(crate) fn shape(sql: &str) -> Result<Shape, String> {
     let mut statements =
         Parser::parse_sql(&GenericDialect {}, sql).map_err(|error| error.to_string())?;
+    let mut tables = vec![];
+    let _ = visit_relations(&statements, |name| {
+        tables.push(name.to_string());
+        ControlFlow::<()>::Continue(())
+    });
     let query = match (statements.pop(), statements.len()) {
         (Some(Statement::Query(query)), 0) => query,
         _ => return Err("the query must be one SELECT".to_owned()),
     };
-    let Query { body, .. } = *query;
+    let Query { body, with, .. } = *query;
+    let own: Vec<String> = with
+        .iter()
+        .flat_map(|with| &with.cte_tables)
+        .map(|cte| cte.alias.name.value.clone())
+        .collect();
+    tables.retain(|table| !own.contains(table));
+    tables.sort();
+    tables.dedup();
     let SetExpr::Select(select) = *body else {
         return Err("the query must be one plain SELECT".to_owned());
     };
@@ -52,16 +69,17 @@ pub(crate) fn shape(sql: &str) -> Result<Shape, String> {
         GroupByExpr::All(_) => true,
         GroupByExpr::Expressions(expressions, _) => !expressions.is_empty(),
     };
-    let table = select.from.first().and_then(|from| match &from.relation {
-        TableFactor::Table { name, .. } => Some(name.to_string()),
-        _ => None,
-    });
     Ok(Shape {
         columns,
         grouped,
         dispatchable: select.selection.as_ref().is_some_and(needs_literal),
-        table,
+        tables,
     })
+}
+
+/// Whether a query reads the alerts of other rules. False for what is no query.
+pub fn reads_alerts(sql: &str) -> bool {
+    shape(sql).is_ok_and(|shape| shape.tables.iter().any(|table| table == "alerts"))
 }
 
 /// `column = 'text'` or `column IN ('text', …)` on every way through the predicate.
@@ -109,7 +127,17 @@ mod tests {
         .unwrap();
         assert_eq!(shape.columns, ["actor_user_uid", "n", "raw"]);
         assert!(shape.grouped && shape.dispatchable);
-        assert_eq!(shape.table.as_deref(), Some("cloud_audit"));
+        assert_eq!(shape.tables, ["cloud_audit"]);
+    }
+
+    #[test]
+    fn tables_are_found_wherever_they_are_read() {
+        let shape = shape(
+            "WITH x AS (SELECT * FROM k8s_audit) SELECT a.time FROM cloud_audit a JOIN x ON a.time = x.time \
+             WHERE a.src_endpoint_ip NOT IN (SELECT ip FROM egress)",
+        )
+        .unwrap();
+        assert_eq!(shape.tables, ["cloud_audit", "egress", "k8s_audit"]);
     }
 
     #[test]

@@ -45,6 +45,26 @@ impl Error {
             reason: reason.to_string(),
         }
     }
+    /// Whether the disk is full: what failed can be done again once there is room.
+    pub fn is_out_of_space(&self) -> bool {
+        let full = |kind: std::io::ErrorKind| {
+            matches!(
+                kind,
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            )
+        };
+        match self {
+            Self::Io { source, .. } => full(source.kind()),
+            // SQLite and the archive's thread tell in words.
+            Self::Store { reason, .. } | Self::Other(reason) => {
+                ["No space left on device", "disk is full", "quota exceeded"]
+                    .iter()
+                    .any(|words| reason.contains(words))
+            }
+            _ => false,
+        }
+    }
+
     pub fn io(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
         Self::Io {
             path: path.as_ref().display().to_string(),

@@ -13,7 +13,7 @@ pub struct RuleHealth {
     pub level: String,
     pub version: String,
     pub path: String,
-    /// `event` or `window`.
+    /// `event`, `window`, `new_terms` or `absence`.
     pub kind: &'static str,
     /// Event time (µs) of the newest match.
     pub last_match: Option<i64>,
@@ -21,8 +21,14 @@ pub struct RuleHealth {
     pub alerts: u64,
     pub errors: u64,
     pub last_error: Option<String>,
-    /// Rows that came after their window had closed.
+    /// Rows that came after their window had closed; they amended its answer.
     pub rows_late: u64,
+    /// Part of them that came too late even for that.
+    pub rows_too_late: u64,
+    /// Why the rule takes no rows any more.
+    pub suspended: Option<String>,
+    /// A first-seen rule only learns up to this event time, µs.
+    pub learning_to: Option<i64>,
     /// Rows that the rule was evaluated on, after dispatch.
     pub rows_evaluated: u64,
     /// Time spent, in nanoseconds.
@@ -66,6 +72,8 @@ pub struct Snapshot {
     /// Trips of correlation guards, by guard.
     pub guard_trips: BTreeMap<String, u64>,
     pub warnings: Vec<String>,
+    /// Times that rules were exchanged while running.
+    pub reloads: u64,
     pub state_bytes: u64,
 }
 

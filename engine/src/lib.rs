@@ -5,6 +5,7 @@
 
 pub mod alert;
 pub mod archive;
+pub mod backtest;
 pub mod batch;
 pub mod builder;
 pub mod cases;

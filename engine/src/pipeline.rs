@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::archive::ArchiveWriter;
 use crate::batch::{Counts, DeadLetter, EventBatch, Partition};
@@ -67,6 +67,13 @@ pub struct Parts {
     pub health: Arc<Health>,
 }
 
+/// What can be exchanged while the loop runs.
+pub enum Reload {
+    /// Rules and models, planned. Those whose version is the same go on with their state.
+    Detector(Box<Detector>),
+    Enrich(Arc<dyn Enrich>),
+}
+
 /// What one partition has come to.
 #[derive(Debug, Default, Clone)]
 struct Reached {
@@ -88,6 +95,7 @@ pub struct Pipeline {
     rows_since_commit: usize,
     changed: bool,
     last_commit: Instant,
+    reloads: Option<mpsc::Receiver<Reload>>,
 }
 
 /// Messages taken from the channel at once, and rows at which taking ends: many small batches are evaluated
@@ -121,7 +129,7 @@ impl Pipeline {
                 .collect();
             archive.reconcile(&stored)?;
         }
-        let gone_owners = parts.detector.restore(&resume.state, &resume.alerts)?;
+        let gone_owners = parts.detector.restore(&resume.state)?;
         let mut watermark = None;
         for (owner, key, value) in &resume.state {
             dedup
@@ -160,8 +168,15 @@ impl Pipeline {
             rows_since_commit: 0,
             changed: true,
             last_commit: Instant::now(),
+            reloads: None,
         };
         Ok((pipeline, positions))
+    }
+
+    /// Takes new rules and reference data from here while it runs.
+    pub fn with_reloads(mut self, reloads: mpsc::Receiver<Reload>) -> Self {
+        self.reloads = Some(reloads);
+        self
     }
 
     /// Runs until all sources are finished, `stop` fires, or something fails. What was read is committed
@@ -173,6 +188,9 @@ impl Pipeline {
         mut stop: oneshot::Receiver<()>,
     ) -> Result<()> {
         self.parts.health.update(|health| health.ready = true);
+        for source in sources {
+            self.watermarks.await_source(source.name());
+        }
         let mut outcome = self.turn(sources, &mut receiver, &mut stop).await;
         if let Some(archive) = self.parts.archive.take() {
             let closed = archive.close().await;
@@ -201,13 +219,22 @@ impl Pipeline {
         );
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut messages = Vec::new();
+        let mut reloads = self.reloads.take();
         loop {
+            let mut reload = None;
             let ended = tokio::select! {
                 biased;
                 _ = &mut *stop => true,
+                next = next_reload(&mut reloads) => {
+                    reload = Some(next);
+                    false
+                }
                 count = receiver.recv_many(&mut messages, MAX_MESSAGES) => count == 0,
                 _ = tick.tick() => false,
             };
+            if let Some(reload) = reload {
+                self.reload(reload, sources).await?;
+            }
             let mut revoked = vec![];
             let mut failed = None;
             let mut batches = vec![];
@@ -235,6 +262,7 @@ impl Pipeline {
                                     self.watermarks.assigned(partition, floor);
                                 }
                             }
+                            SourceMessage::Ready { source } => self.watermarks.ready(&source),
                             SourceMessage::CaughtUp { partition } => {
                                 self.watermarks.caught_up(&partition, now)
                             }
@@ -279,6 +307,38 @@ impl Pipeline {
                 return Ok(());
             }
         }
+    }
+
+    /// Exchanges rules or reference data between two batches. Rules take their state over through the store,
+    /// as after a restart.
+    async fn reload(&mut self, reload: Reload, sources: &[Arc<dyn Source>]) -> Result<()> {
+        let mut detector = match reload {
+            Reload::Enrich(enrich) => {
+                self.parts.enrich = enrich;
+                return Ok(());
+            }
+            Reload::Detector(detector) => detector,
+        };
+        self.commit(sources).await?;
+        let state = self.parts.store.resume().await?.state;
+        let gone = detector.restore(&state)?;
+        let version = |owner: &String| owner.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        let anew: std::collections::BTreeSet<String> = gone.iter().map(version).collect();
+        for owner in &anew {
+            tracing::info!(state = owner, "rule gone or changed: its state is dropped");
+        }
+        self.gone_owners.extend(gone);
+        if let Some(watermark) = self.watermark {
+            detector.advance(watermark).await;
+        }
+        self.parts.detector = *detector;
+        self.parts.health.update(|health| {
+            health.rules.clear();
+            health.reloads += 1;
+        });
+        self.changed = true;
+        self.tell_health(sources);
+        Ok(())
     }
 
     /// Steps 2 to 5 and the bookkeeping of positions.
@@ -388,7 +448,7 @@ impl Pipeline {
             .await;
         let horizon = self
             .watermark
-            .map(|w| w.saturating_sub(self.parts.detector.longest_window()));
+            .map(|w| w.saturating_sub(self.parts.detector.reach()));
         let detector = &self.parts.detector;
         let cases = self
             .cases
@@ -510,6 +570,16 @@ impl Pipeline {
                 .map(|(guard, n)| ((*guard).to_owned(), *n))
                 .collect();
         });
+    }
+}
+
+async fn next_reload(reloads: &mut Option<mpsc::Receiver<Reload>>) -> Reload {
+    match reloads {
+        Some(receiver) => match receiver.recv().await {
+            Some(reload) => reload,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }
 

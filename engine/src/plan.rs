@@ -1,8 +1,10 @@
 //! From a rule's SQL to plans that run on batches: planned once, split once, bound to rows many times.
 //!
-//! A plan is a template whose leaf marks where rows go; [`bind`] puts rows there. A per-event rule is one
-//! template. A window rule is split at its lowest aggregate into `partial` (rows → states), `merge` (states →
-//! states) and `finish` (states → answer); its state is Arrow batches of partial aggregates.
+//! A plan is a template whose leaves mark where rows go; [`run`] puts rows there. A per-event rule is one
+//! template. A window rule over one GROUP BY is split at its lowest aggregate into `partial` (rows → states),
+//! `merge` (states → states) and `finish` (states → answer); its state is Arrow batches of partial aggregates.
+//! Any other query of a window rule (joins, `lag()`, subqueries) keeps the rows that its filters let through
+//! and runs whole over the rows of each window; see [`whole`].
 //!
 //! Only shapes whose answer cannot depend on batching are admitted; anything else is refused here, at load,
 //! with the reason.
@@ -10,18 +12,18 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, TableReference};
+use datafusion::common::{DFSchema, ScalarValue, TableReference};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Operator, ScalarUDF};
 use datafusion::optimizer::optimizer::Optimizer;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::conjunction;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -34,9 +36,14 @@ use datafusion::physical_plan::{
 };
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use crate::detect::feed;
+use crate::dispatch::necessary;
+use crate::functions::distinct::SharedDistinct;
 use crate::rule::Rule;
 use crate::schema::{self, FAMILIES};
 use crate::{Error, Result, functions};
+
+mod whole;
 
 /// A leaf that only marks where batches go. Its statistics are unknown on purpose: over an empty table the
 /// optimizer would fold `count(*)` to 0.
@@ -71,13 +78,14 @@ fn slot(schema: SchemaRef) -> DfResult<Arc<dyn ExecutionPlan>> {
     )?))
 }
 
-/// Runs a template over batches in the (projected) schema of its leaf.
+/// Runs a template over batches in the (projected) schemas of its leaves, one list per leaf, from left to
+/// right.
 pub async fn run(
     template: &Arc<dyn ExecutionPlan>,
-    batches: Vec<RecordBatch>,
+    leaves: Vec<Vec<RecordBatch>>,
     ctx: &Arc<TaskContext>,
 ) -> DfResult<Vec<RecordBatch>> {
-    let rows = collect(bind(template, batches)?, ctx.clone()).await?;
+    let rows = collect(bind(template, leaves)?, ctx.clone()).await?;
     Ok(rows
         .into_iter()
         .filter(|batch| batch.num_rows() > 0)
@@ -86,15 +94,16 @@ pub async fn run(
 
 fn bind(
     template: &Arc<dyn ExecutionPlan>,
-    batches: Vec<RecordBatch>,
+    leaves: Vec<Vec<RecordBatch>>,
 ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let mut leaves = leaves.into_iter();
     // Plans keep state between runs (a top-k sort its threshold); without the reset, rows vanish.
     let bound = reset_plan_states(template.clone())?.transform_up(|node| {
         if node.downcast_ref::<StreamingTableExec>().is_none() {
             return Ok(Transformed::no(node));
         }
-        let source =
-            MemorySourceConfig::try_new_exec(std::slice::from_ref(&batches), node.schema(), None)?;
+        let batches = leaves.next().unwrap_or_default();
+        let source = MemorySourceConfig::try_new_exec(&[batches], node.schema(), None)?;
         Ok(Transformed::yes(source as Arc<dyn ExecutionPlan>))
     })?;
     Ok(bound.data)
@@ -116,6 +125,7 @@ pub async fn session(extra: &[ScalarUDF]) -> Result<SessionContext> {
         "common_sub_expression_eliminate",
     ];
     logical.retain(|rule| !sink.contains(&rule.name()));
+    logical.insert(0, Arc::new(SharedDistinct));
     let config = SessionConfig::new()
         .with_target_partitions(1)
         .with_batch_size(8192);
@@ -134,6 +144,7 @@ pub async fn session(extra: &[ScalarUDF]) -> Result<SessionContext> {
     let table = StreamingTable::try_new(events.clone(), vec![Arc::new(Slot(events))])?;
     ctx.register_table("events", Arc::new(table))?;
     family_views(&ctx).await?;
+    ctx.sql(&feed::view()).await?;
     Ok(ctx)
 }
 
@@ -160,19 +171,39 @@ pub struct RowPart {
 pub struct EventPlan {
     pub rows: RowPart,
     pub template: Arc<dyn ExecutionPlan>,
+    /// The query joins reference tables: its rows are told apart by their columns `time` and `event_uid`.
+    pub joined: bool,
 }
 
 /// A GROUP BY expression and the output column that carries it.
 pub type GroupKey = (Arc<dyn PhysicalExpr>, String);
 
+/// One place where a window rule's query reads events, and what a pane keeps of them.
+#[derive(Debug, Clone)]
+pub struct Input {
+    pub rows: RowPart,
+    /// Without it, the rows themselves are kept.
+    pub reduce: Option<Reduce>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Reduce {
+    /// Rows → states.
+    pub partial: Arc<dyn ExecutionPlan>,
+    /// States → states.
+    pub merge: Arc<dyn ExecutionPlan>,
+}
+
 #[derive(Debug, Clone)]
 pub struct WindowPlan {
-    pub rows: RowPart,
-    pub partial: Arc<dyn ExecutionPlan>,
-    pub merge: Arc<dyn ExecutionPlan>,
+    pub inputs: Vec<Input>,
+    /// What the panes kept of each input → answer.
     pub finish: Arc<dyn ExecutionPlan>,
-    /// Group keys over the event schema, and the output column of each.
+    /// Expressions over the event schema that say which key's evidence a row is, and the output column of
+    /// each. For a split query these are its group keys.
     pub keys: Vec<GroupKey>,
+    /// Rows that a key must have in a window at least before HAVING can hold.
+    pub min_rows: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -200,7 +231,17 @@ impl Plan {
             .map_err(|e| refuse(short(&e)))?;
         let plan = match rule.window {
             None => Self::Event(event_plan(&physical).map_err(refuse)?),
-            Some(_) => Self::Window(window_plan(ctx, &logical, physical).map_err(refuse)?),
+            Some(_) => Self::Window(
+                match refuse_order_dependent(&logical)
+                    .map_err(Refusal::Wrong)
+                    .and_then(|()| window_plan(ctx, &logical, physical.clone()))
+                {
+                    Err(Refusal::Shape(reason)) => {
+                        whole::window_plan(rule, &logical, physical, &reason).map_err(refuse)?
+                    }
+                    split => split.map_err(|refusal| refuse(refusal.reason()))?,
+                },
+            ),
         };
         let outputs = plan.output();
         let named = rule
@@ -226,11 +267,36 @@ impl Plan {
         Ok(plan)
     }
 
-    pub fn rows(&self) -> &RowPart {
+    /// The row-local parts, one per place where the query reads events.
+    pub fn inputs(&self) -> Vec<&RowPart> {
         match self {
-            Self::Event(plan) => &plan.rows,
-            Self::Window(plan) => &plan.rows,
+            Self::Event(plan) => vec![&plan.rows],
+            Self::Window(plan) => plan.inputs.iter().map(|input| &input.rows).collect(),
         }
+    }
+
+    /// What a row must satisfy to matter anywhere in the query; none when every row does.
+    pub fn predicate(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        let parts = self.inputs().into_iter().map(|rows| rows.predicate.clone());
+        let parts = parts.collect::<Option<Vec<_>>>()?;
+        parts.into_iter().reduce(|left, right| {
+            Arc::new(BinaryExpr::new(left, Operator::Or, right)) as Arc<dyn PhysicalExpr>
+        })
+    }
+
+    /// Whether the query reads `alerts`.
+    pub fn reads_alerts(&self) -> bool {
+        let mut predicates = self
+            .inputs()
+            .into_iter()
+            .filter_map(|rows| rows.predicate.clone());
+        predicates.any(|predicate| {
+            let names = predicate.exists(|node| {
+                let literals = necessary(node).unwrap_or_default();
+                Ok(literals == [(schema::col::FAMILY, feed::FAMILY.to_owned())])
+            });
+            names.unwrap_or(false)
+        })
     }
 
     /// Schema of the rule's answer.
@@ -250,12 +316,46 @@ impl Plan {
                 "on each batch, over the rows that dispatch hits:\n{}",
                 show(&plan.template)
             ),
-            Self::Window(plan) => format!(
-                "on each batch, per pane, rows → states:\n{}\nwhen a pane has many batches, states → states:\n{}\nwhen a window is answered, states → answer:\n{}",
-                show(&plan.partial),
-                show(&plan.merge),
-                show(&plan.finish)
-            ),
+            Self::Window(plan) => {
+                let mut text = String::new();
+                for (index, input) in plan.inputs.iter().enumerate() {
+                    match &input.reduce {
+                        Some(reduce) => {
+                            text += &format!(
+                                "on each batch, per pane, rows → states:\n{}\nwhen a pane has many batches, states → states:\n{}\n",
+                                show(&reduce.partial),
+                                show(&reduce.merge)
+                            );
+                        }
+                        None => {
+                            let columns = input.rows.columns.iter();
+                            let columns: Vec<_> =
+                                columns.map(|c| schema::COLUMNS[*c].name).collect();
+                            text += &format!(
+                                "on each batch, per pane, input {} keeps its rows: {}\n",
+                                index + 1,
+                                columns.join(", ")
+                            );
+                        }
+                    }
+                }
+                format!("{text}when a window is answered:\n{}", show(&plan.finish))
+            }
+        }
+    }
+}
+
+/// Why a query is not split.
+enum Refusal {
+    /// It may still run whole.
+    Shape(String),
+    Wrong(String),
+}
+
+impl Refusal {
+    fn reason(self) -> String {
+        match self {
+            Self::Shape(reason) | Self::Wrong(reason) => reason,
         }
     }
 }
@@ -273,11 +373,14 @@ const ROW_LOCAL: &[&str] = &[
 ];
 
 fn event_plan(physical: &Arc<dyn ExecutionPlan>) -> std::result::Result<EventPlan, String> {
-    let hint =
-        "a per-event rule is one SELECT … FROM … WHERE …; for GROUP BY give the rule a `window`";
+    let hint = "a per-event rule is one SELECT … FROM … WHERE …; for anything that looks at several events give the rule a `window`";
+    if whole::joins_tables(physical) {
+        return whole::event_plan(physical);
+    }
     Ok(EventPlan {
         rows: row_part(physical, hint)?,
         template: physical.clone(),
+        joined: false,
     })
 }
 
@@ -320,17 +423,24 @@ fn row_part(plan: &Arc<dyn ExecutionPlan>, hint: &str) -> std::result::Result<Ro
         return Err(reason);
     }
     let columns = columns.ok_or("the query does not read `events` or one of its views")?;
-    let predicate = if predicates.is_empty() {
-        None
-    } else {
-        Some(conjunction(predicates))
-    };
+    Ok(RowPart {
+        predicate: simplified(predicates)?,
+        columns,
+    })
+}
+
+/// The conjunction of predicates over the event schema.
+fn simplified(
+    predicates: Vec<Arc<dyn PhysicalExpr>>,
+) -> std::result::Result<Option<Arc<dyn PhysicalExpr>>, String> {
+    if predicates.is_empty() {
+        return Ok(None);
+    }
     // The logical simplifier runs before type coercion: without this pass every literal stays in a CAST.
-    let predicate = predicate
-        .map(|p| PhysicalExprSimplifier::new(&schema::events()).simplify(p))
-        .transpose()
-        .map_err(|e| short(&e))?;
-    Ok(RowPart { predicate, columns })
+    PhysicalExprSimplifier::new(&schema::events())
+        .simplify(conjunction(predicates))
+        .map(Some)
+        .map_err(|e| short(&e))
 }
 
 /// Points column references at the full event schema.
@@ -349,12 +459,54 @@ fn over_events(expr: Arc<dyn PhysicalExpr>, from: &SchemaRef) -> DfResult<Arc<dy
     Ok(remapped.data)
 }
 
+/// Aggregates whose answer depends on the order in which rows come or states are merged, and what to write
+/// instead. ORDER BY inside the call does not help: rows that it holds equal still come in any order. The t-digests
+/// of the approximate percentiles compress what they have seen so far. `array_agg` is fine, because lists are
+/// sorted in answers; so is `approx_distinct`, because its registers only keep maxima.
+const ORDER_DEPENDENT: &[(&str, &str)] = &[
+    ("any_value", "min(…) or max(…)"),
+    (
+        "first_value",
+        "min(…), or array_agg(DISTINCT …) for all values",
+    ),
+    (
+        "last_value",
+        "max(…), or array_agg(DISTINCT …) for all values",
+    ),
+    ("nth_value", "array_agg(DISTINCT …)"),
+    ("string_agg", "array_agg(DISTINCT …)"),
+    ("approx_median", "median(…)"),
+    ("approx_percentile_cont", "percentile_cont(…)"),
+    ("approx_percentile_cont_with_weight", "percentile_cont(…)"),
+];
+
+fn refuse_order_dependent(logical: &LogicalPlan) -> std::result::Result<(), String> {
+    let mut wrong = None;
+    let walked = logical.apply(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            for item in &aggregate.aggr_expr {
+                if let Expr::AggregateFunction(call) = item.clone().unalias() {
+                    let name = call.func.name();
+                    wrong = wrong.or(ORDER_DEPENDENT.iter().find(|(refused, _)| *refused == name));
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    walked.map_err(|e| short(&e))?;
+    wrong.map_or(Ok(()), |(name, instead)| {
+        Err(format!(
+            "the answer of {name} depends on the order in which events arrive; write {instead} instead"
+        ))
+    })
+}
+
 fn window_plan(
     ctx: &SessionContext,
     logical: &LogicalPlan,
     physical: Arc<dyn ExecutionPlan>,
-) -> std::result::Result<WindowPlan, String> {
-    let keys = group_keys(ctx, logical)?;
+) -> std::result::Result<WindowPlan, Refusal> {
+    let (keys, min_rows) = group_keys(ctx, logical)?;
     let mut parts = None;
     let split = physical.transform_up(|node| {
         let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
@@ -379,53 +531,57 @@ fn window_plan(
             node.replace_children(vec![states], options)?,
         ))
     });
-    let finish = split.map_err(|e| short(&e))?.data;
-    let (partial, merge) =
-        parts.ok_or("a window rule must GROUP BY the columns that make up its key")?;
-    let below = partial
-        .children()
-        .first()
-        .map(|child| (*child).clone())
-        .ok_or("the aggregate reads nothing")?;
-    let hint = "below GROUP BY a window rule may only filter and compute columns";
-    let rows = row_part(&below, hint)?;
+    let finish = split.map_err(|e| Refusal::Wrong(short(&e)))?.data;
+    let shape = |reason: &str| Refusal::Shape(reason.into());
+    let (partial, merge) = parts.ok_or(shape("its GROUP BY cannot be split"))?;
+    let below = partial.children().first().map(|child| (*child).clone());
+    let below = below.ok_or(shape("the aggregate reads nothing"))?;
+    let hint = "below a GROUP BY that is split there are only filters and computed columns";
+    let rows = row_part(&below, hint).map_err(Refusal::Shape)?;
     Ok(WindowPlan {
-        rows,
-        partial,
-        merge,
+        inputs: vec![Input {
+            rows,
+            reduce: Some(Reduce { partial, merge }),
+        }],
         finish,
         keys,
+        min_rows,
     })
 }
 
-/// The GROUP BY expressions over the event schema with the output columns that carry them.
+/// The GROUP BY expressions over the event schema with the output columns that carry them, and how many rows
+/// of one key HAVING needs at least.
 fn group_keys(
     ctx: &SessionContext,
     logical: &LogicalPlan,
-) -> std::result::Result<Vec<GroupKey>, String> {
+) -> std::result::Result<(Vec<GroupKey>, u64), Refusal> {
     let LogicalPlan::Projection(projection) = logical else {
-        return Err(format!(
-            "{} cannot be the last step of a window rule; write SELECT … FROM … WHERE … GROUP BY … HAVING …",
-            logical.display()
-        ));
+        let reason = format!("{} is its last step", logical.display());
+        return Err(Refusal::Shape(reason));
     };
     let mut node = projection.input.as_ref();
+    let mut having = vec![];
     let aggregate: &Aggregate = loop {
         match node {
-            LogicalPlan::Filter(filter) => node = filter.input.as_ref(),
+            LogicalPlan::Filter(filter) => {
+                having.push(&filter.predicate);
+                node = filter.input.as_ref();
+            }
             LogicalPlan::Aggregate(aggregate) => break aggregate,
             other => {
-                return Err(format!(
-                    "a window rule must GROUP BY directly over events, found {}; write SELECT … FROM … WHERE … GROUP BY … HAVING …",
+                let reason = format!(
+                    "it has no GROUP BY directly over events but {}",
                     other.display()
-                ));
+                );
+                return Err(Refusal::Shape(reason));
             }
         }
     };
     if aggregate.group_expr.is_empty() {
-        return Err("a window rule must GROUP BY the columns that make up its key".into());
+        return Err(Refusal::Shape("it has no GROUP BY".into()));
     }
-    let events = DFSchema::try_from(schema::events().as_ref().clone()).map_err(|e| short(&e))?;
+    let wrong = |error: &DataFusionError| Refusal::Wrong(short(error));
+    let events = DFSchema::try_from(schema::events().as_ref().clone()).map_err(|e| wrong(&e))?;
     let key = |(index, expr): (usize, &Expr)| {
         let (qualifier, field) = aggregate.schema.qualified_field(index);
         let output = projection
@@ -433,23 +589,79 @@ fn group_keys(
             .iter()
             .position(|item| is_column(item, qualifier, field.name()));
         let output = output.ok_or_else(|| {
-            format!(
+            Refusal::Wrong(format!(
                 "the query groups by `{expr}` but does not return it; add it to the SELECT list"
-            )
+            ))
         })?;
         let name = projection.schema.field(output).name().clone();
         let bare = expr.clone().transform_up(|e| {
             Ok(match e {
-                Expr::Column(column) => Transformed::yes(Expr::Column(column.name.into())),
+                Expr::Column(column) => {
+                    let name = feed::carrier(&column.name).unwrap_or(&column.name);
+                    Transformed::yes(Expr::Column(datafusion::common::Column::from_name(name)))
+                }
                 other => Transformed::no(other),
             })
         });
         let physical = bare
             .and_then(|e| ctx.create_physical_expr(e.data, &events))
-            .map_err(|e| short(&e))?;
+            .map_err(|e| wrong(&e))?;
         Ok((physical, name))
     };
-    aggregate.group_expr.iter().enumerate().map(key).collect()
+    let keys = aggregate.group_expr.iter().enumerate().map(key);
+    let min_rows = having.iter().map(|h| min_rows(h, aggregate)).max();
+    Ok((keys.collect::<Result<_, Refusal>>()?, min_rows.unwrap_or(1)))
+}
+
+/// A bound from below on the rows of a group that satisfies the predicate, read off comparisons of counts
+/// with constants.
+fn min_rows(predicate: &Expr, aggregate: &Aggregate) -> u64 {
+    let Expr::BinaryExpr(binary) = predicate else {
+        return 1;
+    };
+    let (left, right) = (binary.left.as_ref(), binary.right.as_ref());
+    let bound = |count: &Expr, constant: &Expr, more: u64| match is_count(count, aggregate) {
+        true => whole_number(constant).map_or(1, |n| n.saturating_add(more)),
+        false => 1,
+    };
+    match binary.op {
+        Operator::And => min_rows(left, aggregate).max(min_rows(right, aggregate)),
+        Operator::Or => min_rows(left, aggregate).min(min_rows(right, aggregate)),
+        Operator::GtEq => bound(left, right, 0),
+        Operator::Gt => bound(left, right, 1),
+        Operator::LtEq => bound(right, left, 0),
+        Operator::Lt => bound(right, left, 1),
+        Operator::Eq => bound(left, right, 0).max(bound(right, left, 0)),
+        _ => 1,
+    }
+}
+
+/// Whether the expression is one of the aggregate's counts, which never exceed the rows of the group.
+fn is_count(expr: &Expr, aggregate: &Aggregate) -> bool {
+    match expr {
+        Expr::Cast(cast) => is_count(&cast.expr, aggregate),
+        Expr::Column(column) => aggregate
+            .schema
+            .maybe_index_of_column(column)
+            .and_then(|index| index.checked_sub(aggregate.group_expr.len()))
+            .and_then(|index| aggregate.aggr_expr.get(index))
+            .is_some_and(|item| match item.clone().unalias() {
+                Expr::AggregateFunction(call) => call.func.name() == "count",
+                _ => false,
+            }),
+        _ => false,
+    }
+}
+
+fn whole_number(expr: &Expr) -> Option<u64> {
+    match expr {
+        Expr::Cast(cast) => whole_number(&cast.expr),
+        Expr::Literal(value, _) => match value.cast_to(&DataType::UInt64).ok()? {
+            ScalarValue::UInt64(number) => number,
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn is_column(item: &Expr, qualifier: Option<&TableReference>, name: &str) -> bool {

@@ -84,6 +84,39 @@ pub struct Suppress {
     /// Output columns of the query that make up the key.
     pub by: Vec<String>,
     pub length: i64,
+    /// As a session: the episode also ends when no match follows within this many µs of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<i64>,
+}
+
+/// First-seen: a row matches only if its terms did not occur in the `history` before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewTerms {
+    /// Output columns, one to three; rows with a null among them are passed over.
+    pub fields: Vec<String>,
+    /// µs.
+    pub history: i64,
+    /// The rule only learns for this long after its first row, µs.
+    pub warmup: i64,
+}
+
+/// Something that should have come did not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absence {
+    /// Output columns of the query that make up the key.
+    pub by: Vec<String>,
+    /// µs.
+    pub within: i64,
+    /// Without them every row is a sign of life, and a match is a key that gave none for `within`.
+    pub pair: Option<Pair>,
+}
+
+/// A row in which `after` is true calls for one of the same key in which `of` is true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Boolean output columns.
+    pub after: String,
+    pub of: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,6 +135,13 @@ pub struct Rule {
     pub query: String,
     pub window: Option<Window>,
     pub suppress: Option<Suppress>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_terms: Option<NewTerms>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absence: Option<Absence>,
+    /// Feeds rules over `alerts` and is not told to anybody by itself.
+    #[serde(default)]
+    pub building_block: bool,
     /// Entity kind → output column of the query (text, or a list of text).
     pub entities: Vec<(String, String)>,
     /// Framework → control ids.
@@ -131,6 +171,16 @@ pub const TACTICS: &[&str] = &[
 ];
 
 impl Rule {
+    /// `event`, `window`, `new_terms` or `absence`.
+    pub fn kind(&self) -> &'static str {
+        match (&self.window, &self.new_terms, &self.absence) {
+            (Some(_), _, _) => "window",
+            (None, Some(_), _) => "new_terms",
+            (None, None, Some(_)) => "absence",
+            (None, None, None) => "event",
+        }
+    }
+
     /// Changes exactly when the rule's answer can change: a hash of query, window, suppression, entities
     /// and level.
     pub fn version(&self) -> String {
@@ -141,7 +191,11 @@ impl Rule {
             &self.entities,
             self.level,
         );
-        let text = serde_json::to_string(&parts).unwrap_or_default();
+        let mut text = serde_json::to_string(&parts).unwrap_or_default();
+        if self.new_terms.is_some() || self.absence.is_some() || self.building_block {
+            let more = (&self.new_terms, &self.absence, self.building_block);
+            text += &serde_json::to_string(&more).unwrap_or_default();
+        }
         format!("{:08x}", xxh3_64(text.as_bytes()) as u32)
     }
 

@@ -1,5 +1,7 @@
 //! What the engine asks of a source, and what a source may tell the engine.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,6 +17,11 @@ pub enum SourceMessage {
     /// holds the watermark back until its first event.
     Assigned {
         partitions: Vec<(Partition, Option<i64>)>,
+    },
+    /// The source has told of every partition that it begins with. Until all sources have, time stands
+    /// still: a watermark that does not know of a partition yet would run ahead of it.
+    Ready {
+        source: Arc<str>,
     },
     Batch(Box<EventBatch>),
     /// The partition was read to its end and nothing more is there now. Only such a partition can become

@@ -3,7 +3,7 @@
 //! A partition's watermark is the highest event time seen in it minus its source's lateness. The engine's is
 //! the minimum over partitions that may still deliver older events, and it never goes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::batch::Partition;
@@ -56,6 +56,8 @@ struct PartitionTime {
 pub struct Watermarks {
     settings: BTreeMap<Arc<str>, Lateness>,
     partitions: BTreeMap<Partition, PartitionTime>,
+    /// Sources that have not told yet what they begin with.
+    awaited: BTreeSet<Arc<str>>,
     current: Option<i64>,
 }
 
@@ -72,6 +74,15 @@ impl Watermarks {
             .get(&partition.source)
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Time stands still until this source is [`ready`](Self::ready).
+    pub fn await_source(&mut self, source: &str) {
+        self.awaited.insert(source.into());
+    }
+    /// The source has told of all partitions that it begins with.
+    pub fn ready(&mut self, source: &str) {
+        self.awaited.remove(source);
     }
 
     /// The partition is read from now on. Without a `floor` it holds the watermark until its first event.
@@ -140,14 +151,17 @@ impl Watermarks {
 
     /// Whether every partition was read to its end: nothing is waiting to be read.
     pub fn all_caught_up(&self) -> bool {
-        self.partitions
-            .values()
-            .all(|p| p.progress != Progress::Reading)
+        self.awaited.is_empty()
+            && self
+                .partitions
+                .values()
+                .all(|p| p.progress != Progress::Reading)
     }
 
     /// Whether there were partitions and all are finished: the input is closed.
     pub fn all_finished(&self) -> bool {
         !self.partitions.is_empty()
+            && self.awaited.is_empty()
             && self
                 .partitions
                 .values()
@@ -156,6 +170,9 @@ impl Watermarks {
 
     /// The engine's watermark. `i64::MAX` once all input is closed; none while nothing is known.
     pub fn advance(&mut self, now: i64) -> Option<i64> {
+        if !self.awaited.is_empty() {
+            return self.current;
+        }
         if self.all_finished() {
             self.current = Some(i64::MAX);
             return self.current;
@@ -237,6 +254,23 @@ mod tests {
         assert_eq!(marks.advance(NOW), Some(40));
         marks.observe(&b, &[200], NOW);
         assert_eq!(marks.advance(NOW), Some(90));
+    }
+
+    #[test]
+    fn time_stands_still_until_every_source_has_told_its_partitions() {
+        let (mut marks, a, b) = setup();
+        marks.await_source("s");
+        marks.await_source("other");
+        marks.observe(&a, &[100], NOW);
+        marks.ready("other");
+        marks.finished(&a);
+        assert_eq!(marks.advance(NOW), None, "another topic may come");
+        assert!(!marks.all_finished());
+        marks.assigned(b.clone(), None);
+        marks.ready("s");
+        assert_eq!(marks.advance(NOW), None, "the new partition is silent yet");
+        marks.observe(&b, &[50], NOW);
+        assert_eq!(marks.advance(NOW), Some(40));
     }
 
     #[test]

@@ -1,12 +1,14 @@
-//! State of one window rule: partial aggregates and evidence per pane, and the answer when a window closes.
+//! State of one window rule: what its panes keep, evidence per key and pane, and the answers of windows.
 //!
-//! Invariants: a pane holds the rows of `[start, start + pane)` and nothing else; a window is answered exactly
-//! once as final, in order of its end; panes that no later window can need are gone.
+//! Invariants: a pane holds what came of the rows of `[start, start + pane)` and nothing else; a window whose
+//! panes changed since it was last answered is stale, and no other is; a pane stays until the last window
+//! that holds it lies further behind the watermark than late rows are taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -21,6 +23,8 @@ use crate::{Error, Result};
 
 /// Batches of states in a pane before they are merged into one.
 const MERGE_AT: usize = 16;
+/// Stand-in for the memory of one key's evidence.
+const EVIDENCE_BYTES: usize = 512;
 /// Evidence kept per key and pane: the earliest ones, so that what is kept does not depend on arrival.
 pub const PANE_EVIDENCE: usize = 16;
 
@@ -66,7 +70,8 @@ impl KeyEvidence {
 
 #[derive(Debug, Default)]
 struct Pane {
-    states: Vec<RecordBatch>,
+    /// By input of the plan.
+    kept: Vec<Vec<RecordBatch>>,
     evidence: HashMap<String, KeyEvidence>,
     bytes: usize,
 }
@@ -84,26 +89,80 @@ pub struct WindowState {
     pub window: Window,
     pane: i64,
     plan: WindowPlan,
+    /// How far behind the watermark a window may end and still be answered anew, µs.
+    amend: i64,
     panes: BTreeMap<i64, Pane>,
-    /// Every window that ends at or before this was answered as final.
+    bytes: usize,
+    /// Every window that ends at or before this is final.
     closed_to: i64,
+    closed_written: i64,
+    /// Ends of windows whose panes changed since they were answered.
+    stale: BTreeSet<i64>,
     dirty: BTreeSet<i64>,
     removed: BTreeSet<i64>,
-    /// Panes that changed since the last preview.
-    unseen: BTreeSet<i64>,
 }
 
+/// Rows of every key in a window that moves forward: most windows hold no key with as many rows as HAVING
+/// asks for, and need no answer computed.
+#[derive(Debug, Default)]
+struct RowsPerKey {
+    from: i64,
+    to: i64,
+    rows: HashMap<String, u64>,
+    /// Keys that have as many rows as are needed.
+    enough: usize,
+}
+
+impl RowsPerKey {
+    fn slide(&mut self, panes: &BTreeMap<i64, Pane>, start: i64, end: i64, needed: u64) {
+        if start >= self.to || start < self.from {
+            *self = Self {
+                from: start,
+                to: start,
+                ..Self::default()
+            };
+        }
+        for (_, pane) in panes.range(self.from..start) {
+            for (key, evidence) in &pane.evidence {
+                if let Some(rows) = self.rows.get_mut(key) {
+                    let before = *rows;
+                    *rows = before.saturating_sub(evidence.count);
+                    self.enough -= usize::from(before >= needed && *rows < needed);
+                    if *rows == 0 {
+                        self.rows.remove(key);
+                    }
+                }
+            }
+        }
+        for (_, pane) in panes.range(self.to..end) {
+            for (key, evidence) in &pane.evidence {
+                let rows = self.rows.entry_ref(key).or_default();
+                let before = *rows;
+                *rows += evidence.count;
+                self.enough += usize::from(before < needed && *rows >= needed);
+            }
+        }
+        (self.from, self.to) = (start, end);
+    }
+}
+
+/// Windows answered by one call of [`WindowState::answer`], so that their answers do not pile up.
+const ANSWERS: usize = 64;
+
 impl WindowState {
-    pub fn new(plan: WindowPlan, window: Window) -> Self {
+    pub fn new(plan: WindowPlan, window: Window, amend: i64) -> Self {
         Self {
             window,
             pane: pane_size(window),
             plan,
+            amend,
             panes: BTreeMap::new(),
+            bytes: 0,
             closed_to: i64::MIN,
+            closed_written: i64::MIN,
+            stale: BTreeSet::new(),
             dirty: BTreeSet::new(),
             removed: BTreeSet::new(),
-            unseen: BTreeSet::new(),
         }
     }
 
@@ -112,53 +171,99 @@ impl WindowState {
     }
 
     pub fn state_bytes(&self) -> usize {
-        self.panes.values().map(|pane| pane.bytes).sum()
+        self.bytes
+    }
+
+    pub fn panes(&self) -> usize {
+        self.panes.len()
     }
 
     pub fn pane_of(&self, time: i64) -> i64 {
         floor(time, self.pane)
     }
 
-    /// Whether a window over this time was already answered as final.
+    /// Whether a window over this time is final already.
     pub fn is_late(&self, time: i64) -> bool {
         first_window_end(time, self.window) <= self.closed_to
     }
 
-    /// Whether no window that is still open holds this time.
-    pub fn is_gone(&self, time: i64) -> bool {
-        last_window_start(time, self.window).saturating_add(self.window.size) <= self.closed_to
+    /// Windows that end at or before this are never answered again.
+    pub fn horizon(&self) -> i64 {
+        self.closed_to.saturating_sub(self.amend)
     }
 
-    /// Aggregates rows of one pane. `rows` is in the schema of the plan's leaf. Changes nothing.
-    pub async fn partial(
+    /// Whether a window over this time will never be answered again, and whether all of them will not.
+    pub fn is_gone(&self, time: i64) -> (bool, bool) {
+        let horizon = self.horizon();
+        let first = first_window_end(time, self.window) <= horizon;
+        (first, self.last_end(time) <= horizon)
+    }
+
+    /// End of the last window that holds this time.
+    fn last_end(&self, time: i64) -> i64 {
+        last_window_start(time, self.window).saturating_add(self.window.size)
+    }
+
+    /// What a pane keeps of rows of one input; `rows` is in the schema of the input's leaf. Changes nothing.
+    pub async fn reduce(
         &self,
+        input: usize,
         rows: RecordBatch,
         ctx: &Arc<TaskContext>,
     ) -> Result<Vec<RecordBatch>> {
-        Ok(plan::run(&self.plan.partial, vec![rows], ctx).await?)
+        match &self.plan.inputs[input].reduce {
+            Some(reduce) => {
+                let states = plan::run(&reduce.partial, vec![vec![rows]], ctx).await?;
+                Ok(states.into_iter().map(compact).collect::<Result<_, _>>()?)
+            }
+            None => Ok(vec![rows]),
+        }
     }
 
-    /// Adds what [`partial`](Self::partial) gave to its pane. Cannot fail, so that rows are added once or not
-    /// at all; a merge that fails leaves the states as they were.
-    pub async fn insert(&mut self, pane: i64, states: Vec<RecordBatch>, ctx: &Arc<TaskContext>) {
-        let size = |states: &[RecordBatch]| {
-            states
-                .iter()
-                .map(RecordBatch::get_array_memory_size)
-                .sum::<usize>()
-        };
+    /// Adds what [`reduce`](Self::reduce) gave to its pane. Cannot fail, so that rows are added once or not at
+    /// all; a merge that fails leaves the pane as it was.
+    pub async fn insert(
+        &mut self,
+        pane: i64,
+        input: usize,
+        batches: Vec<RecordBatch>,
+        ctx: &Arc<TaskContext>,
+    ) {
+        let reduce = &self.plan.inputs[input].reduce;
         let entry = self.panes.entry(pane).or_default();
-        entry.bytes += size(&states);
-        entry.states.extend(states);
-        if entry.states.len() > MERGE_AT
-            && let Ok(merged) = plan::run(&self.plan.merge, entry.states.clone(), ctx).await
-        {
-            entry.bytes = (entry.bytes + size(&merged)).saturating_sub(size(&entry.states));
-            entry.states = merged;
+        entry.kept.resize(self.plan.inputs.len(), vec![]);
+        let kept = &mut entry.kept[input];
+        let before = size(kept);
+        kept.extend(batches);
+        if kept.len() > MERGE_AT {
+            let merged = match reduce {
+                Some(reduce) => plan::run(&reduce.merge, vec![kept.clone()], ctx).await.ok(),
+                None => concat_batches(&kept[0].schema(), kept.iter())
+                    .ok()
+                    .map(|one| vec![one]),
+            };
+            if let Some(merged) = merged {
+                *kept = merged;
+            }
         }
+        let after = size(kept);
+        entry.bytes = entry.bytes + after - before;
+        self.bytes = self.bytes + after - before;
         self.dirty.insert(pane);
         self.removed.remove(&pane);
-        self.unseen.insert(pane);
+        self.mark_stale(pane, self.horizon());
+    }
+
+    /// Marks the windows that hold a pane and end after `after`.
+    fn mark_stale(&mut self, pane: i64, after: i64) {
+        let last = self.last_end(pane);
+        let mut end = first_window_end(pane, self.window);
+        while end <= last {
+            if end > after {
+                self.stale.insert(end);
+            }
+            end += self.window.slide;
+        }
     }
 
     pub fn add_evidence(&mut self, pane: i64, key: &str, time: i64, event_uid: &str) {
@@ -166,7 +271,8 @@ impl WindowState {
         match entry.evidence.get_mut(key) {
             Some(evidence) => evidence.add(time, event_uid),
             None => {
-                entry.bytes += 128 + key.len();
+                entry.bytes += EVIDENCE_BYTES + key.len();
+                self.bytes += EVIDENCE_BYTES + key.len();
                 entry
                     .evidence
                     .entry(key.to_owned())
@@ -184,103 +290,91 @@ impl WindowState {
             .collect()
     }
 
-    /// Final answers of all windows that the watermark has passed, in order.
-    pub async fn close(&mut self, watermark: i64, ctx: &Arc<TaskContext>) -> Result<Vec<Answer>> {
+    /// Answers stale windows that end at or before `to`, in order of their ends, some at a time: call it until
+    /// it gives none. A window that fails is left out by the next call. A window without a row that satisfies the rule gives its end alone.
+    pub async fn answer(
+        &mut self,
+        to: i64,
+        ctx: &Arc<TaskContext>,
+    ) -> Result<Vec<(i64, Option<Answer>)>> {
         let mut answers = vec![];
-        while let Some(end) = self.next_end(self.closed_to) {
-            if end > watermark {
+        let mut rows = RowsPerKey::default();
+        while let Some(end) = self.stale.first().copied().filter(|end| *end <= to) {
+            self.stale.remove(&end);
+            let start = end - self.window.size;
+            let hopeful = self.plan.min_rows <= 1 || {
+                rows.slide(&self.panes, start, end, self.plan.min_rows);
+                rows.enough > 0
+            };
+            let answer = match hopeful {
+                true => self.finish(start, end, ctx).await,
+                false => Ok(None),
+            };
+            match answer {
+                Ok(answer) => answers.push((end, answer)),
+                // What was answered before it is not lost; the next call fails, and the one after goes on.
+                Err(_) if !answers.is_empty() => {
+                    self.stale.insert(end);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            if answers.len() >= ANSWERS {
                 break;
-            }
-            if let Some(answer) = self.answer(end, ctx).await? {
-                answers.push(answer);
-            }
-            self.closed_to = end;
-            if answers.len() >= 64 {
-                break; // the caller takes these first, so that panes they need are still here
             }
         }
         Ok(answers)
     }
 
-    /// Whether [`close`](Self::close) has more to answer.
-    pub fn can_close(&self, watermark: i64) -> bool {
-        self.next_end(self.closed_to)
-            .is_some_and(|end| end <= watermark)
+    async fn finish(&self, start: i64, end: i64, ctx: &Arc<TaskContext>) -> Result<Option<Answer>> {
+        let mut leaves = vec![vec![]; self.plan.inputs.len()];
+        for (_, pane) in self.panes.range(start..end) {
+            for (leaf, kept) in leaves.iter_mut().zip(&pane.kept) {
+                leaf.extend(kept.iter().cloned());
+            }
+        }
+        if leaves.iter().all(Vec::is_empty) {
+            return Ok(None);
+        }
+        let rows = plan::run(&self.plan.finish, leaves, ctx).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let rows = concat_batches(&self.plan.finish.schema(), &rows)?;
+        Ok(Some(Answer { start, end, rows }))
     }
 
-    /// Drops panes that lie wholly before every open window.
-    pub fn drop_closed_panes(&mut self) {
-        let needed_from = self
-            .closed_to
-            .saturating_add(self.window.slide)
-            .saturating_sub(self.window.size);
-        while let Some((&start, _)) = self.panes.first_key_value() {
-            if start >= needed_from {
+    /// Every window that ends at or before the watermark is final now. What no window can need any more goes.
+    pub fn close(&mut self, watermark: i64) {
+        let to = match (watermark, self.panes.last_key_value()) {
+            // Time has ended with the last event; more may come in another run.
+            (i64::MAX, Some((newest, _))) => self.last_end(*newest),
+            (i64::MAX, None) => self.closed_to,
+            (to, _) => to,
+        };
+        self.closed_to = self.closed_to.max(to);
+        let horizon = self.horizon();
+        self.stale = self.stale.split_off(&horizon.saturating_add(1));
+        while let Some((&start, pane)) = self.panes.first_key_value() {
+            if self.last_end(start) > horizon {
                 break;
             }
+            self.bytes -= pane.bytes;
             self.panes.remove(&start);
             self.dirty.remove(&start);
-            self.unseen.remove(&start);
             self.removed.insert(start);
         }
     }
 
-    /// Answers of the open windows that hold a pane which changed since the last preview, by their end.
-    pub async fn preview(&mut self, ctx: &Arc<TaskContext>) -> Result<Vec<(i64, Option<Answer>)>> {
-        let mut answers = vec![];
-        let mut after = self.closed_to;
-        while let Some(end) = self.next_end(after) {
-            if self
-                .unseen
-                .range(end - self.window.size..end)
-                .next()
-                .is_some()
-            {
-                answers.push((end, self.answer(end, ctx).await?));
-            }
-            after = end;
-        }
-        self.unseen.clear();
-        Ok(answers)
+    /// Takes late rows no longer, to save memory.
+    pub fn amend_no_more(&mut self) {
+        self.amend = 0;
+        self.close(self.closed_to);
     }
 
-    /// Every window that ends at or before this was answered as final.
-    pub fn closed_to(&self) -> i64 {
-        self.closed_to
-    }
-
-    /// End of the first window after `after` that holds a pane.
-    fn next_end(&self, after: i64) -> Option<i64> {
-        let window = self.window;
-        let candidate = if after == i64::MIN {
-            first_window_end(*self.panes.first_key_value()?.0, window)
-        } else {
-            after + window.slide
-        };
-        // The window [candidate − size, candidate) may be empty: jump to the first pane in reach.
-        let (&pane, _) = self
-            .panes
-            .range(candidate.saturating_sub(window.size)..)
-            .next()?;
-        Some(candidate.max(first_window_end(pane, window)))
-    }
-
-    async fn answer(&self, end: i64, ctx: &Arc<TaskContext>) -> Result<Option<Answer>> {
-        let start = end - self.window.size;
-        let states: Vec<_> = self
-            .panes
-            .range(start..end)
-            .flat_map(|(_, pane)| pane.states.iter().cloned())
-            .collect();
-        if states.is_empty() {
-            return Ok(None);
-        }
-        let rows = plan::run(&self.plan.finish, states, ctx).await?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let rows = datafusion::arrow::compute::concat_batches(&self.plan.finish.schema(), &rows)?;
-        Ok(Some(Answer { start, end, rows }))
+    /// Whether windows wait to be answered that end at or before `to`.
+    pub fn is_stale(&self, to: i64) -> bool {
+        self.stale.first().is_some_and(|end| *end <= to)
     }
 
     /// Pieces that changed since the last call: pane start → bytes, or none when the pane is gone. The
@@ -297,7 +391,8 @@ impl WindowState {
                 .into_iter()
                 .map(|start| (start, None)),
         );
-        if !changes.is_empty() {
+        if self.closed_to != self.closed_written {
+            self.closed_written = self.closed_to;
             changes.push((i64::MIN, Some(self.closed_to.to_le_bytes().to_vec())));
         }
         Ok(changes)
@@ -306,15 +401,41 @@ impl WindowState {
     /// Puts back what [`take_changes`](Self::take_changes) gave.
     pub fn restore(&mut self, key: i64, bytes: &[u8]) -> Result<(), String> {
         if key == i64::MIN {
-            self.closed_to =
-                i64::from_le_bytes(bytes.try_into().map_err(|_| "closed_to is not 8 bytes")?);
+            let bytes = bytes.try_into().map_err(|_| "closed_to is not 8 bytes")?;
+            self.closed_to = i64::from_le_bytes(bytes);
+            self.closed_written = self.closed_to;
             return Ok(());
         }
         let pane = decode(bytes)?;
+        if pane.kept.len() > self.plan.inputs.len() {
+            return Err("pane holds more inputs than the rule has".into());
+        }
+        self.bytes += pane.bytes;
         self.panes.insert(key, pane);
-        self.unseen.insert(key);
         Ok(())
     }
+
+    /// After the last [`restore`](Self::restore): open windows are answered anew.
+    pub fn restored(&mut self) {
+        let panes: Vec<i64> = self.panes.keys().copied().collect();
+        for pane in panes {
+            self.mark_stale(pane, self.closed_to);
+        }
+    }
+}
+
+/// Texts in buffers of their own size: those that an aggregate fills are megabytes long.
+fn compact(states: RecordBatch) -> Result<RecordBatch> {
+    let columns = states.columns().iter();
+    let columns = columns.map(|column| match column.as_string_view_opt() {
+        Some(texts) => Arc::new(texts.gc()) as ArrayRef,
+        None => column.clone(),
+    });
+    Ok(RecordBatch::try_new(states.schema(), columns.collect())?)
+}
+
+fn size(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(RecordBatch::get_array_memory_size).sum()
 }
 
 /// Text of a key's values in a row: parts are separated by U+001F, null is U+0000.
@@ -342,7 +463,8 @@ pub fn key_texts(columns: &[ArrayRef]) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-// A pane's bytes: u32 length of the evidence (JSON), the evidence, then an Arrow IPC stream of states.
+// A pane's bytes: u32 length of the evidence (JSON), the evidence, then per input u32 length and an Arrow IPC
+// stream of what is kept (length 0 for nothing).
 fn encode(pane: &Pane) -> Result<Vec<u8>> {
     let mut keys: Vec<_> = pane.evidence.iter().collect();
     keys.sort_by(|a, b| a.0.cmp(b.0));
@@ -357,12 +479,17 @@ fn encode(pane: &Pane) -> Result<Vec<u8>> {
         serde_json::to_vec(&plain).map_err(|e| Error::Other(format!("evidence: {e}")))?;
     let mut bytes = (evidence.len() as u32).to_le_bytes().to_vec();
     bytes.extend(evidence);
-    if let Some(first) = pane.states.first() {
-        let mut writer = StreamWriter::try_new(bytes, &first.schema())?;
-        for batch in &pane.states {
-            writer.write(batch)?;
+    for kept in &pane.kept {
+        let mut stream = vec![];
+        if let Some(first) = kept.first() {
+            let mut writer = StreamWriter::try_new(stream, &first.schema())?;
+            for batch in kept {
+                writer.write(batch)?;
+            }
+            stream = writer.into_inner()?;
         }
-        bytes = writer.into_inner()?;
+        bytes.extend((stream.len() as u32).to_le_bytes());
+        bytes.extend(stream);
     }
     Ok(bytes)
 }
@@ -370,20 +497,15 @@ fn encode(pane: &Pane) -> Result<Vec<u8>> {
 type PlainEvidence = (String, u64, i64, i64, Vec<(i64, String)>);
 
 fn decode(bytes: &[u8]) -> Result<Pane, String> {
-    let (length, rest) = bytes.split_first_chunk::<4>().ok_or("pane is cut short")?;
-    let (evidence, states) = rest
-        .split_at_checked(u32::from_le_bytes(*length) as usize)
-        .ok_or("pane is cut short")?;
+    let (evidence, mut rest) = section(bytes)?;
     let plain: Vec<PlainEvidence> = serde_json::from_slice(evidence).map_err(|e| e.to_string())?;
-    let mut pane = Pane {
-        bytes: bytes.len(),
-        ..Pane::default()
-    };
+    let mut pane = Pane::default();
     for (key, count, first, last, events) in plain {
         let events = events
             .into_iter()
             .map(|(time, event_uid)| Evidence { time, event_uid })
             .collect();
+        pane.bytes += EVIDENCE_BYTES + key.len();
         pane.evidence.insert(
             key,
             KeyEvidence {
@@ -394,11 +516,26 @@ fn decode(bytes: &[u8]) -> Result<Pane, String> {
             },
         );
     }
-    if !states.is_empty() {
-        let reader = StreamReader::try_new(states, None).map_err(|e| e.to_string())?;
-        pane.states = reader
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|e| e.to_string())?;
+    while !rest.is_empty() {
+        let stream;
+        (stream, rest) = section(rest)?;
+        let mut kept = vec![];
+        if !stream.is_empty() {
+            let reader = StreamReader::try_new(stream, None).map_err(|e| e.to_string())?;
+            kept = reader
+                .collect::<std::result::Result<_, _>>()
+                .map_err(|e| e.to_string())?;
+        }
+        pane.bytes += size(&kept);
+        pane.kept.push(kept);
     }
     Ok(pane)
+}
+
+/// A length and as many bytes, and what follows.
+fn section(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or("pane is cut short")?;
+    Ok(rest
+        .split_at_checked(u32::from_le_bytes(*length) as usize)
+        .ok_or("pane is cut short")?)
 }

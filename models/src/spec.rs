@@ -156,7 +156,11 @@ impl FeatureSpec {
             suppress: Some(Suppress {
                 by: vec![self.key.to_owned()],
                 length: HOUR,
+                gap: None,
             }),
+            new_terms: None,
+            absence: None,
+            building_block: false,
             entities: text
                 .entities
                 .iter()

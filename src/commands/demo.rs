@@ -5,7 +5,10 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::commands::replay::{Replayed, replay};
 use crate::config::{self, Config, LogFormat};
@@ -55,7 +58,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         &data,
         done.store.clone(),
         done.health.clone(),
-        done.rules.clone(),
+        watch::channel(Arc::new(done.rules.clone())).1,
     )
     .await
     {
@@ -69,7 +72,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
                 &data,
                 done.store.clone(),
                 done.health.clone(),
-                done.rules.clone(),
+                watch::channel(Arc::new(done.rules.clone())).1,
             )
             .await?
         }
@@ -97,7 +100,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Puts the demo's databases and lists where enrichment reads files.
-fn enrichment(config: &mut Config, folder: &Path) -> anyhow::Result<()> {
+pub fn enrichment(config: &mut Config, folder: &Path) -> anyhow::Result<()> {
     let put = |name: &str, bytes: &[u8]| -> anyhow::Result<PathBuf> {
         let path = folder.join(name);
         std::fs::write(&path, bytes)?;
@@ -112,7 +115,8 @@ fn enrichment(config: &mut Config, folder: &Path) -> anyhow::Result<()> {
 
 fn show(done: &Replayed) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    report::incidents(&mut stdout, &done.incidents, &done.alerts)?;
+    let incidents = done.incidents.iter().map(|stored| &stored.incident);
+    report::incidents(&mut stdout, incidents, &done.alerts)?;
     writeln!(
         stdout,
         "\n{} incidents, {} alerts by {} rules\n{}",

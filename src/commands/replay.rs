@@ -51,16 +51,21 @@ pub enum Format {
     Falco,
 }
 
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Auto => Self::Auto,
+            Format::Cloudtrail => Self::Cloudtrail,
+            Format::K8sAudit => Self::K8sAudit,
+            Format::Falco => Self::Falco,
+        }
+    }
+}
+
 pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
-    let format = match args.format {
-        Format::Auto => LogFormat::Auto,
-        Format::Cloudtrail => LogFormat::Cloudtrail,
-        Format::K8sAudit => LogFormat::K8sAudit,
-        Format::Falco => LogFormat::Falco,
-    };
     let file = config::FileSource {
         paths: args.paths,
-        format,
+        format: args.format.into(),
         follow: false,
         cluster: args.cluster,
         lateness: Some(args.lateness),
@@ -98,7 +103,8 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
             eprintln!("{summary}");
         }
         Output::Table => {
-            report::incidents(&mut stdout, &done.incidents, &done.alerts)?;
+            let incidents = done.incidents.iter().map(|stored| &stored.incident);
+            report::incidents(&mut stdout, incidents, &done.alerts)?;
             writeln!(
                 stdout,
                 "\n{} incidents, {} alerts\n{summary}",

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::buffer::Buffer;
+use datafusion::arrow::datatypes::Schema;
 use weir_connectors::decode::{Decoder, Record};
-use weir_detections::{LoadedRule, lint, run_case};
+use weir_detections::{LoadedRule, lint, reads_alerts, run_case};
 use weir_engine::batch::Partition;
 use weir_engine::detect::run_all;
 use weir_engine::dispatch::necessary;
 use weir_engine::plan::{self, Plan};
-use weir_engine::schema::COLUMNS;
+use weir_engine::schema::{self, COLUMNS};
 use weir_engine::time::{HOUR, MINUTE, SECOND, pane_size};
 
 use crate::config::{Config, LogFormat, decoder};
@@ -62,7 +63,8 @@ fn select(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Vec<LoadedRule>>
     Ok(rules)
 }
 
-fn load(path: &Path) -> anyhow::Result<Vec<LoadedRule>> {
+/// The rules of a file, or of a folder and below it.
+pub fn load(path: &Path) -> anyhow::Result<Vec<LoadedRule>> {
     if path.is_dir() {
         Ok(weir_detections::load_dir(path)?)
     } else {
@@ -104,13 +106,23 @@ pub fn decode(events: &[u8]) -> Result<RecordBatch, String> {
 
 async fn test(rules: &[LoadedRule], strict: bool) -> anyhow::Result<ExitCode> {
     let (mut passed, mut failed, mut findings) = (0, 0, 0);
+    let all: Vec<_> = rules.iter().map(|loaded| loaded.rule.clone()).collect();
+    // A rule over alerts needs the rules that raise them.
+    let run = async |one: &[weir_engine::Rule], events: &[RecordBatch]| {
+        if !one.iter().any(|rule| reads_alerts(&rule.query)) {
+            return run_all(one, events).await;
+        }
+        let mut alerts = run_all(&all, events).await?;
+        alerts.retain(|alert| one.iter().any(|rule| rule.id == alert.rule_id));
+        Ok(alerts)
+    };
     for loaded in rules {
         for finding in lint(loaded) {
             println!("{}: {finding}", loaded.rule.path);
             findings += 1;
         }
         for case in &loaded.tests {
-            let result = run_case(&loaded.rule, case, &decode, &run_all).await;
+            let result = run_case(&loaded.rule, case, &decode, &run).await;
             if result.passed() {
                 passed += 1;
             } else {
@@ -160,7 +172,8 @@ async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
         rule.version(),
         rule.path
     );
-    match plan.rows().predicate.as_ref().and_then(necessary) {
+    let predicate = plan.predicate();
+    match predicate.as_ref().and_then(necessary) {
         Some(literals) => {
             println!("\ndispatched by any of");
             for (column, value) in literals {
@@ -171,7 +184,7 @@ async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
             println!("\nsees every event: its WHERE holds no text literal that a match must have")
         }
     }
-    if let Some(predicate) = &plan.rows().predicate {
+    if let Some(predicate) = &predicate {
         println!("\nfilter\n  {predicate}");
     }
     match (&plan, rule.window) {
@@ -190,25 +203,51 @@ async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
                 length(pane)
             );
             println!(
-                "kept per key ({}) and pane: evidence of up to {} events, and the columns",
+                "kept per key ({}) and pane: evidence of up to {} events",
                 keys.join(", "),
                 weir_engine::window::PANE_EVIDENCE
             );
-            for field in window_plan.partial.schema().fields() {
-                println!(
-                    "  {} {}, {}",
-                    field.name(),
-                    field.data_type(),
-                    price(field.data_type())
-                );
+            for input in &window_plan.inputs {
+                let (what, schema) = match &input.reduce {
+                    Some(reduce) => ("per key and pane", reduce.partial.schema()),
+                    None => {
+                        let columns = input.rows.columns.iter();
+                        let names = columns.map(|c| schema::events().field(*c).clone());
+                        let schema = Schema::new(names.collect::<Vec<_>>());
+                        ("per row that passes the filter", schema.into())
+                    }
+                };
+                println!("kept {what}");
+                for field in schema.fields() {
+                    let price = price(field.data_type());
+                    println!("  {} {}, {price}", field.name(), field.data_type());
+                }
             }
         }
-        _ => {
-            println!("\nno state but matches that the watermark has not passed, and open episodes")
-        }
+        _ => println!("{}", memory(rule)),
     }
     println!("\n{}", plan.explain());
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a rule that looks at single events keeps.
+fn memory(rule: &weir_engine::Rule) -> String {
+    let matches = "matches until late rows can no longer change their alerts, some 2 KiB each";
+    match (&rule.new_terms, &rule.absence) {
+        (Some(terms), _) => format!(
+            "\nfirst seen: the times of each ({}) for {}, some 400 bytes per value; silent for the first {}; \
+             and {matches}",
+            terms.fields.join(", "),
+            length(terms.history),
+            length(terms.warmup)
+        ),
+        (None, Some(absence)) => format!(
+            "\nabsence: the times of each ({}) for {}, some 400 bytes per key; and {matches}",
+            absence.by.join(", "),
+            length(absence.within)
+        ),
+        (None, None) => format!("\nkept: {matches}"),
+    }
 }
 
 /// Bytes that a value of this type takes in a pane's state.

@@ -1,12 +1,23 @@
 //! `weir run`: the configured sources, until stopped.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
+use weir_engine::Rule;
+use weir_engine::health::Health;
+use weir_engine::pipeline::Reload;
 
 use crate::config::Config;
 use crate::node::{self, Node, Purpose};
-use crate::serve;
+use crate::{reload, serve};
+
+/// How often room is looked for on a full disk.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(2);
+/// Bytes that must fit before the sources are read again.
+const ROOM: usize = 8 << 20;
 
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
@@ -16,40 +27,117 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     // Refuse what can be refused before anything is opened.
     weir_api::check_listen(config.api.listen, &node::tokens(&config)?)?;
     let data = config.store.path.clone();
-    let node = Node::open(&config, &data, Purpose::Service).await?;
-    let api = serve::start(
-        &config,
-        &node.data,
-        node.store.clone(),
-        node.health.clone(),
-        node.rules.clone(),
-    )
-    .await?;
-    let running = node::start_sources(&config, &node.positions)?;
-    tracing::info!(sources = running.sources.len(), rules = node.rules.len(), store = %data.display(), "running");
-    let (stop, stopped) = oneshot::channel();
+    let mut node = Node::open(&config, &data, Purpose::Service).await?;
+    let (store, health) = (node.store.clone(), node.health.clone());
+    let (rules, served) = watch::channel(Arc::new(node.rules.clone()));
+    let rules = Arc::new(rules);
+    let api = serve::start(&config, &data, store.clone(), health.clone(), served).await?;
+    let (told, mut terminate) = watch::channel(false);
     let signal = tokio::spawn(async move {
         terminated().await;
         tracing::info!("stopping: committing what was read");
-        let _ = stop.send(());
+        let _ = told.send(true);
+        // The sender stays, or waiting for it would end.
+        std::future::pending::<()>().await;
     });
-    let outcome = node
-        .pipeline
-        .run(&running.sources, running.receiver, stopped)
-        .await;
-    for source in &running.sources {
-        source.stop().await;
-    }
-    if outcome.is_ok() && !signal.is_finished() {
+    let outcome = loop {
+        match session(&config, node, &rules, terminate.clone()).await {
+            Err(error) if error.is_out_of_space() && !*terminate.borrow() => {
+                tracing::error!(%error, "the disk is full: reading stops until there is room");
+                if !wait_for_room(&data, &health, &mut terminate).await {
+                    break Err(error.into());
+                }
+                tracing::info!("there is room again: going on where the store is");
+                let again = Node::over(
+                    &config,
+                    &data,
+                    Purpose::Service,
+                    store.clone(),
+                    health.clone(),
+                );
+                node = match again.await {
+                    Ok(node) => node,
+                    Err(error) => break Err(error),
+                };
+            }
+            other => break other.map_err(anyhow::Error::from),
+        }
+    };
+    if outcome.is_ok() && !*terminate.borrow() {
         // All input was read to its end; the API goes on serving what was found.
         tracing::info!("all sources are finished; serving until stopped");
-        terminated().await;
+        let _ = terminate.wait_for(|stop| *stop).await;
     }
     signal.abort();
     api.stop().await;
     outcome?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a pipeline to its end. Rules and reference data are exchanged as their files change.
+async fn session(
+    config: &Config,
+    node: Node,
+    rules: &Arc<watch::Sender<Arc<Vec<Rule>>>>,
+    mut terminate: watch::Receiver<bool>,
+) -> weir_engine::Result<()> {
+    let running = node::start_sources(config, &node.positions)
+        .map_err(|error| weir_engine::Error::Other(format!("{error:#}")))?;
+    tracing::info!(sources = running.sources.len(), rules = node.rules.len(), store = %node.data.display(), "running");
+    let (stop, stopped) = oneshot::channel();
+    let stopping = tokio::spawn(async move {
+        if terminate.wait_for(|stop| *stop).await.is_ok() {
+            let _ = stop.send(());
+        } else {
+            std::future::pending::<()>().await;
+        }
+    });
+    let (sender, reloads) = mpsc::channel::<Reload>(1);
+    let watching = tokio::spawn(reload::watch(
+        config.clone(),
+        node.health.clone(),
+        rules.clone(),
+        sender,
+    ));
+    let outcome = node
+        .pipeline
+        .with_reloads(reloads)
+        .run(&running.sources, running.receiver, stopped)
+        .await;
+    watching.abort();
+    stopping.abort();
+    for source in &running.sources {
+        source.stop().await;
+    }
+    outcome
+}
+
+/// Waits until a file of some size can be written. False if asked to stop meanwhile.
+async fn wait_for_room(
+    data: &Path,
+    health: &Health,
+    terminate: &mut watch::Receiver<bool>,
+) -> bool {
+    let probe = data.join(".room");
+    loop {
+        health.update(|health| {
+            health.ready = false;
+            health.reason = format!(
+                "no room on the disk of {}: nothing is read; make room and it goes on",
+                data.display()
+            );
+        });
+        tokio::select! {
+            _ = terminate.wait_for(|stop| *stop) => return false,
+            () = tokio::time::sleep(LOOK_FOR_ROOM) => {}
+        }
+        let written = std::fs::write(&probe, vec![0; ROOM]);
+        let _ = std::fs::remove_file(&probe);
+        if written.is_ok() {
+            return true;
+        }
+    }
 }
 
 /// Waits for Ctrl-C or SIGTERM.

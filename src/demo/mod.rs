@@ -118,6 +118,15 @@ fn write_days(dir: &Path, seed: u64, days: i64, compress: bool) -> io::Result<Sc
     Ok(days.into_iter().fold(Scenario::default(), Scenario::then))
 }
 
+/// Writes one day of the week, 0 for Monday.
+#[cfg(test)]
+pub fn write_weekday(dir: &Path, seed: u64, index: i64) -> io::Result<Scenario> {
+    for folder in files::FOLDERS {
+        std::fs::create_dir_all(dir.join(folder))?;
+    }
+    write_day(dir, seed, index, false)
+}
+
 fn write_day(dir: &Path, seed: u64, index: i64, compress: bool) -> io::Result<Scenario> {
     let number = index as u64;
     let mut day = Day {

@@ -72,7 +72,12 @@ pub(super) fn run(
         out,
         items: vec![],
     };
-    if merge.add(files).is_err() {
+    let source = shared.config.name.as_str().into();
+    let told = merge.add(files);
+    if told
+        .and_then(|()| merge.send(SourceMessage::Ready { source }))
+        .is_err()
+    {
         return Ok(());
     }
     let mut polls = 0;

@@ -164,6 +164,9 @@ fn listen(messages: &mut mpsc::Receiver<SourceMessage>, until: impl Fn(&Told) ->
             SourceMessage::Finished { partition } | SourceMessage::CaughtUp { partition } => {
                 told.ended.push(short(&partition));
             }
+            SourceMessage::Ready { .. } => {
+                assert!(!told.assigned.is_empty());
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -7,8 +7,8 @@
 //!   and its end is told after them.
 //! - A partition begins where the engine's messages of it end, else at the store's position. The group's
 //!   position is used only for partitions that neither knows.
-//! - Nothing of any topic of a source is handed on before all its topics have their first assignment: a
-//!   watermark that does not know of a topic yet would run ahead of it.
+//! - The source is told to be ready after the first assignment of each of its topics, or when the wait for
+//!   one is over; until then the engine holds its watermark.
 //! - Nothing is committed to Kafka but what [`Shared::store`] was told.
 
 use std::collections::{HashMap, VecDeque};
@@ -43,6 +43,8 @@ const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// How soon a stop, a commit or room in the channel is noticed.
 const TICK: Duration = Duration::from_millis(100);
 const NAP: Duration = Duration::from_millis(2);
+/// A topic that is missing, or assigned to nobody here, holds the engine's time back for this long.
+const ASSIGNMENT_WAIT: Duration = Duration::from_secs(30);
 /// Patience with the broker when a partition's start must be asked for.
 const ASK: Duration = Duration::from_secs(10);
 
@@ -60,7 +62,9 @@ pub(super) struct Reader {
     /// process ends.
     sent: HashMap<i32, i64>,
     gate: Arc<Gate>,
+    /// Whether this reader's topic has its first assignment, or is no longer waited for.
     passed: bool,
+    began: Instant,
     paused: bool,
     last_commit: Instant,
     /// Bytes in all of `assigned`.
@@ -112,6 +116,7 @@ impl Reader {
             sent: HashMap::new(),
             gate,
             passed: false,
+            began: Instant::now(),
             paused: false,
             last_commit: Instant::now(),
             gathered_bytes: 0,
@@ -150,6 +155,9 @@ impl Reader {
             let step = self.read().and_then(|()| self.rebalance());
             if let Err(reason) = step.and_then(|()| self.decode_due()) {
                 return End::Failed(reason);
+            }
+            if self.began.elapsed() >= ASSIGNMENT_WAIT {
+                self.pass_gate();
             }
             self.hand_on();
             self.commit(false);
@@ -481,23 +489,19 @@ impl Reader {
     /// Sends as much as the channel takes. True when nothing is left.
     fn deliver(&mut self) -> bool {
         while let Some(message) = self.outbox.pop_front() {
-            let (position, held) = match &message {
+            let position = match &message {
                 SourceMessage::Batch(batch) => {
-                    let split = split(&batch.partition.name);
-                    (split.map(|(_, n)| (n, batch.next)), true)
+                    split(&batch.partition.name).map(|(_, n)| (n, batch.next))
                 }
-                SourceMessage::CaughtUp { .. } => (None, true),
-                _ => (None, false),
+                _ => None,
             };
-            if held && !self.gate.is_open() {
-                self.outbox.push_front(message);
-                return false;
-            }
+            let assignment = matches!(message, SourceMessage::Assigned { .. });
             match self.sender.try_send(message) {
                 Ok(()) => {
                     self.sent.extend(position);
-                    // The first message of a reader is its assignment.
-                    self.pass_gate();
+                    if assignment {
+                        self.pass_gate();
+                    }
                 }
                 Err(TrySendError::Full(message) | TrySendError::Closed(message)) => {
                     self.outbox.push_front(message);
@@ -511,7 +515,11 @@ impl Reader {
     fn pass_gate(&mut self) {
         if !self.passed {
             self.passed = true;
-            self.gate.pass();
+            if self.gate.pass() {
+                self.outbox.push_back(SourceMessage::Ready {
+                    source: self.shared.source.clone(),
+                });
+            }
         }
     }
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use weir_engine::batch::Partition;
 
@@ -159,29 +158,17 @@ impl Shared {
     }
 }
 
-/// Opens when every reader of a source has its first assignment.
+/// Counts the readers of a source that have no first assignment yet.
 #[derive(Debug)]
-pub(super) struct Gate {
-    waiting: AtomicUsize,
-    opens: Instant,
-}
-
-/// A topic that is missing, or assigned to nobody here, keeps the others waiting this long.
-const GATE_WAIT: Duration = Duration::from_secs(30);
+pub(super) struct Gate(AtomicUsize);
 
 impl Gate {
     pub fn new(readers: usize) -> Self {
-        Self {
-            waiting: AtomicUsize::new(readers),
-            opens: Instant::now() + GATE_WAIT,
-        }
+        Self(AtomicUsize::new(readers))
     }
-    /// Once per reader.
-    pub fn pass(&self) {
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-    pub fn is_open(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) == 0 || Instant::now() >= self.opens
+    /// Once per reader; true for the last of them.
+    pub fn pass(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }
 
@@ -234,12 +221,10 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_opens_with_the_last_reader() {
+    fn the_last_reader_opens_the_gate() {
         let gate = Gate::new(2);
-        gate.pass();
-        assert!(!gate.is_open());
-        gate.pass();
-        assert!(gate.is_open());
+        assert!(!gate.pass());
+        assert!(gate.pass());
     }
 
     #[test]

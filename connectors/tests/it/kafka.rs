@@ -49,6 +49,8 @@ struct Engine {
     caught_up: BTreeSet<String>,
     positions: Positions,
     revocations: usize,
+    /// Partitions that were assigned when the source called itself ready.
+    ready: Option<usize>,
     failed: Option<String>,
 }
 
@@ -66,6 +68,7 @@ impl Engine {
             caught_up: BTreeSet::new(),
             positions,
             revocations: 0,
+            ready: None,
             failed: None,
         }
     }
@@ -101,6 +104,10 @@ impl Engine {
                 for (partition, _) in partitions {
                     assert!(self.owned.insert(partition.name.to_string()));
                 }
+            }
+            SourceMessage::Ready { .. } => {
+                assert_eq!(self.ready, None, "ready twice");
+                self.ready = Some(self.owned.len());
             }
             SourceMessage::Batch(batch) => self.take_batch(*batch),
             SourceMessage::CaughtUp { partition } => {
@@ -246,13 +253,11 @@ async fn the_end_of_one_topic_is_not_taken_for_that_of_another() {
     engine
         .until("the full one's end", |e| {
             assert!(e.read == 20_000 || !e.caught_up.contains(&of_full));
-            assert!(
-                e.read == 0 || e.owned.len() == 2,
-                "read before all was assigned"
-            );
             e.caught_up.len() == 2
         })
         .await;
+    engine.until("readiness", |e| e.ready.is_some()).await;
+    assert_eq!(engine.ready, Some(2), "ready before all was assigned");
     assert_eq!(engine.read, 20_000);
     engine.source.stop().await;
 }
@@ -474,6 +479,7 @@ async fn a_missing_topic_is_named_and_read_once_it_is_there() {
                 .is_some_and(|p| p.contains("topic comes-later does not exist"))
         })
         .await;
+    assert_eq!(engine.ready, None, "the topic is waited for");
     broker.create_topic(topic, 2);
     produce(broker, topic, 2, 0..10);
     engine.until("its messages", |e| e.read == 10).await;

@@ -58,8 +58,11 @@ async fn every_rule_plans_and_is_dispatched_by_a_literal() {
             }
         };
         windows += usize::from(matches!(plan, Plan::Window(_)));
-        let predicate = plan.rows().predicate.as_ref();
-        let literals = predicate.and_then(dispatch::necessary).unwrap_or_default();
+        let predicate = plan.predicate();
+        let literals = predicate
+            .as_ref()
+            .and_then(dispatch::necessary)
+            .unwrap_or_default();
         // Agents alert seldom: there the family itself is telling.
         let telling = |(_, text): &(usize, String)| {
             text == "agent_alerts" || !FAMILIES.contains(&text.as_str())

@@ -1,5 +1,6 @@
 //! Names and places of archive files: pure functions, and the listing of folders.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -172,6 +173,28 @@ pub fn folders(root: &Path, family: Option<&str>) -> Result<Vec<Folder>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Folders of certain hours, by hour and then family, whether there is anything in them or not. Lists no
+/// hour, so it costs the same in an archive of a day and of a year.
+pub fn folders_of(
+    root: &Path,
+    family: Option<&str>,
+    hours: &BTreeSet<Hour>,
+) -> Result<Vec<Folder>> {
+    let mut families = match family {
+        Some(family) => vec![family.to_owned()],
+        None => names(root)?
+            .iter()
+            .filter_map(|name| Some(name.strip_prefix("family=")?.to_owned()))
+            .collect(),
+    };
+    families.sort();
+    let folder = |hour: Hour| {
+        let families = families.iter().cloned();
+        families.map(move |family| Folder { hour, family })
+    };
+    Ok(hours.iter().copied().flat_map(folder).collect())
 }
 
 /// Names in a folder; none if it is not there (any more).

@@ -108,10 +108,74 @@ impl Archive {
 
     /// Events of `[from, to)` (µs), hour after hour; within an hour in no particular order.
     pub async fn scan(&self, from: i64, to: i64) -> Result<SendableRecordBatchStream> {
+        self.stream(None, from, to).await
+    }
+
+    /// Events of one hour that lie in `[from, to)` (µs), in no particular order. The hour's files are listed
+    /// now: whoever reads for long and hour by hour does not trip over files that were merged meanwhile.
+    pub async fn scan_hour(
+        &self,
+        hour: Hour,
+        from: i64,
+        to: i64,
+    ) -> Result<SendableRecordBatchStream> {
+        self.stream(Some([hour].into()), from, to).await
+    }
+
+    async fn stream(
+        &self,
+        hours: Option<BTreeSet<Hour>>,
+        from: i64,
+        to: i64,
+    ) -> Result<SendableRecordBatchStream> {
         let filter = column("time").gt_eq(lit(instant(from)));
         let filter = filter.and(column("time").lt(lit(instant(to))));
-        let table = context()?.read_table(self.table_provider())?;
+        let table = context()?.read_table(self.table(None, hours))?;
         Ok(table.filter(filter)?.execute_stream().await?)
+    }
+
+    /// Hours that have a folder, ascending.
+    pub fn hours(&self) -> Result<Vec<Hour>> {
+        let folders = layout::folders(&self.root, None)?;
+        let mut hours: Vec<Hour> = folders.into_iter().map(|folder| folder.hour).collect();
+        hours.dedup();
+        Ok(hours)
+    }
+
+    /// Time (µs) of the earliest and of the latest event; none in an empty archive. Reads the times of the
+    /// first and of the last hour only.
+    pub async fn span(&self) -> Result<Option<(i64, i64)>> {
+        let hours = self.hours()?;
+        let mut first = None;
+        for hour in &hours {
+            first = self.times(*hour).await?;
+            if first.is_some() {
+                break;
+            }
+        }
+        let Some(first) = first else {
+            return Ok(None);
+        };
+        for hour in hours.iter().rev() {
+            if let Some(last) = self.times(*hour).await? {
+                return Ok(Some((first.0, last.1)));
+            }
+        }
+        Ok(Some(first))
+    }
+
+    /// Earliest and latest time within an hour.
+    async fn times(&self, hour: Hour) -> Result<Option<(i64, i64)>> {
+        let table = context()?.read_table(self.table(None, Some([hour].into())))?;
+        let batches = table.select_columns(&["time"])?.collect().await?;
+        let times = batches.iter().flat_map(|batch| {
+            let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+            times.values().iter().copied()
+        });
+        Ok(times.fold(None, |span, time| {
+            let (first, last) = span.unwrap_or((time, time));
+            Some((first.min(time), last.max(time)))
+        }))
     }
 
     /// [`scan`](Self::scan), all at once.
@@ -147,10 +211,11 @@ impl Events {
     /// Files to read under a filter, by hour, family, stream and range.
     fn files(&self, filter: Option<Arc<dyn PhysicalExpr>>) -> PlanResult<Vec<PartitionedFile>> {
         let outside = |e: Error| DataFusionError::External(Box::new(e));
-        let mut folders = layout::folders(&self.root, self.family).map_err(outside)?;
-        if let Some(hours) = &self.hours {
-            folders.retain(|folder| hours.contains(&folder.hour));
-        }
+        let folders = match &self.hours {
+            Some(hours) => layout::folders_of(&self.root, self.family, hours),
+            None => layout::folders(&self.root, self.family),
+        };
+        let mut folders = folders.map_err(outside)?;
         if let Some(filter) = filter {
             folders = prune(folders, filter);
         }

@@ -3,6 +3,8 @@
 //! Invariant: matches are folded in order of event time, after the watermark has passed them; so which
 //! episodes there are depends on the events alone, not on how they arrived.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -19,9 +21,13 @@ pub struct Match {
     pub key: Vec<(String, String)>,
     /// Event time, or the window's start.
     pub start: i64,
+    /// Watermark from which on the match is certain.
+    pub due: i64,
     pub window: Option<(i64, i64)>,
     pub row: Map<String, Value>,
     pub entities: Vec<Entity>,
+    /// Whose evidence it is: windows of one group share panes.
+    pub group: String,
     /// By pane, or by event.
     pub evidence: Vec<PaneEvidence>,
     /// Set by an anomaly model.
@@ -33,8 +39,12 @@ pub struct Match {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Episode {
     pub start: i64,
-    /// Panes before this are counted in the evidence already: overlapping windows share panes.
-    covered_to: i64,
+    /// Watermark from which on the episode's first match is certain.
+    pub due: i64,
+    /// Start of the newest match.
+    newest: i64,
+    /// By group: panes before this are counted in the evidence already, as overlapping windows share panes.
+    covered_to: BTreeMap<String, i64>,
     pub alert: Alert,
 }
 
@@ -68,7 +78,9 @@ impl Episode {
         };
         let mut episode = Self {
             start: first.start,
-            covered_to: i64::MIN,
+            due: first.due,
+            newest: first.start,
+            covered_to: BTreeMap::new(),
             alert,
         };
         if !first.reasons.is_empty() {
@@ -80,6 +92,7 @@ impl Episode {
     }
 
     pub fn fold(&mut self, more: &Match, rule: &Rule) {
+        self.newest = self.newest.max(more.start);
         let alert = &mut self.alert;
         alert.matches += 1;
         if let Some(level) = more.level
@@ -96,10 +109,11 @@ impl Episode {
         for (pane, count, first, last, events) in &more.evidence {
             // Windows overlap and share panes; events of a per-event rule are all different.
             if more.window.is_some() {
-                if *pane < self.covered_to {
-                    continue;
+                match self.covered_to.get_mut(&more.group) {
+                    Some(covered) if *pane < *covered => continue,
+                    Some(covered) => *covered = pane + 1,
+                    None => drop(self.covered_to.insert(more.group.clone(), pane + 1)),
                 }
-                self.covered_to = pane + 1;
             }
             alert.evidence_count += count;
             alert.first_time = alert.first_time.min(*first);
@@ -109,6 +123,15 @@ impl Episode {
         alert.evidence.sort();
         alert.evidence.dedup();
         alert.evidence.truncate(MAX_EVIDENCE);
+    }
+}
+
+impl Episode {
+    /// Whether a match that starts then belongs to this episode.
+    pub fn takes(&self, start: i64, rule: &Rule) -> bool {
+        let gap = rule.suppress.as_ref().and_then(|s| s.gap);
+        start < self.start.saturating_add(episode_length(rule))
+            && gap.is_none_or(|gap| start <= self.newest.saturating_add(gap))
     }
 }
 

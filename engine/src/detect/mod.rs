@@ -3,30 +3,48 @@
 //! A rule that fails or panics does not touch the others: its error is counted and shown in its health, and
 //! the rows that it failed on are found by halving, so that one bad row costs no good one.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::compute::max;
+use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::ScalarUDF;
-use futures::FutureExt;
+use hashbrown::HashSet;
 
-use crate::alert::Alert;
-use crate::dispatch::{Dispatch, Rows};
+use crate::alert::{Alert, AlertState};
+use crate::dispatch::Dispatch;
 use crate::health::RuleHealth;
 use crate::plan::{self, Plan};
 use crate::rule::Rule;
+use crate::schema::col;
 use crate::score::Score;
 use crate::store::StateWrite;
-use crate::window::Answer;
 use crate::{Error, Result};
 
+mod closed;
 mod episode;
+pub mod feed;
+mod guard;
+mod limits;
+mod memory;
 pub mod row;
 mod running;
+mod terms;
+mod timeline;
+mod told;
 
+pub use closed::{answers, run_all};
+use guard::{count, guarded, halves};
+pub use limits::Limits;
 pub use running::RunningRule;
+
+/// Remembered ids of fed alerts at which those that are over are dropped.
+const MAX_FED: usize = 10_000;
+
+/// Owner of the latest event time in the store.
+const CLOCK: &str = "clock";
 
 /// A rule whose answers a trained model scores.
 #[derive(Debug, Clone)]
@@ -39,6 +57,14 @@ pub struct ModelRule {
 
 #[derive(Debug)]
 pub struct Detector {
+    limits: Limits,
+    /// Latest event time of all rows.
+    newest: i64,
+    watermark: Option<i64>,
+    /// Alerts that rules over alerts have seen, while they can still change.
+    fed: HashSet<String>,
+    /// Provisional alerts of rules, or versions of them, that are no more.
+    orphans: Vec<Alert>,
     rules: Vec<RunningRule>,
     health: Vec<RuleHealth>,
     dispatch: Dispatch,
@@ -48,6 +74,15 @@ pub struct Detector {
 impl Detector {
     /// Plans all rules. Those that cannot be run come back as errors; the others run.
     pub async fn new(rules: Vec<Rule>, models: Vec<ModelRule>) -> Result<(Self, Vec<Error>)> {
+        Self::with_limits(rules, models, Limits::default()).await
+    }
+
+    /// The same, within other limits.
+    pub async fn with_limits(
+        rules: Vec<Rule>,
+        models: Vec<ModelRule>,
+        limits: Limits,
+    ) -> Result<(Self, Vec<Error>)> {
         let functions: Vec<ScalarUDF> = models
             .iter()
             .flat_map(|m| m.functions.iter().cloned())
@@ -60,18 +95,20 @@ impl Detector {
         let (mut running, mut refused) = (vec![], vec![]);
         for (rule, scorer) in plain.chain(scored) {
             match Plan::new(&session, &rule).await {
-                Ok(plan) => running.push(RunningRule::new(rule, plan, scorer)?),
+                Ok(plan) => running.push(RunningRule::new(rule, plan, scorer, &limits)?),
                 Err(error) => refused.push(error),
             }
         }
-        let predicates: Vec<_> = running
-            .iter()
-            .map(|r| r.plan.rows().predicate.clone())
-            .collect();
+        let predicates: Vec<_> = running.iter().map(|r| r.plan.predicate()).collect();
         let health = running.iter().map(describe).collect();
         let dispatch = Dispatch::new(&predicates);
         Ok((
             Self {
+                limits,
+                newest: i64::MIN,
+                watermark: None,
+                fed: HashSet::new(),
+                orphans: vec![],
                 rules: running,
                 health,
                 dispatch,
@@ -91,10 +128,17 @@ impl Detector {
         if events.num_rows() == 0 {
             return;
         }
+        let times = events
+            .column(col::TIME)
+            .as_primitive::<TimestampMicrosecondType>();
+        self.newest = self.newest.max(max(times).unwrap_or(i64::MIN));
         for (index, rows) in self.dispatch.candidates(events) {
             let started = Instant::now();
             let rule = &mut self.rules[index];
             let health = &mut self.health[index];
+            if rule.suspended.is_some() || rule.over_alerts {
+                continue;
+            }
             health.rows_evaluated += count(events, &rows) as u64;
             // Depth first over halves: only the rows that fail alone are given up.
             let mut parts = vec![rows];
@@ -113,9 +157,16 @@ impl Detector {
 
     /// Answers what lies before the watermark.
     pub async fn advance(&mut self, watermark: i64) {
-        for (rule, health) in self.rules.iter_mut().zip(&mut self.health) {
+        self.watermark = Some(watermark);
+        self.advance_rules(watermark, false).await;
+        self.keep_limits();
+    }
+
+    async fn advance_rules(&mut self, watermark: i64, over_alerts: bool) {
+        let rules = self.rules.iter_mut().zip(&mut self.health);
+        for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts == over_alerts) {
             let started = Instant::now();
-            if let Err(error) = guarded(rule.advance(watermark, &self.ctx)).await {
+            if let Err(error) = guarded(rule.advance(watermark, self.newest, &self.ctx)).await {
                 note(health, &rule.rule, &error);
             }
             health.cost_ns += started.elapsed().as_nanos() as u64;
@@ -124,8 +175,72 @@ impl Detector {
 
     /// New and changed alerts since the last call, in order of time. With `preview`, also provisional ones.
     pub async fn changes(&mut self, preview: bool, watermark: Option<i64>) -> Vec<Alert> {
+        let mut alerts = self.changes_of(false, preview, watermark).await;
+        if self.rules.iter().any(|rule| rule.over_alerts) {
+            self.feed(&alerts).await;
+            if let Some(watermark) = self.watermark {
+                self.advance_rules(watermark, true).await;
+            }
+            alerts.extend(self.changes_of(true, preview, watermark).await);
+        }
+        alerts.extend(self.orphans.drain(..).map(|orphan| Alert {
+            state: AlertState::Retracted,
+            revision: orphan.revision + 1,
+            watermark,
+            ..orphan
+        }));
+        let silent = self.rules.iter().filter(|rule| rule.rule.building_block);
+        let silent: HashSet<&str> = silent.map(|rule| rule.rule.id.as_str()).collect();
+        alerts.retain(|alert| !silent.contains(alert.rule_id.as_str()));
+        alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
+        alerts
+    }
+
+    /// Gives rules over alerts those that became final.
+    async fn feed(&mut self, alerts: &[Alert]) {
+        let fresh: Vec<&Alert> = alerts
+            .iter()
+            .filter(|alert| alert.state == AlertState::Final)
+            .filter(|alert| self.fed.insert(alert.alert_id.clone()))
+            .collect();
+        let rule_of = |alert: &&Alert| self.rules.iter().find(|r| r.rule.id == alert.rule_id);
+        let fresh: Vec<_> = fresh
+            .into_iter()
+            .filter_map(|alert| Some((alert, &rule_of(&alert)?.rule)))
+            .collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let rows = match feed::rows(&fresh) {
+            Ok(rows) => rows,
+            Err(error) => {
+                return tracing::error!(%error, "alerts cannot be given to rules over them");
+            }
+        };
+        for (index, candidates) in self.dispatch.candidates(&rows) {
+            let (rule, health) = (&mut self.rules[index], &mut self.health[index]);
+            if rule.over_alerts
+                && rule.suspended.is_none()
+                && let Err(error) = guarded(rule.push(&rows, &candidates, &self.ctx)).await
+            {
+                note(health, &rule.rule, &error);
+            }
+        }
+        let (rules, fed) = (&self.rules, &mut self.fed);
+        if fed.len() > MAX_FED {
+            fed.retain(|id| rules.iter().any(|rule| rule.is_live(id)));
+        }
+    }
+
+    async fn changes_of(
+        &mut self,
+        over_alerts: bool,
+        preview: bool,
+        watermark: Option<i64>,
+    ) -> Vec<Alert> {
         let mut alerts = vec![];
-        for (rule, health) in self.rules.iter_mut().zip(&mut self.health) {
+        let rules = self.rules.iter_mut().zip(&mut self.health);
+        for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts == over_alerts) {
             let started = Instant::now();
             match guarded(rule.changes(preview, watermark, &self.ctx)).await {
                 Ok(changed) => {
@@ -137,7 +252,6 @@ impl Detector {
             }
             health.cost_ns += started.elapsed().as_nanos() as u64;
         }
-        alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
         alerts
     }
 
@@ -147,15 +261,19 @@ impl Detector {
         for rule in &mut self.rules {
             writes.extend(rule.take_state()?);
         }
+        if self.newest > i64::MIN {
+            writes.push(StateWrite {
+                owner: CLOCK.into(),
+                key: 0,
+                value: Some(self.newest.to_le_bytes().to_vec()),
+            });
+        }
         Ok(writes)
     }
 
-    /// Puts stored state and alerts back. Returns owners whose rule (or its version) is gone.
-    pub fn restore(
-        &mut self,
-        state: &[(String, i64, Vec<u8>)],
-        alerts: &[Alert],
-    ) -> Result<Vec<String>> {
+    /// Puts stored state back, pieces of an owner in ascending order. Returns owners whose rule (or its version)
+    /// is gone.
+    pub fn restore(&mut self, state: &[(String, i64, Vec<u8>)]) -> Result<Vec<String>> {
         let mut gone = vec![];
         for (owner, key, value) in state
             .iter()
@@ -173,19 +291,27 @@ impl Detector {
                             reason,
                         })?
                 }
-                None if gone.contains(owner) => {}
-                None => gone.push(owner.clone()),
+                None => {
+                    if owner.ends_with("/heads") {
+                        let told = told::provisional(value);
+                        self.orphans.extend(told.map_err(|reason| Error::State {
+                            owner: owner.clone(),
+                            reason,
+                        })?);
+                    }
+                    if !gone.contains(owner) {
+                        gone.push(owner.clone());
+                    }
+                }
             }
         }
-        for alert in alerts {
-            let rule = self
-                .rules
-                .iter_mut()
-                .find(|r| r.rule.id == alert.rule_id && r.version == alert.rule_version);
-            if let Some(rule) = rule {
-                rule.restore_published(alert);
-            }
+        for (_, _, value) in state.iter().filter(|(owner, ..)| owner == CLOCK) {
+            let bytes = value.as_slice().try_into();
+            self.newest = bytes.map_or(i64::MIN, i64::from_le_bytes);
         }
+        self.rules.iter_mut().for_each(RunningRule::restored);
+        let told = self.rules.iter().flat_map(RunningRule::finals);
+        self.fed = told.map(|alert| alert.alert_id.clone()).collect();
         Ok(gone)
     }
 
@@ -196,14 +322,18 @@ impl Detector {
             .any(|rule| rule.rule.id == alert.rule_id && rule.is_live(&alert.alert_id))
     }
 
-    /// Longest window of any rule, µs: no alert starts further behind the watermark.
-    pub fn longest_window(&self) -> i64 {
-        self.rules
-            .iter()
-            .filter_map(|rule| rule.rule.window)
-            .map(|window| window.size)
-            .max()
-            .unwrap_or(0)
+    /// How far behind the watermark an alert may still start or change, µs.
+    pub fn reach(&self) -> i64 {
+        let longest = |over_alerts: bool| {
+            let rules = self.rules.iter().filter(|r| r.over_alerts == over_alerts);
+            let reach = rules.map(|rule| {
+                let window = rule.rule.window.map_or(0, |window| window.size);
+                let absence = rule.rule.absence.as_ref().map_or(0, |a| a.within);
+                window.max(absence)
+            });
+            reach.max().unwrap_or(0)
+        };
+        (longest(false) + longest(true)).saturating_add(self.limits.amend)
     }
 
     /// Health of every rule, by rule id.
@@ -215,54 +345,13 @@ impl Detector {
                 health.matches = rule.matches;
                 health.last_match = rule.last_match;
                 health.rows_late = rule.rows_late;
+                health.rows_too_late = rule.rows_too_late;
+                health.suspended.clone_from(&rule.suspended);
+                health.learning_to = rule.learning_to();
                 health.state_bytes = rule.state_bytes() as u64;
                 (rule.rule.id.as_str(), &*health)
             })
     }
-}
-
-/// Runs rules over events as one closed set: everything is final. For tests of rules and backtests.
-pub async fn run_all(rules: &[Rule], events: &[RecordBatch]) -> Result<Vec<Alert>> {
-    let (mut detector, refused) = Detector::new(rules.to_vec(), vec![]).await?;
-    if let Some(error) = refused.into_iter().next() {
-        return Err(error);
-    }
-    for batch in events {
-        detector.push(batch).await;
-    }
-    detector.advance(i64::MAX).await;
-    let alerts = detector.changes(false, None).await;
-    match detector
-        .health()
-        .find_map(|(id, health)| Some((id.to_owned(), health.last_error.clone()?)))
-    {
-        Some((id, error)) => Err(Error::rule(id, error)),
-        None => Ok(alerts),
-    }
-}
-
-/// Answers of one window rule over a closed set of events, window by window. Training reads feature vectors
-/// with it.
-pub async fn answers(
-    rule: &Rule,
-    functions: &[ScalarUDF],
-    events: &[RecordBatch],
-) -> Result<Vec<Answer>> {
-    let session = plan::session(functions).await?;
-    let ctx = session.task_ctx();
-    let plan = Plan::new(&session, rule).await?;
-    let mut running = RunningRule::new(rule.clone(), plan, None)?;
-    for batch in events {
-        running.push(batch, &Rows::All, &ctx).await?;
-    }
-    let mut answers = vec![];
-    if let Some(window) = &mut running.window {
-        while window.can_close(i64::MAX) {
-            answers.extend(window.close(i64::MAX, &ctx).await?);
-            window.drop_closed_panes();
-        }
-    }
-    Ok(answers)
 }
 
 fn describe(rule: &RunningRule) -> RuleHealth {
@@ -271,11 +360,7 @@ fn describe(rule: &RunningRule) -> RuleHealth {
         level: rule.rule.level.as_str().into(),
         version: rule.version.clone(),
         path: rule.rule.path.clone(),
-        kind: if rule.rule.window.is_some() {
-            "window"
-        } else {
-            "event"
-        },
+        kind: rule.rule.kind(),
         ..RuleHealth::default()
     }
 }
@@ -287,40 +372,4 @@ fn note(health: &mut RuleHealth, rule: &Rule, error: &Error) {
         tracing::warn!(rule = rule.title, %error, "a rule failed; the others go on");
         health.last_error = Some(text);
     }
-}
-
-/// Turns a panic inside a rule into an error of that rule.
-async fn guarded<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(result) => result,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            Err(Error::Other(format!("panic: {text}")))
-        }
-    }
-}
-
-fn count(events: &RecordBatch, rows: &Rows) -> usize {
-    match rows {
-        Rows::All => events.num_rows(),
-        Rows::Some(rows) => rows.len(),
-    }
-}
-
-fn halves(events: &RecordBatch, rows: &Rows) -> Option<(Rows, Rows)> {
-    let all: Vec<u32> = match rows {
-        Rows::All => (0..events.num_rows() as u32).collect(),
-        Rows::Some(rows) => rows.as_ref().clone(),
-    };
-    if all.len() < 2 {
-        return None;
-    }
-    let (left, right) = all.split_at(all.len() / 2);
-    Some((
-        Rows::Some(Arc::new(left.to_vec())),
-        Rows::Some(Arc::new(right.to_vec())),
-    ))
 }

@@ -1,26 +1,32 @@
-//! One loaded rule with its state: rows in, matches kept, alerts out.
+//! One loaded rule with its state: rows in, matches, alerts out.
+//!
+//! Whatever the kind, a rule turns rows into matches (at once, when a window is answered, or by what it
+//! remembers), and its [`Timelines`] turn matches into alerts. Neither depends on the order of rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use datafusion::arrow::compute::prep_null_mask_filter;
-use datafusion::arrow::datatypes::TimestampMicrosecondType;
+use datafusion::arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{cast, concat_batches, prep_null_mask_filter};
+use datafusion::arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
-use hashbrown::HashMap;
-use xxhash_rust::xxh3::xxh3_64;
+use serde_json::{Map, Value};
 
-use crate::alert::{Alert, AlertState, Evidence};
-use crate::detect::episode::{Episode, Match, episode_length};
+use crate::alert::{Alert, Evidence};
+use crate::detect::Limits;
+use crate::detect::episode::Match;
+use crate::detect::memory::Memory;
 use crate::detect::row;
+use crate::detect::terms::{At, Change, Pairs, Runs};
+use crate::detect::timeline::{Now, Place, Timelines};
 use crate::dispatch::Rows;
 use crate::plan::{self, Plan};
 use crate::rule::Rule;
-use crate::schema::col;
+use crate::schema::{self, col};
 use crate::score::Score;
 use crate::store::StateWrite;
 use crate::window::{Answer, WindowState, key_texts};
@@ -61,14 +67,27 @@ impl Narrow {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Published {
-    state: AlertState,
-    revision: u32,
-    /// Hash of the alert as it was told, without state, revision and watermark.
-    content: u64,
-    /// The alert itself while it can still be retracted.
-    provisional: Option<Box<Alert>>,
+/// What a rule remembers beside its matches, by key.
+#[derive(Debug)]
+enum Recall {
+    Nothing,
+    /// First-seen.
+    Terms(Memory<Runs>),
+    /// Absence: signs of life.
+    Signs(Memory<Runs>),
+    /// Absence: calls that want an answer.
+    Pairs(Memory<Pairs>),
+}
+
+impl Recall {
+    fn new(rule: &Rule) -> Self {
+        match (&rule.new_terms, &rule.absence) {
+            (Some(_), _) => Self::Terms(Memory::default()),
+            (None, Some(absence)) if absence.pair.is_some() => Self::Pairs(Memory::default()),
+            (None, Some(_)) => Self::Signs(Memory::default()),
+            (None, None) => Self::Nothing,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,42 +96,52 @@ pub struct RunningRule {
     pub version: String,
     pub plan: Plan,
     scorer: Option<Arc<dyn Score>>,
-    predicate: Option<Narrow>,
+    /// The rule reads alerts of other rules, not events.
+    pub over_alerts: bool,
+    /// By input of the plan.
+    predicates: Vec<Option<Narrow>>,
     keys: Option<Narrow>,
     pub window: Option<WindowState>,
-    length: i64,
-    /// Matches that the watermark has not passed, by start and key.
-    pending: BTreeMap<(i64, String), Match>,
-    /// Matches of windows that are still open, by the window's end, as of the last preview.
-    open_matches: BTreeMap<i64, Vec<Match>>,
-    episodes: HashMap<String, Episode>,
-    /// Keys of episodes that changed since the last call of [`changes`](Self::changes).
-    touched: BTreeSet<String>,
-    watermark: i64,
-    /// Alerts of episodes that a next one of the same key has followed, not told yet.
-    ended: Vec<Alert>,
-    preview_stale: bool,
-    published: HashMap<String, Published>,
-    dirty_pending: BTreeSet<(i64, String)>,
-    dirty_episodes: BTreeSet<String>,
+    /// Standing matches of each answered window, by its end.
+    window_matches: BTreeMap<i64, Vec<(String, Place)>>,
+    recall: Recall,
+    /// Earliest row that the rule ever saw.
+    began: Option<i64>,
+    began_written: bool,
+    timelines: Timelines,
+    /// What lies before this is certain.
+    clock: i64,
+    amend: i64,
+    /// Clock at which what is remembered is looked through next.
+    forget_at: i64,
+    /// Open windows must be answered once, whatever the mode: an earlier run told provisional alerts.
+    owed: bool,
+    /// Why the rule takes no rows any more.
+    pub suspended: Option<String>,
     pub rows_late: u64,
+    pub rows_too_late: u64,
     pub matches: u64,
     pub last_match: Option<i64>,
 }
 
 impl RunningRule {
-    pub fn new(rule: Rule, plan: Plan, scorer: Option<Arc<dyn Score>>) -> Result<Self> {
-        let predicate = plan
-            .rows()
-            .predicate
-            .as_ref()
-            .map(|p| Narrow::new(std::slice::from_ref(p)))
-            .transpose()?;
+    pub fn new(
+        rule: Rule,
+        plan: Plan,
+        scorer: Option<Arc<dyn Score>>,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let narrow = |p: &Arc<dyn PhysicalExpr>| Narrow::new(std::slice::from_ref(p));
+        let inputs = plan.inputs();
+        let predicates = inputs
+            .iter()
+            .map(|rows| rows.predicate.as_ref().map(narrow).transpose());
+        let predicates = predicates.collect::<Result<_>>()?;
         let (window, keys) = match (&plan, rule.window) {
             (Plan::Window(plan), Some(window)) => {
                 let exprs: Vec<_> = plan.keys.iter().map(|(expr, _)| expr.clone()).collect();
                 (
-                    Some(WindowState::new(plan.clone(), window)),
+                    Some(WindowState::new(plan.clone(), window, limits.amend)),
                     Some(Narrow::new(&exprs)?),
                 )
             }
@@ -120,24 +149,25 @@ impl RunningRule {
         };
         Ok(Self {
             version: rule.version(),
-            length: episode_length(&rule),
+            over_alerts: plan.reads_alerts(),
+            recall: Recall::new(&rule),
             rule,
             plan,
             scorer,
-            predicate,
+            predicates,
             keys,
             window,
-            pending: BTreeMap::new(),
-            open_matches: BTreeMap::new(),
-            episodes: HashMap::new(),
-            touched: BTreeSet::new(),
-            watermark: i64::MIN,
-            ended: vec![],
-            preview_stale: false,
-            published: HashMap::new(),
-            dirty_pending: BTreeSet::new(),
-            dirty_episodes: BTreeSet::new(),
+            window_matches: BTreeMap::new(),
+            began: None,
+            began_written: true,
+            timelines: Timelines::default(),
+            clock: i64::MIN,
+            amend: limits.amend,
+            forget_at: i64::MIN,
+            owed: false,
+            suspended: None,
             rows_late: 0,
+            rows_too_late: 0,
             matches: 0,
             last_match: None,
         })
@@ -159,420 +189,434 @@ impl RunningRule {
             Rows::All => None,
             Rows::Some(rows) => Some(UInt32Array::from(rows.as_ref().clone())),
         };
-        let matched = match &self.predicate {
-            None => candidates
-                .unwrap_or_else(|| UInt32Array::from_iter_values(0..events.num_rows() as u32)),
-            Some(predicate) => {
-                let narrow = row::gather(events, &predicate.columns, candidates.as_ref())?;
-                let answer = predicate.exprs[0]
-                    .evaluate(&narrow)?
-                    .into_array(narrow.num_rows())?;
-                let mask = match answer.as_boolean() {
-                    mask if mask.null_count() == 0 => mask.clone(),
-                    mask => prep_null_mask_filter(mask),
-                };
-                let row = |i: usize| candidates.as_ref().map_or(i as u32, |c| c.value(i));
-                UInt32Array::from_iter_values(mask.values().set_indices().map(row))
-            }
-        };
-        if matched.is_empty() {
+        let mut matched = vec![];
+        for predicate in &self.predicates {
+            matched.push(rows_that(predicate.as_ref(), events, candidates.as_ref())?);
+        }
+        if matched.iter().all(UInt32Array::is_empty) {
             return Ok(());
         }
-        match self.plan.clone() {
+        match &self.plan {
             Plan::Event(plan) => {
-                let input = row::gather(events, &plan.rows.columns, Some(&matched))?;
-                let output = plan::run(&plan.template, vec![input], ctx).await?;
-                let output =
-                    datafusion::arrow::compute::concat_batches(&plan.template.schema(), &output)?;
-                if output.num_rows() != matched.len() {
+                let input = row::gather(events, &plan.rows.columns, Some(&matched[0]))?;
+                let output = plan::run(&plan.template, vec![vec![input]], ctx).await?;
+                let output = concat_batches(&plan.template.schema(), &output)?;
+                if plan.joined {
+                    return self.add_joined(&output);
+                }
+                if output.num_rows() != matched[0].len() {
                     return Err(Error::rule(
                         &self.rule.title,
                         "rows were dropped outside the WHERE clause",
                     ));
                 }
-                self.add_events(events, &matched, &output);
+                let times = times_of(events);
+                let uids = events.column(col::EVENT_UID).as_string_view();
+                for (index, source) in matched[0].values().iter().enumerate() {
+                    let source = *source as usize;
+                    let at = (times.value(source), uids.value(source).to_owned());
+                    self.add_row(at, row::json(&output, index));
+                }
                 Ok(())
             }
             Plan::Window(_) => self.add_to_window(events, &matched, ctx).await,
         }
     }
 
-    fn add_events(&mut self, events: &RecordBatch, rows: &UInt32Array, output: &RecordBatch) {
-        let times = events
-            .column(col::TIME)
-            .as_primitive::<TimestampMicrosecondType>();
-        let uids = events.column(col::EVENT_UID).as_string_view();
-        for (index, source) in rows.values().iter().enumerate() {
-            let (time, uid) = (times.value(*source as usize), uids.value(*source as usize));
-            let row = row::json(output, index);
-            let key: Vec<(String, String)> = match &self.rule.suppress {
-                Some(suppress) => {
-                    let value = |c: &String| row.get(c).map(row::text).unwrap_or_default();
-                    suppress
-                        .by
-                        .iter()
-                        .map(|column| (column.clone(), value(column)))
-                        .collect()
-                }
-                None => vec![("event_uid".into(), uid.to_owned())],
-            };
-            let evidence = vec![Evidence {
-                time,
-                event_uid: uid.to_owned(),
-            }];
-            let found = Match {
-                entities: row::entities(&row, &self.rule.entities),
-                key,
-                start: time,
-                window: None,
-                row,
-                evidence: vec![(time, 1, time, time, evidence)],
-                level: None,
-                reasons: vec![],
-            };
-            let place = (time, format!("{}\u{1e}{uid}", key_text(&found.key)));
-            self.dirty_pending.insert(place.clone());
-            self.pending.insert(place, found);
-            self.matches += 1;
-            self.last_match = self.last_match.max(Some(time));
+    fn add_joined(&mut self, output: &RecordBatch) -> Result<()> {
+        let column = |name: &str| {
+            let missing = || Error::rule(&self.rule.title, format!("returns no `{name}`"));
+            output.column_by_name(name).cloned().ok_or_else(missing)
+        };
+        let times = cast(&column("time")?, &schema::data_type(schema::Kind::Time))?;
+        let uids = cast(&column("event_uid")?, &DataType::Utf8View)?;
+        let (times, uids) = (
+            times.as_primitive::<TimestampMicrosecondType>(),
+            uids.as_string_view(),
+        );
+        for index in 0..output.num_rows() {
+            let at = (times.value(index), uids.value(index).to_owned());
+            self.add_row(at, row::json(output, index));
         }
-        self.preview_stale = true;
+        Ok(())
     }
 
+    /// A row of a query that looks at single events.
+    fn add_row(&mut self, at: At, row: Map<String, Value>) {
+        if self.began.is_none_or(|began| at.0 < began) {
+            self.began = Some(at.0);
+            self.began_written = self.rule.new_terms.is_none();
+            if self.rule.new_terms.is_some() {
+                self.timelines.refold();
+            }
+        }
+        let values = |columns: &[String]| -> Vec<(String, String)> {
+            let value = |column: &String| row.get(column).map(row::text).unwrap_or_default();
+            let named = columns.iter().map(|column| (column.clone(), value(column)));
+            named.collect()
+        };
+        let rule = &self.rule;
+        let remembered = match (&rule.new_terms, &rule.absence) {
+            (Some(terms), _) => Some(&terms.fields),
+            (None, Some(absence)) => Some(&absence.by),
+            (None, None) => None,
+        };
+        if remembered.is_some_and(|columns| columns.iter().any(|c| !row.contains_key(c))) {
+            return;
+        }
+        let key = match (&rule.suppress, remembered) {
+            (Some(suppress), _) => values(&suppress.by),
+            (None, Some(columns)) => values(columns),
+            (None, None) => vec![("event_uid".into(), at.1.clone())],
+        };
+        let home = key_text(&key);
+        let what = remembered.map(|columns| key_text(&values(columns)));
+        let what = what.unwrap_or_default();
+        let mut due = at.0.saturating_add(1);
+        let change = match &mut self.recall {
+            Recall::Nothing => Change {
+                matches: true,
+                gone: vec![],
+            },
+            Recall::Terms(memory) => {
+                let history = rule.new_terms.as_ref().map_or(0, |terms| terms.history);
+                memory.change(&what).note_first(at.clone(), &home, history)
+            }
+            Recall::Signs(memory) => {
+                let within = rule.absence.as_ref().map_or(0, |absence| absence.within);
+                due = due.saturating_add(within);
+                memory.change(&what).note_last(at.clone(), &home, within)
+            }
+            Recall::Pairs(memory) => {
+                let Some(absence) = &rule.absence else { return };
+                let Some(pair) = &absence.pair else { return };
+                let is = |column: &str| row.get(column) == Some(&Value::Bool(true));
+                due = due.saturating_add(absence.within);
+                let mut change = Change::default();
+                if is(&pair.of) {
+                    change = memory.change(&what).answer(at.0, absence.within);
+                }
+                if is(&pair.after) {
+                    let call = memory.change(&what).call(at.clone(), &home, absence.within);
+                    change.matches = call.matches;
+                }
+                change
+            }
+        };
+        for (home, place) in &change.gone {
+            self.timelines.remove(home, place);
+        }
+        if !change.matches {
+            return;
+        }
+        let (time, uid) = at;
+        let evidence = vec![Evidence {
+            time,
+            event_uid: uid.clone(),
+        }];
+        let found = Match {
+            entities: row::entities(&row, &rule.entities),
+            key,
+            start: time,
+            due,
+            window: None,
+            row,
+            group: String::new(),
+            evidence: vec![(time, 1, time, time, evidence)],
+            level: None,
+            reasons: vec![],
+        };
+        if self.timelines.insert(&home, uid, found) {
+            self.matches += 1;
+            self.last_match = self.last_match.max(Some(time));
+        } else {
+            self.rows_too_late += 1;
+        }
+    }
+
+    /// `matched` has the rows of each input.
     async fn add_to_window(
         &mut self,
         events: &RecordBatch,
-        rows: &UInt32Array,
+        matched: &[UInt32Array],
         ctx: &Arc<TaskContext>,
     ) -> Result<()> {
         let (Some(window), Some(keys)) = (&mut self.window, &self.keys) else {
             return Ok(());
         };
-        let times = events
-            .column(col::TIME)
-            .as_primitive::<TimestampMicrosecondType>();
+        let times = times_of(events);
         let uids = events.column(col::EVENT_UID).as_string_view();
-        let mut late = 0;
-        let mut by_pane: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-        for row in rows.values() {
-            let time = times.value(*row as usize);
-            late += u64::from(window.is_late(time));
-            if !window.is_gone(time) {
-                by_pane.entry(window.pane_of(time)).or_default().push(*row);
+        // By pane: rows of each input.
+        let mut panes: BTreeMap<i64, Vec<Vec<u32>>> = BTreeMap::new();
+        for (input, rows) in matched.iter().enumerate() {
+            for row in rows.values() {
+                let pane = window.pane_of(times.value(*row as usize));
+                let inputs = panes
+                    .entry(pane)
+                    .or_insert_with(|| vec![vec![]; matched.len()]);
+                inputs[input].push(*row);
             }
         }
-        let mut ready = vec![];
-        for (pane, rows) in by_pane {
-            let rows = UInt32Array::from(rows);
-            let narrow = row::gather(events, &keys.columns, Some(&rows))?;
-            let values = keys
-                .exprs
-                .iter()
-                .map(|e| Ok(e.evaluate(&narrow)?.into_array(narrow.num_rows())?));
-            let texts = key_texts(&values.collect::<Result<Vec<_>>>()?)?;
-            let input = row::gather(events, &window.plan().rows.columns, Some(&rows))?;
-            ready.push((pane, window.partial(input, ctx).await?, rows, texts));
+        let (mut late, mut too_late) = (0, 0);
+        let (mut ready, mut told) = (vec![], vec![]);
+        for (pane, inputs) in panes {
+            let all: BTreeSet<u32> = inputs.iter().flatten().copied().collect();
+            let (partly, wholly) = window.is_gone(pane);
+            late += if window.is_late(pane) {
+                all.len() as u64
+            } else {
+                0
+            };
+            too_late += if partly { all.len() as u64 } else { 0 };
+            if wholly {
+                continue;
+            }
+            let all = UInt32Array::from_iter_values(all);
+            let texts = if keys.exprs.is_empty() {
+                vec![]
+            } else {
+                let narrow = row::gather(events, &keys.columns, Some(&all))?;
+                let values = keys
+                    .exprs
+                    .iter()
+                    .map(|e| Ok(e.evaluate(&narrow)?.into_array(narrow.num_rows())?));
+                key_texts(&values.collect::<Result<Vec<_>>>()?)?
+            };
+            for (input, rows) in inputs.into_iter().enumerate() {
+                if rows.is_empty() {
+                    continue;
+                }
+                let columns = &window.plan().inputs[input].rows.columns;
+                let rows = row::gather(events, columns, Some(&UInt32Array::from(rows)))?;
+                ready.push((pane, input, window.reduce(input, rows, ctx).await?));
+            }
+            told.push((pane, all, texts));
         }
         self.rows_late += late;
+        self.rows_too_late += too_late;
         // From here on nothing fails: the rows are counted once.
-        for (pane, states, rows, texts) in ready {
-            window.insert(pane, states, ctx).await;
+        for (pane, input, batches) in ready {
+            window.insert(pane, input, batches, ctx).await;
+        }
+        for (pane, rows, texts) in told {
             for (row, key) in rows.values().iter().zip(&texts) {
-                window.add_evidence(
-                    pane,
-                    key,
-                    times.value(*row as usize),
-                    uids.value(*row as usize),
-                );
+                let row = *row as usize;
+                window.add_evidence(pane, key, times.value(row), uids.value(row));
             }
         }
-        self.preview_stale = true;
         Ok(())
     }
 
-    /// Answers windows and ends matches that the watermark has passed.
-    pub async fn advance(&mut self, watermark: i64, ctx: &Arc<TaskContext>) -> Result<()> {
+    /// Answers windows that the watermark has passed; what is behind it is certain. `newest` is the latest
+    /// event time there was: once time has ended, absences are judged by it.
+    pub async fn advance(
+        &mut self,
+        watermark: i64,
+        newest: i64,
+        ctx: &Arc<TaskContext>,
+    ) -> Result<()> {
+        let clock = match watermark == i64::MAX && self.rule.absence.is_some() {
+            true => newest.saturating_add(1),
+            false => watermark,
+        };
+        self.clock = self.clock.max(clock);
+        self.answer(self.clock, ctx).await?;
+        if let Some(window) = &mut self.window {
+            window.close(self.clock);
+            let horizon = window.horizon();
+            self.window_matches = self.window_matches.split_off(&horizon.saturating_add(1));
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Drops what is remembered and cannot matter any more; now and then, as it looks at everything.
+    fn forget(&mut self) {
+        let gap = match (&self.rule.new_terms, &self.rule.absence) {
+            (Some(terms), _) => terms.history,
+            (None, Some(absence)) => absence.within,
+            (None, None) => return,
+        };
+        if self.clock < self.forget_at || self.clock == i64::MAX {
+            return;
+        }
+        self.forget_at = self.clock.saturating_add(gap / 8);
+        let from = self.clock.saturating_sub(self.amend);
+        match &mut self.recall {
+            Recall::Nothing => {}
+            Recall::Terms(memory) | Recall::Signs(memory) => {
+                memory.retain(|runs| runs.reaches(from, gap));
+            }
+            Recall::Pairs(memory) => memory.retain(|pairs| pairs.forget(from, gap)),
+        }
+    }
+
+    /// Answers stale windows that end at or before `to`.
+    async fn answer(&mut self, to: i64, ctx: &Arc<TaskContext>) -> Result<()> {
+        let mut failed = None;
         loop {
             let answers = match &mut self.window {
-                Some(window) if window.can_close(watermark) => window.close(watermark, ctx).await?,
-                _ => break,
+                Some(window) if window.is_stale(to) => window.answer(to, ctx).await,
+                _ => return failed.map_or(Ok(()), Err),
             };
-            for answer in answers {
-                for found in self.matches_of(&answer)? {
-                    self.matches += 1;
-                    self.last_match = self
-                        .last_match
-                        .max(found.evidence.iter().map(|e| e.3).max());
-                    self.finalise(&found);
+            let answers = answers.unwrap_or_else(|error| {
+                failed = Some(error);
+                vec![]
+            });
+            for (end, answer) in answers {
+                match answer.map_or(Ok(vec![]), |answer| self.matches_of(&answer)) {
+                    Ok(found) => self.set_window(end, found),
+                    Err(error) => failed = Some(error),
                 }
             }
-            if let Some(window) = &mut self.window {
-                window.drop_closed_panes();
-            }
-            self.preview_stale = true;
-        }
-        while let Some(entry) = self.pending.first_entry() {
-            if entry.key().0 >= watermark {
-                break;
-            }
-            let (place, found) = entry.remove_entry();
-            self.dirty_pending.insert(place);
-            self.finalise(&found);
-            self.preview_stale = true;
-        }
-        self.watermark = watermark;
-        Ok(())
-    }
-
-    /// Lets go of episodes that nothing can join any more: no match starts before the watermark, or, for a
-    /// window rule, further behind it than a window is long.
-    fn drop_ended(&mut self) {
-        let horizon = self.watermark.saturating_sub(self.reach());
-        let ended = |e: &Episode| e.start.saturating_add(self.length) <= horizon;
-        for (key, episode) in self.episodes.extract_if(|_, episode| ended(episode)) {
-            self.published.remove(&episode.alert.alert_id);
-            self.dirty_episodes.insert(key);
         }
     }
 
-    /// How far behind the watermark a match can still start.
-    fn reach(&self) -> i64 {
-        self.rule.window.map_or(0, |window| window.size)
+    /// Makes these the matches of the window.
+    fn set_window(&mut self, end: i64, found: Vec<(String, Match)>) {
+        let before = self.window_matches.remove(&end).unwrap_or_default();
+        let mut now = vec![];
+        for (id, one) in found {
+            let home = key_text(&one.key);
+            let place = (one.start, id);
+            if !before.iter().any(|(_, old)| *old == place) {
+                self.matches += 1;
+            }
+            self.last_match = self.last_match.max(one.evidence.iter().map(|e| e.3).max());
+            if self.timelines.insert(&home, place.1.clone(), one) {
+                now.push((home, place));
+            }
+        }
+        for (home, place) in before {
+            if !now.contains(&(home.clone(), place.clone())) {
+                self.timelines.remove(&home, &place);
+            }
+        }
+        if !now.is_empty() {
+            self.window_matches.insert(end, now);
+        }
     }
 
     /// Whether matches can still join this alert, or it can still be retracted.
     pub fn is_live(&self, alert_id: &str) -> bool {
-        self.published.contains_key(alert_id)
+        self.timelines.is_live(alert_id)
     }
 
-    /// Rows of a window's answer as matches, in order of their keys.
-    fn matches_of(&self, answer: &Answer) -> Result<Vec<Match>> {
-        let Plan::Window(plan) = &self.plan else {
+    /// Rows of a window's answer as matches, each with an id that depends on its content alone.
+    fn matches_of(&self, answer: &Answer) -> Result<Vec<(String, Match)>> {
+        let (Plan::Window(plan), Some(window)) = (&self.plan, &self.window) else {
             return Ok(vec![]);
         };
-        let Some(window) = &self.window else {
-            return Ok(vec![]);
-        };
-        let scored = match &self.scorer {
-            Some(scorer) => Some(scorer.score(&answer.rows)?),
-            None => None,
-        };
-        let columns: Vec<_> = plan
-            .keys
-            .iter()
-            .map(|(_, name)| answer.rows.column_by_name(name).cloned())
-            .collect();
-        let columns = columns
-            .into_iter()
-            .collect::<Option<Vec<_>>>()
-            .unwrap_or_default();
-        let texts = key_texts(&columns)?;
-        let rows: Vec<(usize, Option<crate::score::Anomaly>)> = match scored {
-            Some(anomalies) => anomalies.into_iter().map(|a| (a.row, Some(a))).collect(),
+        let rows: Vec<(usize, Option<crate::score::Anomaly>)> = match &self.scorer {
+            Some(scorer) => {
+                let anomalies = scorer.score(&answer.rows)?;
+                anomalies.into_iter().map(|a| (a.row, Some(a))).collect()
+            }
             None => (0..answer.rows.num_rows()).map(|row| (row, None)).collect(),
         };
+        let columns = plan.keys.iter();
+        let columns = columns.map(|(_, name)| answer.rows.column_by_name(name).cloned());
+        let columns = columns.collect::<Option<Vec<_>>>().unwrap_or_default();
+        let texts = key_texts(&columns)?;
         let mut found = vec![];
+        let mut same: BTreeMap<String, u32> = BTreeMap::new();
         for (index, anomaly) in rows {
             let mut row = row::json(&answer.rows, index);
+            let value = |name: &String| row.get(name).map(row::text).unwrap_or_default();
             let named = |names: &mut dyn Iterator<Item = &String>| -> Vec<(String, String)> {
-                names
-                    .map(|name| {
-                        (
-                            name.clone(),
-                            row.get(name).map(row::text).unwrap_or_default(),
-                        )
-                    })
-                    .collect()
+                names.map(|name| (name.clone(), value(name))).collect()
             };
             let key = match &self.rule.suppress {
                 Some(suppress) => named(&mut suppress.by.iter()),
                 None => named(&mut plan.keys.iter().map(|(_, name)| name)),
             };
-            let evidence = window.evidence(&texts[index], answer.start, answer.end);
-            let entities = row::entities(&row, &self.rule.entities);
-            if let Some(anomaly) = &anomaly {
-                row.insert("anomaly_score".into(), anomaly.score.into());
-                row.insert("anomaly".into(), anomaly.text.clone().into());
+            let text = texts.get(index).map_or("", String::as_str);
+            let mut id = serde_json::to_string(&row).unwrap_or_default();
+            let count = same.entry(id.clone()).or_default();
+            if *count > 0 {
+                id = format!("{id}\u{1e}{count}");
             }
-            found.push(Match {
+            *count += 1;
+            let evidence = window.evidence(text, answer.start, answer.end);
+            let entities = row::entities(&row, &self.rule.entities);
+            let (level, reasons) = match anomaly {
+                Some(anomaly) => {
+                    row.insert("anomaly_score".into(), anomaly.score.into());
+                    row.insert("anomaly_text".into(), anomaly.text.into());
+                    (Some(anomaly.level), anomaly.reasons)
+                }
+                None => (None, vec![]),
+            };
+            let one = Match {
                 key,
                 start: answer.start,
+                due: answer.end,
                 window: Some((answer.start, answer.end)),
                 row,
                 entities,
+                group: text.to_owned(),
                 evidence: evidence
                     .into_iter()
                     .map(|(pane, e)| (pane, e.count, e.first, e.last, e.events))
                     .collect(),
-                level: anomaly.as_ref().map(|a| a.level),
-                reasons: anomaly.map(|a| a.reasons).unwrap_or_default(),
-            });
+                level,
+                reasons,
+            };
+            found.push((id, one));
         }
-        found.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(found)
     }
 
-    fn finalise(&mut self, found: &Match) {
-        let key = key_text(&found.key);
-        match self.episodes.get_mut(&key) {
-            Some(episode) if found.start < episode.start.saturating_add(self.length) => {
-                episode.fold(found, &self.rule)
-            }
-            _ => {
-                let ended = self
-                    .episodes
-                    .insert(key.clone(), Episode::new(&self.rule, &self.version, found));
-                match ended {
-                    Some(ended) if self.touched.contains(&key) => self.ended.push(ended.alert),
-                    // Told already, and complete: nothing can change it any more.
-                    Some(ended) => drop(self.published.remove(&ended.alert.alert_id)),
-                    None => {}
-                }
-            }
-        }
-        self.dirty_episodes.insert(key.clone());
-        self.touched.insert(key);
-    }
-
-    /// Alerts that are new or changed since the last call. With `preview`, also those that open windows and
-    /// matches ahead of the watermark would give; those that were told so and are gone are retracted.
+    /// Alerts that are new, changed or retracted since the last call. With `preview`, also of matches that are
+    /// not certain yet.
     pub async fn changes(
         &mut self,
         preview: bool,
         watermark: Option<i64>,
         ctx: &Arc<TaskContext>,
     ) -> Result<Vec<Alert>> {
-        let mut final_alerts = std::mem::take(&mut self.ended);
-        let followed: Vec<String> = final_alerts
-            .iter()
-            .map(|alert| alert.alert_id.clone())
-            .collect();
-        let touched = std::mem::take(&mut self.touched);
-        final_alerts.extend(
-            touched
-                .iter()
-                .filter_map(|key| Some(self.episodes.get(key)?.alert.clone())),
-        );
-        let mut told = vec![];
-        for alert in final_alerts {
-            told.extend(self.publish(
-                Alert {
-                    state: AlertState::Final,
-                    ..alert
-                },
-                watermark,
-            ));
-        }
-        for alert_id in followed {
-            self.published.remove(&alert_id);
-        }
-        let confirmed: BTreeSet<String> = told.iter().map(|alert| alert.alert_id.clone()).collect();
-        // What an earlier run told provisionally must be confirmed or taken back, whatever this run does.
-        let owed = self
-            .published
-            .values()
-            .any(|p| p.state == AlertState::Provisional);
-        if (preview || owed) && self.preview_stale {
-            let alerts = self.preview(ctx).await?;
-            let mut standing = confirmed;
-            for alert in alerts {
-                standing.insert(alert.alert_id.clone());
-                told.extend(self.publish(alert, watermark));
-            }
-            told.extend(self.retract(&standing, watermark));
-            self.preview_stale = false;
-        }
-        self.drop_ended();
+        let open = preview || std::mem::take(&mut self.owed);
+        self.answer(if open { i64::MAX } else { self.clock }, ctx)
+            .await?;
+        let silent_to = match (&self.rule.new_terms, self.began) {
+            (Some(terms), Some(began)) => began.saturating_add(terms.warmup),
+            _ => i64::MIN,
+        };
+        let now = Now {
+            clock: self.clock,
+            preview,
+            watermark,
+        };
+        let told = self
+            .timelines
+            .tell(&self.rule, &self.version, now, silent_to, self.amend);
         Ok(told)
     }
 
-    fn publish(&mut self, mut alert: Alert, watermark: Option<i64>) -> Option<Alert> {
-        let bare = Alert {
-            state: AlertState::Final,
-            revision: 0,
-            watermark: None,
-            ..alert.clone()
-        };
-        let content = xxh3_64(&serde_json::to_vec(&bare).unwrap_or_default());
-        let before = self.published.get(&alert.alert_id);
-        if let Some(before) = before {
-            // What is final stays final while an open window adds to it.
-            if before.state == AlertState::Final {
-                alert.state = AlertState::Final;
-            }
-            if before.state == alert.state && before.content == content {
-                return None;
-            }
-        }
-        alert.revision = before.map_or(0, |b| b.revision) + 1;
-        alert.watermark = watermark;
-        let provisional = (alert.state == AlertState::Provisional).then(|| Box::new(alert.clone()));
-        let now = Published {
-            state: alert.state,
-            revision: alert.revision,
-            content,
-            provisional,
-        };
-        self.published.insert(alert.alert_id.clone(), now);
-        Some(alert)
+    /// End of the warm-up of a first-seen rule, µs of event time, while it lasts.
+    pub fn learning_to(&self) -> Option<i64> {
+        let to = self
+            .began?
+            .saturating_add(self.rule.new_terms.as_ref()?.warmup);
+        (self.clock < to).then_some(to)
     }
 
-    fn retract(&mut self, standing: &BTreeSet<String>, watermark: Option<i64>) -> Vec<Alert> {
-        let gone = |id: &String, p: &mut Published| {
-            p.state == AlertState::Provisional && !standing.contains(id)
-        };
-        let mut retracted: Vec<Alert> = vec![];
-        for (_, published) in self.published.extract_if(gone) {
-            if let Some(alert) = published.provisional {
-                let revision = published.revision + 1;
-                retracted.push(Alert {
-                    state: AlertState::Retracted,
-                    revision,
-                    watermark,
-                    ..*alert
-                });
-            }
+    /// Stops taking rows and lets go of the state, for the reason given.
+    pub fn suspend(&mut self, reason: String) {
+        self.suspended = Some(reason);
+        self.recall = Recall::new(&self.rule);
+        self.window_matches.clear();
+        if let (Some(window), Plan::Window(plan)) = (&mut self.window, &self.plan) {
+            *window = WindowState::new(plan.clone(), window.window, self.amend);
         }
-        retracted.sort_by(|a, b| a.alert_id.cmp(&b.alert_id));
-        retracted
     }
 
-    /// Alerts as they would be if no further event came.
-    async fn preview(&mut self, ctx: &Arc<TaskContext>) -> Result<Vec<Alert>> {
-        let mut found: Vec<Match> = self.pending.values().cloned().collect();
+    /// Takes late rows no longer, to save memory.
+    pub fn amend_no_more(&mut self) {
+        self.amend = 0;
         if let Some(window) = &mut self.window {
-            let answers = window.preview(ctx).await?;
-            let closed_to = window.closed_to();
-            for (end, answer) in answers {
-                let matches = answer.map(|answer| self.matches_of(&answer)).transpose()?;
-                self.open_matches.insert(end, matches.unwrap_or_default());
-            }
-            self.open_matches
-                .retain(|end, matches| *end > closed_to && !matches.is_empty());
-            found.extend(self.open_matches.values().flatten().cloned());
+            window.amend_no_more();
         }
-        let mut episodes: HashMap<String, Episode> = HashMap::new();
-        let mut alerts = vec![];
-        for one in &found {
-            let key = key_text(&one.key);
-            let current = episodes
-                .remove(&key)
-                .or_else(|| self.episodes.get(&key).cloned());
-            let next = match current {
-                Some(mut episode) if one.start < episode.start.saturating_add(self.length) => {
-                    episode.fold(one, &self.rule);
-                    episode
-                }
-                ended => {
-                    alerts.extend(ended.map(|e| e.alert));
-                    Episode::new(&self.rule, &self.version, one)
-                }
-            };
-            episodes.insert(key, next);
-        }
-        alerts.extend(episodes.into_values().map(|e| e.alert));
-        alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
-        Ok(alerts)
     }
 
     /// Pieces of state that changed since the last call.
@@ -588,96 +632,108 @@ impl RunningRule {
                 });
             }
         }
-        let json = |value: Result<Vec<u8>, serde_json::Error>| {
-            value.map_err(|e| Error::Other(e.to_string()))
-        };
-        for place in std::mem::take(&mut self.dirty_pending) {
-            let key = piece(&format!("{}\u{1f}{}", place.0, place.1));
-            let value = self
-                .pending
-                .get(&place)
-                .map(|m| json(serde_json::to_vec(&(&place.1, m))))
-                .transpose()?;
-            writes.push(StateWrite {
-                owner: format!("{owner}/pending"),
-                key,
-                value,
-            });
+        self.timelines.take_state(&owner, self.clock, &mut writes)?;
+        let memory = format!("{owner}/memory");
+        match &mut self.recall {
+            Recall::Nothing => {}
+            Recall::Terms(terms) | Recall::Signs(terms) => {
+                terms.take_state(&memory, &mut writes)?
+            }
+            Recall::Pairs(pairs) => pairs.take_state(&memory, &mut writes)?,
         }
-        for text in std::mem::take(&mut self.dirty_episodes) {
-            let value = self
-                .episodes
-                .get(&text)
-                .map(|e| json(serde_json::to_vec(&(&text, e))))
-                .transpose()?;
+        if let (false, Some(began)) = (self.began_written, self.began) {
+            self.began_written = true;
             writes.push(StateWrite {
-                owner: format!("{owner}/episodes"),
-                key: piece(&text),
-                value,
+                owner: format!("{owner}/began"),
+                key: 0,
+                value: Some(began.to_le_bytes().to_vec()),
             });
         }
         Ok(writes)
     }
 
-    /// Puts back one piece; `part` is what follows the owner.
+    /// Puts back one piece; `part` is what follows the owner. Pieces of a part come in ascending order.
     pub fn restore(&mut self, part: &str, key: i64, value: &[u8]) -> Result<(), String> {
-        match part {
-            "panes" => match &mut self.window {
+        match (part, &mut self.recall) {
+            ("panes", _) => match &mut self.window {
                 Some(window) => window.restore(key, value)?,
                 None => return Err("the rule has no window".into()),
             },
-            "pending" => {
-                let (text, found): (String, Match) =
-                    serde_json::from_slice(value).map_err(|e| e.to_string())?;
-                self.pending.insert((found.start, text), found);
+            ("matches", _) => {
+                let (end, home, place) = self.timelines.restore_match(value)?;
+                if let Some(end) = end {
+                    let matches = self.window_matches.entry(end).or_default();
+                    matches.push((home, place));
+                }
             }
-            "episodes" => {
-                let (text, episode): (String, Episode) =
-                    serde_json::from_slice(value).map_err(|e| e.to_string())?;
-                self.episodes.insert(text, episode);
+            ("heads", _) => self.timelines.restore_head(value)?,
+            ("memory", Recall::Terms(memory) | Recall::Signs(memory)) => {
+                memory.restore(key, value)?;
             }
-            other => return Err(format!("unknown part `{other}`")),
+            ("memory", Recall::Pairs(memory)) => memory.restore(key, value)?,
+            ("began", _) => {
+                let bytes = value.try_into().map_err(|_| "began is not 8 bytes")?;
+                self.began = Some(i64::from_le_bytes(bytes));
+            }
+            (other, _) => return Err(format!("unknown part `{other}`")),
         }
-        self.preview_stale = true;
         Ok(())
     }
 
-    /// Tells the rule which of its alerts the store holds.
-    pub fn restore_published(&mut self, alert: &Alert) {
-        let live = self
-            .episodes
-            .values()
-            .any(|episode| episode.alert.alert_id == alert.alert_id);
-        if !live && alert.state != AlertState::Provisional {
-            return;
+    /// Alerts that were told as final.
+    pub fn finals(&self) -> impl Iterator<Item = &Alert> {
+        self.timelines.finals()
+    }
+
+    /// After the last [`restore`](Self::restore).
+    pub fn restored(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.restored();
+            self.owed = true;
         }
-        let bare = Alert {
-            state: AlertState::Final,
-            revision: 0,
-            watermark: None,
-            ..alert.clone()
-        };
-        let content = xxh3_64(&serde_json::to_vec(&bare).unwrap_or_default());
-        let provisional = (alert.state == AlertState::Provisional).then(|| Box::new(alert.clone()));
-        let published = Published {
-            state: alert.state,
-            revision: alert.revision,
-            content,
-            provisional,
-        };
-        self.published.insert(alert.alert_id.clone(), published);
     }
 
     pub fn state_bytes(&self) -> usize {
-        let matches = self.pending.len() * 2048 + self.episodes.len() * 2048;
-        self.window.as_ref().map_or(0, WindowState::state_bytes) + matches
+        let remembered = match &self.recall {
+            Recall::Nothing => 0,
+            Recall::Terms(memory) | Recall::Signs(memory) => memory.len() * REMEMBERED_BYTES,
+            Recall::Pairs(memory) => memory.len() * REMEMBERED_BYTES,
+        };
+        let window = self.window.as_ref().map_or(0, WindowState::state_bytes);
+        window + remembered + self.timelines.matches() * MATCH_BYTES
     }
 }
 
-/// Store key of a piece. 64 bits over at most some hundred thousand live pieces: a collision is a matter of
-/// one in 10^9.
-fn piece(text: &str) -> i64 {
-    xxh3_64(text.as_bytes()) as i64
+/// Stand-ins for the memory of one match and of one remembered key.
+const MATCH_BYTES: usize = 2048;
+const REMEMBERED_BYTES: usize = 384;
+
+/// The candidate rows (all when none are named) that satisfy the predicate.
+fn rows_that(
+    predicate: Option<&Narrow>,
+    events: &RecordBatch,
+    candidates: Option<&UInt32Array>,
+) -> Result<UInt32Array> {
+    let Some(predicate) = predicate else {
+        let all = || UInt32Array::from_iter_values(0..events.num_rows() as u32);
+        return Ok(candidates.cloned().unwrap_or_else(all));
+    };
+    let narrow = row::gather(events, &predicate.columns, candidates)?;
+    let answer = predicate.exprs[0]
+        .evaluate(&narrow)?
+        .into_array(narrow.num_rows())?;
+    let mask = match answer.as_boolean() {
+        mask if mask.null_count() == 0 => mask.clone(),
+        mask => prep_null_mask_filter(mask),
+    };
+    let row = |i: usize| candidates.map_or(i as u32, |c| c.value(i));
+    Ok(UInt32Array::from_iter_values(
+        mask.values().set_indices().map(row),
+    ))
+}
+
+fn times_of(events: &RecordBatch) -> &PrimitiveArray<TimestampMicrosecondType> {
+    events.column(col::TIME).as_primitive()
 }
 
 fn key_text(key: &[(String, String)]) -> String {

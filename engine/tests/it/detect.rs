@@ -108,8 +108,7 @@ async fn streamed(
                 .iter()
                 .map(|((o, k), v)| (o.clone(), *k, v.clone()))
                 .collect();
-            let alerts: Vec<_> = stored.values().cloned().collect();
-            assert!(detector.restore(&pieces, &alerts).unwrap().is_empty());
+            assert!(detector.restore(&pieces).unwrap().is_empty());
         }
     }
     for (id, health) in detector.health() {

@@ -78,7 +78,11 @@ pub fn rule(
         suppress: suppress.map(|(by, length)| Suppress {
             by: by.iter().map(|s| (*s).to_owned()).collect(),
             length,
+            gap: None,
         }),
+        new_terms: None,
+        absence: None,
+        building_block: false,
         entities: vec![],
         compliance: Default::default(),
         falsepositives: vec![],

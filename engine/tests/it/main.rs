@@ -2,9 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod archive;
+mod backtest;
 mod detect;
 mod events;
+mod functions;
 mod hunt;
 mod hunt_child;
+mod kinds;
 mod pipeline;
+mod proof;
 mod store;
+mod traps;

@@ -154,6 +154,7 @@ async fn run(
     let (_stop, stopped) = oneshot::channel();
     let told = Arc::new(Told::default());
     let sources: Vec<Arc<dyn Source>> = vec![told.clone()];
+    let ready: Vec<Arc<str>> = sources.iter().map(|s| s.name().into()).collect();
     let task = tokio::spawn(async move { pipeline.run(&sources, receiver, stopped).await });
     let mut next: Vec<usize> = input
         .iter()
@@ -166,6 +167,10 @@ async fn run(
         })
         .await
         .unwrap();
+    for source in ready {
+        let message = SourceMessage::Ready { source };
+        sender.send(message).await.unwrap();
+    }
     let mut sent = 0;
     while (0..3).any(|i| next[i] < input[i].1.len()) {
         if crash_after == Some(sent) {

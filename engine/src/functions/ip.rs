@@ -1,4 +1,4 @@
-//! SQL functions that rules use beside DataFusion's own and the JSON operators.
+//! Functions over internet addresses: `ip_in_cidr`, `is_public_ip`.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -9,17 +9,8 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::prelude::SessionContext;
-
-/// Registers every function of this module and the JSON operators (`->`, `->>`, `?`).
-pub fn register(ctx: &mut SessionContext) -> Result<()> {
-    datafusion_functions_json::register_all(ctx)?;
-    ctx.register_udf(ScalarUDF::new_from_impl(IpInCidr::new()));
-    ctx.register_udf(ScalarUDF::new_from_impl(IsPublicIp::new()));
-    Ok(())
-}
 
 /// An address range such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,10 +105,10 @@ fn map_ips(
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct IpInCidr(Signature);
+pub(super) struct IpInCidr(Signature);
 
 impl IpInCidr {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Signature::string(2, Volatility::Immutable))
     }
 }
@@ -147,10 +138,10 @@ impl ScalarUDFImpl for IpInCidr {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct IsPublicIp(Signature);
+pub(super) struct IsPublicIp(Signature);
 
 impl IsPublicIp {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Signature::string(1, Volatility::Immutable))
     }
 }
@@ -173,7 +164,10 @@ impl ScalarUDFImpl for IsPublicIp {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use datafusion::prelude::SessionContext;
+
     use super::*;
+    use crate::functions::register;
 
     #[test]
     fn ranges_contain_their_own() {

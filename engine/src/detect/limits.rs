@@ -1,0 +1,60 @@
+//! What rules may keep in memory, and what happens to one that keeps more.
+
+use super::{Detector, RunningRule, note};
+use crate::Error;
+use crate::time::HOUR;
+
+/// What rules may keep.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// How far behind the watermark late rows still amend answers, µs of event time.
+    pub amend: i64,
+    /// State of one rule, and of all, in bytes. A rule over it stops amending, and if that does not help it is
+    /// suspended.
+    pub rule_bytes: usize,
+    pub all_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            amend: HOUR,
+            rule_bytes: 1 << 30,
+            all_bytes: 4 << 30,
+        }
+    }
+}
+
+impl Detector {
+    /// Rules that keep too much first stop taking late rows, then stop altogether; both are told.
+    pub(super) fn keep_limits(&mut self) {
+        let sizes: Vec<usize> = self.rules.iter().map(RunningRule::state_bytes).collect();
+        let mut all: usize = sizes.iter().sum();
+        let mut order: Vec<usize> = (0..sizes.len()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(sizes[*index]));
+        for index in order {
+            if sizes[index] <= self.limits.rule_bytes && all <= self.limits.all_bytes {
+                return;
+            }
+            let rule = &mut self.rules[index];
+            rule.amend_no_more();
+            let left = rule.state_bytes();
+            all = all - sizes[index] + left;
+            let mut reason = format!(
+                "kept {} MiB of state; late rows do not amend its alerts any more",
+                sizes[index] >> 20
+            );
+            if left > self.limits.rule_bytes || all > self.limits.all_bytes {
+                reason = format!(
+                    "suspended: it keeps {} MiB of state, more than its limit of {} MiB (or all rules together more than {} MiB); narrow its WHERE or its keys, shorten its window, or raise engine.state_per_rule_mb",
+                    left >> 20,
+                    self.limits.rule_bytes >> 20,
+                    self.limits.all_bytes >> 20,
+                );
+                rule.suspend(reason.clone());
+                all -= left;
+            }
+            note(&mut self.health[index], &rule.rule, &Error::Other(reason));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A map that is stored as a log: each commit appends what changed, and now and then the whole is written anew.
+
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::store::StateWrite;
+use crate::{Error, Result};
+
+/// Entries of one piece of the log.
+const PIECE: usize = 1_000;
+
+#[derive(Debug)]
+pub struct Memory<T> {
+    entries: HashMap<String, T>,
+    changed: BTreeSet<String>,
+    /// Entries in the log, and its pieces `[first, next)`.
+    logged: usize,
+    first: i64,
+    next: i64,
+}
+
+impl<T> Default for Memory<T> {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            changed: BTreeSet::new(),
+            logged: 0,
+            first: 0,
+            next: 0,
+        }
+    }
+}
+
+impl<T: Default + Serialize + DeserializeOwned> Memory<T> {
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The entry of a key, which will be written.
+    pub fn change(&mut self, key: &str) -> &mut T {
+        if !self.changed.contains(key) {
+            self.changed.insert(key.to_owned());
+        }
+        self.entries.entry_ref(key).or_default()
+    }
+
+    /// Forgets what is over.
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        let gone = self.entries.extract_if(|_, entry| !keep(entry));
+        self.changed.extend(gone.map(|(key, _)| key));
+    }
+
+    pub fn take_state(&mut self, owner: &str, writes: &mut Vec<StateWrite>) -> Result<()> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        let mut keys: Vec<String> = std::mem::take(&mut self.changed).into_iter().collect();
+        if self.logged + keys.len() > 4 * self.entries.len() + 4 * PIECE {
+            for piece in self.first..self.next {
+                writes.push(StateWrite {
+                    owner: owner.to_owned(),
+                    key: piece,
+                    value: None,
+                });
+            }
+            self.first = self.next;
+            self.logged = 0;
+            keys = self.entries.keys().cloned().collect();
+        }
+        for keys in keys.chunks(PIECE) {
+            let entries: Vec<_> = keys
+                .iter()
+                .map(|key| (key, self.entries.get(key)))
+                .collect();
+            let value = serde_json::to_vec(&entries).map_err(|e| Error::Other(e.to_string()))?;
+            writes.push(StateWrite {
+                owner: owner.to_owned(),
+                key: self.next,
+                value: Some(value),
+            });
+            self.next += 1;
+            self.logged += keys.len();
+        }
+        Ok(())
+    }
+
+    /// Puts back one piece. They must come in ascending order.
+    pub fn restore(&mut self, key: i64, value: &[u8]) -> Result<(), String> {
+        let entries: Vec<(String, Option<T>)> =
+            serde_json::from_slice(value).map_err(|e| e.to_string())?;
+        if key < self.next {
+            return Err("pieces out of order".into());
+        }
+        if self.next == 0 {
+            self.first = key;
+        }
+        self.next = key + 1;
+        self.logged += entries.len();
+        for (key, entry) in entries {
+            match entry {
+                Some(entry) => drop(self.entries.insert(key, entry)),
+                None => drop(self.entries.remove(&key)),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_log_gives_the_map_back_and_stays_short() {
+        let mut memory: Memory<u64> = Memory::default();
+        let mut store: BTreeMap<i64, Vec<u8>> = BTreeMap::new();
+        for round in 0..3_000_u64 {
+            for key in 0..10 {
+                *memory.change(&format!("key {key}")) = round * 10 + key;
+            }
+            memory.change(&format!("old {round}"));
+            memory.retain(|value| *value > 0 || round < 5);
+            let mut writes = vec![];
+            memory.take_state("owner", &mut writes).unwrap();
+            for write in writes {
+                match write.value {
+                    Some(value) => drop(store.insert(write.key, value)),
+                    None => assert!(store.remove(&write.key).is_some()),
+                }
+            }
+        }
+        let mut again: Memory<u64> = Memory::default();
+        for (key, value) in &store {
+            again.restore(*key, value).unwrap();
+        }
+        assert_eq!(again.entries, memory.entries);
+        assert!(again.logged < 10_000, "{}", again.logged);
+        assert_eq!(again.next, memory.next);
+    }
+}

@@ -1,0 +1,212 @@
+//! Kinds that remember: first-seen and absence. Both keep, per key, when it occurred, and say which
+//! occurrences are matches. Pure; the order in which occurrences are told does not matter.
+
+use serde::{Deserialize, Serialize};
+
+/// An occurrence: event time in µs, and the event's uid, which orders occurrences of one time.
+pub type At = (i64, String);
+
+/// Occurrences that follow each other by no more than the gap.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Run {
+    first: At,
+    last: At,
+    /// Keys of the alerts that the first and the last occurrence belong to.
+    first_home: String,
+    last_home: String,
+}
+
+/// What an occurrence changed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Change {
+    /// The occurrence is a match.
+    pub matches: bool,
+    /// (alert key, occurrence): matches no more.
+    pub gone: Vec<(String, At)>,
+}
+
+/// Occurrences of one key, kept as runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Runs(Vec<Run>);
+
+impl Runs {
+    /// Notes an occurrence. A match is the first one of each run.
+    pub fn note_first(&mut self, at: At, home: &str, gap: i64) -> Change {
+        let (run, absorbed) = self.note(at.clone(), home, gap);
+        let matches = run.first == at;
+        let starts = absorbed.into_iter().filter(|old| old.first != run.first);
+        Change {
+            matches,
+            gone: starts.map(|old| (old.first_home, old.first)).collect(),
+        }
+    }
+
+    /// Notes an occurrence. A match is the last one of each run.
+    pub fn note_last(&mut self, at: At, home: &str, gap: i64) -> Change {
+        let (run, absorbed) = self.note(at.clone(), home, gap);
+        let matches = run.last == at;
+        let ends = absorbed.into_iter().filter(|old| old.last != run.last);
+        Change {
+            matches,
+            gone: ends.map(|old| (old.last_home, old.last)).collect(),
+        }
+    }
+
+    /// The run that holds the occurrence now, and those that went into it.
+    fn note(&mut self, at: At, home: &str, gap: i64) -> (Run, Vec<Run>) {
+        let near = |run: &Run| {
+            at.0 >= run.first.0.saturating_sub(gap) && at.0 <= run.last.0.saturating_add(gap)
+        };
+        let mut run = Run {
+            first: at.clone(),
+            last: at.clone(),
+            first_home: home.to_owned(),
+            last_home: home.to_owned(),
+        };
+        let mut absorbed = vec![];
+        self.0.retain(|old| {
+            if near(old) {
+                absorbed.push(old.clone());
+            }
+            !near(old)
+        });
+        for old in &absorbed {
+            if old.first < run.first {
+                (run.first, run.first_home) = (old.first.clone(), old.first_home.clone());
+            }
+            if old.last > run.last {
+                (run.last, run.last_home) = (old.last.clone(), old.last_home.clone());
+            }
+        }
+        self.0.push(run.clone());
+        (run, absorbed)
+    }
+
+    /// Whether an occurrence at or after `from` could still touch a run.
+    pub fn reaches(&self, from: i64, gap: i64) -> bool {
+        self.0
+            .iter()
+            .any(|run| run.last.0.saturating_add(gap) >= from)
+    }
+}
+
+/// Calls and answers of one key.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pairs {
+    /// Calls without an answer, with the key of their alert.
+    calls: Vec<(At, String)>,
+    answers: Vec<i64>,
+}
+
+impl Pairs {
+    /// Notes a call: a match unless it is answered within the time.
+    pub fn call(&mut self, at: At, home: &str, within: i64) -> Change {
+        let (from, to) = (at.0, at.0.saturating_add(within));
+        let answered = self.answers.iter().any(|t| (from..=to).contains(t));
+        if !answered {
+            self.calls.push((at, home.to_owned()));
+        }
+        Change {
+            matches: !answered,
+            gone: vec![],
+        }
+    }
+
+    /// Notes an answer, which takes the calls before it away.
+    pub fn answer(&mut self, time: i64, within: i64) -> Change {
+        let mut change = Change::default();
+        self.calls.retain(|(at, home)| {
+            let answered = (at.0..=at.0.saturating_add(within)).contains(&time);
+            if answered {
+                change.gone.push((home.clone(), at.clone()));
+            }
+            !answered
+        });
+        if let Err(place) = self.answers.binary_search(&time) {
+            self.answers.insert(place, time);
+        }
+        change
+    }
+
+    /// Forgets what lies too far back for an occurrence at or after `from`. False when nothing is left.
+    pub fn forget(&mut self, from: i64, within: i64) -> bool {
+        self.calls
+            .retain(|(at, _)| at.0.saturating_add(within) >= from);
+        self.answers.retain(|time| *time >= from);
+        !(self.calls.is_empty() && self.answers.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(time: i64) -> At {
+        (time, format!("uid {time}"))
+    }
+
+    /// Standing matches after all occurrences, by the definition.
+    fn firsts(times: &[i64], gap: i64) -> Vec<i64> {
+        let mut sorted = times.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let new = |i: &usize| *i == 0 || sorted[*i] - sorted[*i - 1] > gap;
+        (0..sorted.len()).filter(new).map(|i| sorted[i]).collect()
+    }
+
+    fn lasts(times: &[i64], gap: i64) -> Vec<i64> {
+        let negated: Vec<i64> = times.iter().map(|t| -t).collect();
+        let mut found: Vec<i64> = firsts(&negated, gap).iter().map(|t| -t).collect();
+        found.sort_unstable();
+        found
+    }
+
+    fn apply(standing: &mut Vec<i64>, time: i64, change: Change) {
+        standing.retain(|t| !change.gone.iter().any(|(_, gone)| gone.0 == *t));
+        if change.matches {
+            standing.push(time);
+        }
+        standing.sort_unstable();
+        standing.dedup();
+    }
+
+    #[test]
+    fn any_order_gives_the_same_matches() {
+        let mut seed = 7_u64;
+        let mut random = |n: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % n
+        };
+        for _ in 0..2_000 {
+            let times: Vec<i64> = (0..random(12)).map(|_| random(60) as i64).collect();
+            let gap = random(15) as i64;
+            let (mut first, mut last) = (Runs::default(), Runs::default());
+            let (mut new, mut old) = (vec![], vec![]);
+            for time in &times {
+                apply(&mut new, *time, first.note_first(at(*time), "k", gap));
+                apply(&mut old, *time, last.note_last(at(*time), "k", gap));
+            }
+            assert_eq!(new, firsts(&times, gap), "{times:?} gap {gap}");
+            assert_eq!(old, lasts(&times, gap), "{times:?} gap {gap}");
+        }
+    }
+
+    #[test]
+    fn a_call_is_taken_back_by_its_answer_in_either_order() {
+        for order in [[true, false], [false, true]] {
+            let mut pairs = Pairs::default();
+            let mut standing = vec![];
+            for call in order {
+                match call {
+                    true => apply(&mut standing, 10, pairs.call(at(10), "k", 5)),
+                    false => apply(&mut standing, 99, pairs.answer(15, 5)),
+                }
+            }
+            assert!(standing.is_empty(), "{order:?}");
+        }
+        let mut pairs = Pairs::default();
+        assert!(pairs.call(at(10), "k", 5).matches);
+        assert!(pairs.answer(16, 5).gone.is_empty(), "too late an answer");
+        assert!(!pairs.forget(17, 5));
+    }
+}

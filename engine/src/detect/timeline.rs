@@ -1,0 +1,379 @@
+//! The matches of a rule by key, folded into episodes, and what was told about each.
+//!
+//! Invariants: the alerts of a key are a pure function of its matches in order of time, so a match that comes
+//! late or goes away amends or retracts exactly the alerts that it would have changed; matches are kept until
+//! the watermark is further past them than late rows are taken, then they are folded into `base` for good.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::{HashMap, HashSet};
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::alert::{Alert, AlertState};
+use crate::detect::episode::{Match, episode_length};
+use crate::detect::told::{Fold, Head, Told};
+use crate::rule::Rule;
+use crate::store::StateWrite;
+use crate::{Error, Result};
+
+/// Matches of one key that are kept for late rows; the oldest are folded for good when there are more.
+const MAX_KEPT: usize = 4096;
+
+/// (start, id): the order in which matches are folded.
+pub type Place = (i64, String);
+
+#[derive(Debug, Default)]
+struct Timeline {
+    head: Head,
+    head_stored: bool,
+    matches: BTreeMap<Place, Match>,
+}
+
+/// When alerts are told.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Matches due at or before this are certain.
+    pub clock: i64,
+    /// Tell uncertain ones too.
+    pub preview: bool,
+    /// For the alerts; none once time has ended.
+    pub watermark: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+pub struct Timelines {
+    by_key: HashMap<String, Timeline>,
+    /// Keys to fold anew.
+    dirty: BTreeSet<String>,
+    /// (watermark, key): then an alert of the key becomes certain, or matches of it are no longer kept.
+    due: BTreeSet<(i64, String)>,
+    live: HashSet<String>,
+    /// Matches that the store does not have as they are: whether it has an older form.
+    unwritten: BTreeMap<(String, Place), bool>,
+    /// Matches and heads that the store has and should not.
+    gone: Vec<(&'static str, i64)>,
+    unwritten_heads: BTreeSet<String>,
+}
+
+impl Timelines {
+    /// Adds a match, or replaces it. False if what it would change is settled for good.
+    pub fn insert(&mut self, key: &str, id: String, found: Match) -> bool {
+        let timeline = self.by_key.entry_ref(key).or_default();
+        let place = (found.start, id);
+        if timeline.head.cut.as_ref().is_some_and(|cut| place <= *cut) {
+            return false;
+        }
+        let before = timeline.matches.insert(place.clone(), found);
+        self.unwritten
+            .entry((key.to_owned(), place))
+            .or_insert(before.is_some());
+        self.dirty.insert(key.to_owned());
+        true
+    }
+
+    pub fn remove(&mut self, key: &str, place: &Place) {
+        let Some(timeline) = self.by_key.get_mut(key) else {
+            return;
+        };
+        if timeline.matches.remove(place).is_some() {
+            self.unwrite(key, place);
+            self.dirty.insert(key.to_owned());
+        }
+    }
+
+    fn unwrite(&mut self, key: &str, place: &Place) {
+        let named = (key.to_owned(), place.clone());
+        if self.unwritten.remove(&named).unwrap_or(true) {
+            self.gone.push(("matches", piece(key, Some(place))));
+        }
+    }
+
+    /// All keys are folded anew, as something changed that concerns them all.
+    pub fn refold(&mut self) {
+        self.dirty.extend(self.by_key.keys().cloned());
+    }
+
+    pub fn is_live(&self, alert_id: &str) -> bool {
+        self.live.contains(alert_id)
+    }
+
+    /// Alerts that were told as final and can still change.
+    pub fn finals(&self) -> impl Iterator<Item = &Alert> {
+        let told = self.by_key.values().flat_map(|t| t.head.told.values());
+        told.map(|told| &told.alert)
+            .filter(|alert| alert.state == AlertState::Final)
+    }
+
+    pub fn matches(&self) -> usize {
+        self.by_key.values().map(|t| t.matches.len()).sum()
+    }
+
+    /// Alerts that are new, changed or retracted since the last call. Matches that start before `silent_to`
+    /// are passed over; matches are kept for `amend` µs after they are certain.
+    pub fn tell(
+        &mut self,
+        rule: &Rule,
+        version: &str,
+        now: Now,
+        silent_to: i64,
+        amend: i64,
+    ) -> Vec<Alert> {
+        let mut told = vec![];
+        while self.due.first().is_some_and(|(at, _)| *at <= now.clock) {
+            if let Some((_, key)) = self.due.pop_first() {
+                self.dirty.insert(key);
+            }
+        }
+        for key in std::mem::take(&mut self.dirty) {
+            self.tell_key(&key, rule, version, now, silent_to, &mut told);
+            self.let_go(&key, rule, version, now.clock, silent_to, amend);
+        }
+        told
+    }
+
+    fn tell_key(
+        &mut self,
+        key: &str,
+        rule: &Rule,
+        version: &str,
+        now: Now,
+        silent_to: i64,
+        told: &mut Vec<Alert>,
+    ) {
+        let Some(timeline) = self.by_key.get_mut(key) else {
+            return;
+        };
+        // Nobody is told of an absence before it is certain.
+        let certain_only = rule.absence.is_some();
+        let mut standing = BTreeSet::new();
+        let mut later = None;
+        let fold = Fold {
+            rule,
+            version,
+            silent_to,
+        };
+        let matches = timeline.matches.values();
+        let matches = matches.filter(|m| {
+            let counts = !certain_only || m.due <= now.clock;
+            if !counts {
+                later = Some(later.map_or(m.due, |due: i64| due.min(m.due)));
+            }
+            counts
+        });
+        let head = &mut timeline.head;
+        let episodes = fold.all(head.base.clone(), matches);
+        for episode in episodes {
+            let id = &episode.alert.alert_id;
+            standing.insert(id.clone());
+            let certain = episode.due <= now.clock;
+            if !certain {
+                later = Some(later.map_or(episode.due, |due: i64| due.min(episode.due)));
+                if !now.preview && !head.told.contains_key(id) {
+                    continue;
+                }
+            }
+            let state = match certain {
+                true => AlertState::Final,
+                false => AlertState::Provisional,
+            };
+            self.live.insert(id.clone());
+            told.extend(head.tell(
+                Alert {
+                    state,
+                    ..episode.alert
+                },
+                now.watermark,
+            ));
+        }
+        for (id, before) in &mut head.told {
+            if !standing.contains(id) && before.alert.state != AlertState::Retracted {
+                before.alert.state = AlertState::Retracted;
+                before.alert.revision += 1;
+                before.alert.watermark = now.watermark;
+                told.push(before.alert.clone());
+            }
+        }
+        self.unwritten_heads.insert(key.to_owned());
+        self.due.extend(later.map(|at| (at, key.to_owned())));
+    }
+
+    /// Folds matches for good that no late row can change any more, and drops keys that are over.
+    fn let_go(
+        &mut self,
+        key: &str,
+        rule: &Rule,
+        version: &str,
+        clock: i64,
+        silent_to: i64,
+        amend: i64,
+    ) {
+        // Matches that stand alone depend on nothing that comes late.
+        let alone = episode_length(rule) == 0 && rule.new_terms.is_none() && rule.absence.is_none();
+        let amend = if alone { 0 } else { amend };
+        let Some(timeline) = self.by_key.get_mut(key) else {
+            return;
+        };
+        let mut ended = vec![];
+        let mut folded = vec![];
+        let mut kept = timeline.matches.len();
+        while let Some(entry) = timeline.matches.first_entry() {
+            let due = entry.get().due;
+            let until = due.saturating_add(amend);
+            if until > clock && (due > clock || kept <= MAX_KEPT) {
+                self.due.insert((until, key.to_owned()));
+                break;
+            }
+            kept -= 1;
+            let (place, found) = entry.remove_entry();
+            let fold = Fold {
+                rule,
+                version,
+                silent_to,
+            };
+            let head = &mut timeline.head;
+            if found.start >= silent_to {
+                let base = head.base.take();
+                let next = fold.one(base, &found, &mut ended);
+                head.base = Some(next);
+            }
+            head.cut = Some(place.clone());
+            folded.push(place);
+        }
+        for place in &folded {
+            self.unwrite(key, place);
+        }
+        let Some(timeline) = self.by_key.get_mut(key) else {
+            return;
+        };
+        let head = &mut timeline.head;
+        if let Some(base) = &head.base {
+            // A match that would join starts before the episode ends, and is certain this much later.
+            let lag = reach(rule);
+            let over = (base.start.saturating_add(episode_length(rule)))
+                .saturating_add(lag)
+                .saturating_add(amend);
+            if over <= clock {
+                ended.extend(head.base.take());
+            } else if timeline.matches.is_empty() {
+                self.due.insert((over, key.to_owned()));
+            }
+        }
+        for episode in ended {
+            head.told.remove(&episode.alert.alert_id);
+            self.live.remove(&episode.alert.alert_id);
+        }
+        if timeline.matches.is_empty() && head.base.is_none() {
+            // A retracted alert may come back, and then counts its revisions on.
+            let back = |told: &Told| {
+                let alert = &told.alert;
+                let due = alert.window.map_or(alert.first_time, |(_, end)| end);
+                due.saturating_add(reach(rule)).saturating_add(amend)
+            };
+            let retracted = |told: &&Told| told.alert.state == AlertState::Retracted;
+            let until = head.told.values().filter(retracted).map(back).max();
+            if let Some(until) = until.filter(|until| *until > clock) {
+                self.due.insert((until, key.to_owned()));
+                return;
+            }
+            for id in head.told.keys() {
+                self.live.remove(id);
+            }
+            if timeline.head_stored {
+                self.gone.push(("heads", piece(key, None)));
+            }
+            self.by_key.remove(key);
+            self.unwritten_heads.remove(key);
+        }
+    }
+
+    /// Pieces of state that changed since the last call.
+    /// Matches of windows are written once they are certain: open windows are answered anew after a restart.
+    pub fn take_state(
+        &mut self,
+        owner: &str,
+        clock: i64,
+        writes: &mut Vec<StateWrite>,
+    ) -> Result<()> {
+        for (part, key) in std::mem::take(&mut self.gone) {
+            writes.push(StateWrite {
+                owner: format!("{owner}/{part}"),
+                key,
+                value: None,
+            });
+        }
+        let mut later = BTreeMap::new();
+        for ((key, place), written) in std::mem::take(&mut self.unwritten) {
+            let found = self.by_key.get(&key).and_then(|t| t.matches.get(&place));
+            if let Some(found) = found {
+                if found.window.is_some() && found.due > clock {
+                    later.insert((key, place), written);
+                    continue;
+                }
+                writes.push(StateWrite {
+                    owner: format!("{owner}/matches"),
+                    key: piece(&key, Some(&place)),
+                    value: Some(json(&(&key, &place.1, found))?),
+                });
+            }
+        }
+        self.unwritten = later;
+        for key in std::mem::take(&mut self.unwritten_heads) {
+            if let Some(timeline) = self.by_key.get_mut(&key)
+                && (timeline.head_stored || !timeline.head.is_empty())
+            {
+                timeline.head_stored = true;
+                writes.push(StateWrite {
+                    owner: format!("{owner}/heads"),
+                    key: piece(&key, None),
+                    value: Some(json(&(&key, &timeline.head))?),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a match back. Gives its window's end, if it is a window's.
+    pub fn restore_match(&mut self, value: &[u8]) -> Result<(Option<i64>, String, Place), String> {
+        let (key, id, found): (String, String, Match) =
+            serde_json::from_slice(value).map_err(|e| e.to_string())?;
+        let end = found.window.map(|(_, end)| end);
+        let place = (found.start, id);
+        let timeline = self.by_key.entry_ref(&key).or_default();
+        timeline.matches.insert(place.clone(), found);
+        self.dirty.insert(key.clone());
+        Ok((end, key, place))
+    }
+
+    pub fn restore_head(&mut self, value: &[u8]) -> Result<(), String> {
+        let (key, head): (String, Head) =
+            serde_json::from_slice(value).map_err(|e| e.to_string())?;
+        self.live.extend(head.told.keys().cloned());
+        self.dirty.insert(key.clone());
+        let timeline = self.by_key.entry(key).or_default();
+        timeline.head = head;
+        timeline.head_stored = true;
+        Ok(())
+    }
+}
+
+/// How much later than its start a match of the rule becomes certain at most.
+fn reach(rule: &Rule) -> i64 {
+    let window = rule.window.map(|window| window.size);
+    let absence = rule.absence.as_ref().map(|absence| absence.within + 1);
+    window.or(absence).unwrap_or(0)
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|e| Error::Other(e.to_string()))
+}
+
+/// Store key of a piece. 64 bits over at most some hundred thousand live pieces: a collision is a matter of
+/// one in 10^9.
+fn piece(key: &str, place: Option<&Place>) -> i64 {
+    let text = match place {
+        Some((start, id)) => format!("{key}\u{1f}{start}\u{1f}{id}"),
+        None => key.to_owned(),
+    };
+    xxh3_64(text.as_bytes()) as i64
+}

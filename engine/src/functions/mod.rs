@@ -1,0 +1,24 @@
+//! SQL functions that rules and people use beside DataFusion's own and the JSON operators.
+
+use datafusion::common::Result;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::prelude::SessionContext;
+
+pub mod distinct;
+mod geo;
+mod ip;
+mod sequence;
+
+pub use ip::{Cidr, is_public};
+
+/// Registers every function of this module and the JSON operators (`->`, `->>`, `?`).
+pub fn register(ctx: &mut SessionContext) -> Result<()> {
+    datafusion_functions_json::register_all(ctx)?;
+    ctx.register_udf(ScalarUDF::new_from_impl(ip::IpInCidr::new()));
+    ctx.register_udf(ScalarUDF::new_from_impl(ip::IsPublicIp::new()));
+    ctx.register_udf(ScalarUDF::new_from_impl(geo::GeoDistanceKm::new()));
+    ctx.register_udf(ScalarUDF::new_from_impl(sequence::Within::new()));
+    ctx.register_udf(ScalarUDF::new_from_impl(sequence::Without::new()));
+    ctx.register_udaf(AggregateUDF::new_from_impl(sequence::SequenceMatch::new()));
+    Ok(())
+}

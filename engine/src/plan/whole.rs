@@ -1,0 +1,220 @@
+//! Queries that run whole: over the rows of one window (joins, window functions, subqueries, CTEs), or, for a
+//! per-event rule that joins reference tables, over the rows of one batch.
+//!
+//! A leaf is one place where the query reads events. What is kept of it are the rows that the filter directly
+//! above it lets through, in the columns that the query uses; the filter stays in the plan, so keeping more
+//! rows would change nothing but memory.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, JoinSide, JoinType};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::streaming::StreamingTableExec;
+
+use super::{EventPlan, Input, RowPart, WindowPlan, over_events, short, simplified};
+use crate::detect::feed;
+use crate::rule::Rule;
+use crate::schema;
+
+/// Functions whose answer depends on when they are called.
+const CLOCKS: &[&str] = &[
+    "now",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "today",
+];
+
+/// Plans a window rule that keeps its rows. `not_split` says why it cannot keep less.
+pub(super) fn window_plan(
+    rule: &Rule,
+    logical: &LogicalPlan,
+    physical: Arc<dyn ExecutionPlan>,
+    not_split: &str,
+) -> Result<WindowPlan, String> {
+    let Some(suppress) = &rule.suppress else {
+        return Err(format!(
+            "the query cannot be split into panes ({not_split}), so its rows are kept and it runs whole over \
+             each window; such a rule must say what one alert is about: add `suppress: {{ by: [columns], for: … }}`, \
+             or write SELECT … FROM … WHERE … GROUP BY … HAVING …"
+        ));
+    };
+    repeatable(logical)?;
+    let leaves = leaves(&physical)?;
+    if leaves.is_empty() {
+        return Err("the query does not read `events` or one of its views".into());
+    }
+    let keys = suppress.by.iter().filter_map(|name| {
+        let index = schema::index_of(feed::carrier(name).unwrap_or(name))?;
+        let column = Arc::new(Column::new(name, index)) as Arc<dyn PhysicalExpr>;
+        Some((column, name.clone()))
+    });
+    Ok(WindowPlan {
+        inputs: leaves
+            .into_iter()
+            .map(|rows| Input { rows, reduce: None })
+            .collect(),
+        keys: keys.collect(),
+        finish: physical,
+        min_rows: 1,
+    })
+}
+
+/// Whether the plan joins the stream with something.
+pub(super) fn joins_tables(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.exists(|node| Ok(node.name().ends_with("JoinExec")))
+        .unwrap_or(false)
+}
+
+/// Plans a per-event rule that joins reference tables: each event is judged by itself.
+pub(super) fn event_plan(physical: &Arc<dyn ExecutionPlan>) -> Result<EventPlan, String> {
+    let hint = "a per-event rule joins events only with reference tables, keeping each event by itself; \
+                to join events with events give the rule a `window`";
+    let mut leaves = leaves(physical)?;
+    let (Some(rows), true) = (leaves.pop(), leaves.is_empty()) else {
+        return Err(hint.into());
+    };
+    let mut wrong = None;
+    physical
+        .apply(|node| {
+            if let Some(join) = node.downcast_ref::<HashJoinExec>() {
+                let side = match reads_events(join.left()) {
+                    true => JoinSide::Left,
+                    false => JoinSide::Right,
+                };
+                let both = reads_events(join.left()) && reads_events(join.right());
+                let neither = !reads_events(join.left()) && !reads_events(join.right());
+                let keeps = match join.join_type() {
+                    JoinType::Inner => true,
+                    JoinType::Left
+                    | JoinType::LeftSemi
+                    | JoinType::LeftAnti
+                    | JoinType::LeftMark => side == JoinSide::Left,
+                    JoinType::Right
+                    | JoinType::RightSemi
+                    | JoinType::RightAnti
+                    | JoinType::RightMark => side == JoinSide::Right,
+                    JoinType::Full => false,
+                };
+                if both || !(keeps || neither) {
+                    wrong = Some(hint.to_owned());
+                }
+            } else if reads_events(node) && !ROW_BY_ROW.contains(&node.name()) {
+                wrong = Some(format!("{} cannot run row by row: {hint}", node.name()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .map_err(|e| short(&e))?;
+    if let Some(wrong) = wrong {
+        return Err(wrong);
+    }
+    for column in ["time", "event_uid"] {
+        if physical.schema().index_of(column).is_err() {
+            return Err(format!(
+                "a per-event rule with a join must return `{column}`; add time and event_uid to the SELECT list"
+            ));
+        }
+    }
+    Ok(EventPlan {
+        rows,
+        template: physical.clone(),
+        joined: true,
+    })
+}
+
+/// Operators that treat each row by itself.
+const ROW_BY_ROW: &[&str] = &[
+    "FilterExec",
+    "ProjectionExec",
+    "StreamingTableExec",
+    "CooperativeExec",
+    "CoalescePartitionsExec",
+    "HashJoinExec",
+];
+
+fn reads_events(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.exists(|node| Ok(node.downcast_ref::<StreamingTableExec>().is_some()))
+        .unwrap_or(false)
+}
+
+/// The leaves from left to right.
+fn leaves(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<RowPart>, String> {
+    let mut found = vec![];
+    collect(plan, None, &mut found)?;
+    Ok(found)
+}
+
+fn collect(
+    node: &Arc<dyn ExecutionPlan>,
+    above: Option<&FilterExec>,
+    found: &mut Vec<RowPart>,
+) -> Result<(), String> {
+    if ["CrossJoinExec", "NestedLoopJoinExec"].contains(&node.name()) {
+        return Err(
+            "its join has no equality, so it would compare every event with every other; \
+             join ON equal columns and put the rest into WHERE"
+                .into(),
+        );
+    }
+    if let Some(leaf) = node.downcast_ref::<StreamingTableExec>() {
+        if leaf.limit().is_some() {
+            return Err("LIMIT without ORDER BY depends on the order of arrival".into());
+        }
+        let columns = leaf
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| schema::index_of(field.name()))
+            .collect::<Option<Vec<_>>>()
+            .ok_or("a leaf reads a column that events do not have")?;
+        let predicates = match above {
+            Some(filter) => {
+                let expr = over_events(filter.predicate().clone(), &leaf.schema());
+                vec![expr.map_err(|e: DataFusionError| short(&e))?]
+            }
+            None => vec![],
+        };
+        found.push(RowPart {
+            predicate: simplified(predicates)?,
+            columns,
+        });
+        return Ok(());
+    }
+    let filter = node.downcast_ref::<FilterExec>();
+    // What stands between a filter and its leaf without changing rows.
+    let above = match filter {
+        Some(filter) => Some(filter),
+        None if node.name() == "CooperativeExec" => above,
+        None => None,
+    };
+    for child in node.children() {
+        collect(child, above, found)?;
+    }
+    Ok(())
+}
+
+/// Refuses what gives another answer each time.
+fn repeatable(plan: &LogicalPlan) -> Result<(), String> {
+    let mut wrong = None;
+    let mut look = |expr: &Expr| {
+        if let Expr::ScalarFunction(call) = expr {
+            let volatile = call.func.signature().volatility == Volatility::Volatile;
+            if volatile || CLOCKS.contains(&call.func.name()) {
+                wrong = Some(format!(
+                    "{}() gives another answer each time; rules see only events and their times",
+                    call.func.name()
+                ));
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    };
+    plan.apply_with_subqueries(|node| node.apply_expressions(|expr| expr.apply(&mut look)))
+        .map_err(|e| short(&e))?;
+    wrong.map_or(Ok(()), Err)
+}

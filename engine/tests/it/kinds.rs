@@ -1,0 +1,275 @@
+//! One example of each kind of rule that remembers, and what late rows, memory limits and restarts do.
+
+use weir_engine::alert::{Alert, AlertState};
+use weir_engine::detect::{Detector, Limits, run_all};
+use weir_engine::rule::{Absence, NewTerms, Pair, Rule};
+use weir_engine::time::{HOUR, MINUTE, SECOND};
+
+use crate::events::{Event, batch, rule};
+
+/// An event at a time in seconds.
+fn event(seconds: i64, actor: &str, operation: &str) -> Event {
+    Event {
+        time: seconds * SECOND,
+        uid: format!("{seconds:06}-{actor}-{operation}"),
+        actor: actor.into(),
+        operation: operation.into(),
+        ip: "203.0.113.1".into(),
+        failed: false,
+    }
+}
+
+/// (key's last value, first event time in seconds) of the alerts.
+fn told(alerts: &[Alert]) -> Vec<(String, i64)> {
+    let one = |a: &Alert| (a.key.last().unwrap().1.clone(), a.first_time / SECOND);
+    let mut told: Vec<_> = alerts.iter().map(one).collect();
+    told.sort();
+    told
+}
+
+async fn closed(rule: Rule, events: &[Event]) -> Vec<(String, i64)> {
+    told(&run_all(&[rule], &[batch(events)]).await.unwrap())
+}
+
+#[tokio::test]
+async fn a_term_is_new_once_in_its_history_and_not_while_the_rule_learns() {
+    let mut new = rule(
+        "new operation",
+        "SELECT actor_user_uid, api_operation FROM cloud_audit",
+        None,
+        None,
+    );
+    new.new_terms = Some(NewTerms {
+        fields: vec!["actor_user_uid".into(), "api_operation".into()],
+        history: 1_000 * SECOND,
+        warmup: 100 * SECOND,
+    });
+    let events = [
+        event(0, "ann", "Get"),
+        event(150, "ann", "Get"),
+        event(160, "ann", "Put"),
+        event(170, "bob", "Put"),
+        event(900, "ann", "Put"),
+        event(1901, "ann", "Put"),
+    ];
+    let expected = [
+        ("Put".into(), 160),
+        ("Put".into(), 170),
+        ("Put".into(), 1901),
+    ];
+    assert_eq!(closed(new.clone(), &events).await, expected);
+    let mut backwards = events;
+    backwards.reverse();
+    assert_eq!(closed(new, &backwards).await, expected);
+}
+
+#[tokio::test]
+async fn a_key_that_stops_reporting_is_told_once_time_has_passed() {
+    let mut silent = rule(
+        "silent",
+        "SELECT actor_user_uid FROM cloud_audit",
+        None,
+        None,
+    );
+    silent.absence = Some(Absence {
+        by: vec!["actor_user_uid".into()],
+        within: 100 * SECOND,
+        pair: None,
+    });
+    let events = [
+        event(0, "ann", "Get"),
+        event(90, "ann", "Get"),
+        event(150, "bob", "Get"),
+        event(200, "ann", "Get"),
+        event(310, "cid", "Get"),
+    ];
+    // Time ends at 310: of cid's silence nothing is known yet.
+    let expected = [("ann".into(), 90), ("ann".into(), 200), ("bob".into(), 150)];
+    assert_eq!(closed(silent, &events).await, expected);
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_is_told() {
+    let query = "SELECT actor_user_uid, api_operation = 'Start' AS started, api_operation = 'Stop' AS stopped FROM cloud_audit WHERE api_operation IN ('Start', 'Stop')";
+    let mut unanswered = rule("unanswered", query, None, None);
+    unanswered.absence = Some(Absence {
+        by: vec!["actor_user_uid".into()],
+        within: 60 * SECOND,
+        pair: Some(Pair {
+            after: "started".into(),
+            of: "stopped".into(),
+        }),
+    });
+    let events = [
+        event(0, "ann", "Start"),
+        event(60, "ann", "Stop"),
+        event(100, "ann", "Start"),
+        event(161, "ann", "Stop"),
+        event(400, "bob", "Start"),
+        event(430, "eve", "Get"),
+    ];
+    assert_eq!(closed(unanswered, &events).await, [("ann".into(), 100)]);
+}
+
+#[tokio::test]
+async fn any_query_runs_whole_over_each_window() {
+    let travel = "SELECT actor_user_uid, src_endpoint_ip FROM (SELECT *, lag(src_endpoint_ip) OVER (PARTITION BY actor_user_uid ORDER BY time, event_uid) AS before FROM cloud_audit) WHERE before <> src_endpoint_ip";
+    let moved = rule(
+        "moved",
+        travel,
+        Some((10 * MINUTE, 10 * MINUTE)),
+        Some((&["actor_user_uid"], HOUR)),
+    );
+    let mut events = vec![
+        event(0, "ann", "Get"),
+        event(30, "ann", "Get"),
+        event(40, "bob", "Get"),
+    ];
+    events[1].ip = "198.51.100.7".into();
+    assert_eq!(closed(moved.clone(), &events).await, [("ann".into(), 0)]);
+    let joined = rule(
+        "joined",
+        "SELECT a.actor_user_uid, count(*) AS n FROM cloud_audit a JOIN cloud_audit b ON a.actor_user_uid = b.actor_user_uid WHERE a.api_operation = 'Put' AND b.api_operation = 'Get' GROUP BY a.actor_user_uid",
+        Some((10 * MINUTE, 10 * MINUTE)),
+        Some((&["actor_user_uid"], HOUR)),
+    );
+    events.push(event(50, "bob", "Put"));
+    events.push(event(599, "ann", "Put"));
+    events.push(event(601, "cid", "Put"));
+    events.push(event(1201, "cid", "Get"));
+    let expected = [("ann".into(), 0), ("bob".into(), 40)];
+    assert_eq!(closed(joined, &events).await, expected);
+    // Without a key nobody could say what one alert is about.
+    let keyless = rule("keyless", travel, Some((MINUTE, MINUTE)), None);
+    let error = run_all(&[keyless], &[]).await.unwrap_err().to_string();
+    assert!(error.contains("suppress"), "{error}");
+    let crossed = rule(
+        "crossed",
+        "SELECT a.actor_user_uid FROM cloud_audit a, cloud_audit b WHERE a.time < b.time",
+        Some((MINUTE, MINUTE)),
+        Some((&["actor_user_uid"], HOUR)),
+    );
+    let error = run_all(&[crossed], &[]).await.unwrap_err().to_string();
+    assert!(error.contains("no equality"), "{error}");
+}
+
+#[tokio::test]
+async fn rules_read_the_alerts_of_other_rules() {
+    let mut block = rule(
+        "block",
+        "SELECT actor_user_uid FROM cloud_audit WHERE api_operation = 'Get'",
+        None,
+        None,
+    );
+    block.building_block = true;
+    block.entities = vec![("user".into(), "actor_user_uid".into())];
+    let mut other = rule(
+        "other",
+        "SELECT actor_user_uid, count(*) AS n FROM cloud_audit WHERE api_operation = 'Put' GROUP BY actor_user_uid HAVING count(*) >= 2",
+        Some((MINUTE, MINUTE)),
+        None,
+    );
+    other.entities = block.entities.clone();
+    let both = rule(
+        "both",
+        "SELECT \"user\", count(DISTINCT rule_title) AS rules FROM alerts GROUP BY \"user\" HAVING count(DISTINCT rule_title) >= 2",
+        Some((HOUR, HOUR)),
+        None,
+    );
+    let events = [
+        event(1, "ann", "Get"),
+        event(2, "ann", "Put"),
+        event(3, "ann", "Put"),
+        event(4, "bob", "Get"),
+        event(5, "bob", "Get"),
+    ];
+    let alerts = run_all(&[block, other, both], &[batch(&events)])
+        .await
+        .unwrap();
+    let titles: Vec<_> = alerts.iter().map(|a| a.rule_title.as_str()).collect();
+    assert_eq!(titles, ["both", "other"], "a building block tells nobody");
+    assert_eq!(alerts[0].key, [("user".to_owned(), "ann".to_owned())]);
+}
+
+fn counting() -> Rule {
+    rule(
+        "counting",
+        "SELECT actor_user_uid, count(*) AS n FROM cloud_audit GROUP BY actor_user_uid HAVING count(*) BETWEEN 3 AND 4",
+        Some((MINUTE, MINUTE)),
+        None,
+    )
+}
+
+#[tokio::test]
+async fn late_rows_amend_and_retract_until_they_are_too_late() {
+    let limits = Limits {
+        amend: 10 * MINUTE,
+        ..Limits::default()
+    };
+    let made = Detector::with_limits(vec![counting()], vec![], limits).await;
+    let mut detector = made.unwrap().0;
+    let first: Vec<_> = (0..3).map(|s| event(s, "ann", "Get")).collect();
+    detector.push(&batch(&first)).await;
+    detector.advance(5 * MINUTE).await;
+    let alerts = detector.changes(false, None).await;
+    assert_eq!(
+        (alerts[0].state, alerts[0].revision),
+        (AlertState::Final, 1)
+    );
+    // One more: the same alert, amended.
+    detector.push(&batch(&[event(3, "ann", "Put")])).await;
+    let amended = detector.changes(false, None).await;
+    assert_eq!(amended[0].alert_id, alerts[0].alert_id);
+    assert_eq!((amended[0].revision, amended[0].evidence_count), (2, 4));
+    // A fifth takes its ground away.
+    detector.push(&batch(&[event(4, "ann", "Put")])).await;
+    let gone = detector.changes(false, None).await;
+    assert_eq!(
+        (gone[0].state, gone[0].revision),
+        (AlertState::Retracted, 3)
+    );
+    // Beyond the limit nothing changes, and that is counted.
+    detector.advance(12 * MINUTE).await;
+    detector
+        .push(&batch(&[
+            event(5, "bob", "Get"),
+            event(6, "bob", "Get"),
+            event(7, "bob", "Get"),
+        ]))
+        .await;
+    assert!(detector.changes(false, None).await.is_empty());
+    let health = detector.health().next().unwrap().1;
+    assert_eq!((health.rows_late, health.rows_too_late), (5, 3));
+}
+
+#[tokio::test]
+async fn a_rule_that_keeps_too_much_is_suspended_and_says_so() {
+    let limits = Limits {
+        rule_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let modest = rule(
+        "modest",
+        "SELECT actor_user_uid FROM cloud_audit WHERE api_operation = 'Put'",
+        None,
+        None,
+    );
+    let made = Detector::with_limits(vec![counting(), modest], vec![], limits).await;
+    let mut detector = made.unwrap().0;
+    let many: Vec<_> = (0..20_000)
+        .map(|n| event(1, &format!("user {n}"), "Get"))
+        .collect();
+    detector.push(&batch(&many)).await;
+    detector.advance(0).await;
+    detector.push(&batch(&[event(2, "ann", "Put")])).await;
+    detector.advance(i64::MAX).await;
+    assert_eq!(detector.changes(false, None).await.len(), 1, "others go on");
+    let suspended = detector.health().next().unwrap().1.clone();
+    let reason = suspended.suspended.unwrap();
+    assert!(
+        reason.contains("suspended") && reason.contains("MiB"),
+        "{reason}"
+    );
+    assert_eq!(suspended.last_error, Some(reason));
+    assert_eq!(suspended.state_bytes, 0);
+}

@@ -1,0 +1,122 @@
+//! Watches the files that rules, models and reference data come from, and exchanges what changed while the
+//! engine runs. What cannot be loaded changes nothing: the running rules go on, and health says why.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+use weir_engine::Rule;
+use weir_engine::health::Health;
+use weir_engine::pipeline::Reload;
+
+use crate::config::Config;
+use crate::node;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// A file that is being written is left alone until it has rested this long.
+const REST: Duration = Duration::from_millis(300);
+const NOT_LOADED: &str = "not reloaded: ";
+
+/// By path: when it was changed last, and its length.
+type Seen = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;
+
+/// Runs until the engine is gone.
+pub async fn watch(
+    config: Config,
+    health: Arc<Health>,
+    rules: Arc<watch::Sender<Arc<Vec<Rule>>>>,
+    reloads: mpsc::Sender<Reload>,
+) {
+    let mut of_rules = config.rules.paths.clone();
+    of_rules.push(config.models.path.clone());
+    let e = &config.enrichment;
+    let files = e.geo_city.iter().chain(&e.geo_asn);
+    let of_data: Vec<PathBuf> = files
+        .chain(&e.indicators)
+        .chain(&e.assets)
+        .cloned()
+        .collect();
+    let (mut rules_seen, mut data_seen) = (look(&of_rules), look(&of_data));
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if changed(&of_rules, &mut rules_seen).await {
+            match node::plan(&config).await {
+                Ok(planned) => {
+                    say(&health, None);
+                    tracing::info!(
+                        rules = planned.rules.len(),
+                        "rules changed on disk: exchanged"
+                    );
+                    let detector = Box::new(planned.detector);
+                    if reloads.send(Reload::Detector(detector)).await.is_err() {
+                        return;
+                    }
+                    rules.send_replace(Arc::new(planned.rules));
+                }
+                Err(error) => say(&health, Some(format!("{NOT_LOADED}{error:#}"))),
+            }
+        }
+        if changed(&of_data, &mut data_seen).await {
+            let (enricher, missing) = node::enricher(&config);
+            tracing::info!("reference data changed on disk: exchanged");
+            for warning in &missing {
+                tracing::warn!("{warning}");
+            }
+            if reloads.send(Reload::Enrich(enricher)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether something changed and rests now; then it counts as seen.
+async fn changed(roots: &[PathBuf], seen: &mut Seen) -> bool {
+    let now = look(roots);
+    if now == *seen {
+        return false;
+    }
+    tokio::time::sleep(REST).await;
+    if look(roots) != now {
+        return false;
+    }
+    *seen = now;
+    true
+}
+
+/// Puts a warning in the place of the one before.
+fn say(health: &Health, warning: Option<String>) {
+    if let Some(warning) = &warning {
+        tracing::error!("{warning}");
+    }
+    health.update(|health| {
+        health.warnings.retain(|w| !w.starts_with(NOT_LOADED));
+        health.warnings.extend(warning);
+    });
+}
+
+/// All files at or below the paths.
+fn look(roots: &[PathBuf]) -> Seen {
+    let mut seen = Seen::new();
+    for root in roots {
+        visit(root, &mut seen);
+    }
+    seen
+}
+
+fn visit(path: &Path, seen: &mut Seen) {
+    // Links are followed: mounted folders are made of them.
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return;
+    };
+    if metadata.is_dir() {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        for entry in entries {
+            visit(&entry.path(), seen);
+        }
+    } else {
+        seen.insert(path.to_owned(), (metadata.modified().ok(), metadata.len()));
+    }
+}
