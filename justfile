@@ -28,3 +28,8 @@ ci:
 # events per second of decoder, rules and the whole road, beside sonic-rs in the same run
 bench:
     cargo run --release -p weir-benches --bin road
+
+# two sliding windows over a million disordered events, beside DuckDB over the same file (needs `pip install duckdb`)
+bench-windows file="/tmp/weir-windows.ndjson":
+    cargo run --release -p weir-benches --bin windows -- --out {{file}}
+    python3 benches/windows_duckdb.py {{file}}

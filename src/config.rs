@@ -235,8 +235,12 @@ impl Config {
             }
             figment = figment.merge(Toml::file_exact(path));
         }
+        // WEIR_LOG is the log filter, WEIR_TEST_… steers tests.
+        let settings = Env::prefixed("WEIR_")
+            .ignore(&["log"])
+            .filter(|key| !key.starts_with("test_"));
         let config: Self = figment
-            .merge(Env::prefixed("WEIR_").ignore(&["log"]).split("__"))
+            .merge(settings.split("__"))
             .extract()
             .map_err(explain)?;
         config.check()?;

@@ -23,11 +23,8 @@ pub enum Error {
     Query(String),
     #[error("source {source_name}: {reason}")]
     Source { source_name: String, reason: String },
-    #[error("{path}: {source}")]
-    Io {
-        path: String,
-        source: std::io::Error,
-    },
+    #[error("{path}: {error}")]
+    Io { path: String, error: std::io::Error },
     #[error("{0}")]
     Other(String),
 }
@@ -54,7 +51,7 @@ impl Error {
             )
         };
         match self {
-            Self::Io { source, .. } => full(source.kind()),
+            Self::Io { error, .. } => full(error.kind()),
             // SQLite and the archive's thread tell in words.
             Self::Store { reason, .. } | Self::Other(reason) => {
                 ["No space left on device", "disk is full", "quota exceeded"]
@@ -65,10 +62,10 @@ impl Error {
         }
     }
 
-    pub fn io(path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
+    pub fn io(path: impl AsRef<std::path::Path>, error: std::io::Error) -> Self {
         Self::Io {
             path: path.as_ref().display().to_string(),
-            source,
+            error,
         }
     }
 }

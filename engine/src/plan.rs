@@ -362,7 +362,12 @@ impl Refusal {
 
 /// DataFusion's message without its backtrace and layers.
 fn short(error: &DataFusionError) -> String {
-    error.strip_backtrace()
+    let text = error.strip_backtrace();
+    // The list of all columns would bury what is wrong.
+    match text.split_once("\nValid fields are") {
+        Some((wrong, _)) => format!("{wrong} (docs/rules.md says where the columns are listed)"),
+        None => text,
+    }
 }
 
 const ROW_LOCAL: &[&str] = &[

@@ -89,12 +89,13 @@ pub async fn run(config: Config, command: Command) -> anyhow::Result<ExitCode> {
                 );
             };
             let span = first..last + 1;
-            let (before, _) = spec.halves(&span)?;
+            let (before, after) = spec.halves(&span)?;
             let first_half = History::collect(&events, before)?;
             let answers =
                 detect::answers(&spec.rule("training"), &first_half.functions(), &events).await?;
             let windows: Vec<WindowRows> = answers
                 .into_iter()
+                .filter(|answer| after.contains(&answer.start))
                 .map(|a| WindowRows {
                     start: a.start,
                     rows: a.rows,

@@ -1,0 +1,234 @@
+//! Sliding windows over disordered events: events per second and memory of the whole road (file, decode,
+//! dedup, one rule, SQLite), and how many windows matched, to be compared with `benches/windows_duckdb.py`,
+//! which answers the same two questions in batch over the same file.
+//!
+//! `cargo run --release -p weir-benches --bin windows -- --out events.ndjson`
+//!
+//! One million events of 10,000 identities at 250 a second of event time, each up to 60 s behind the newest;
+//! one in ten comes from 50 busy identities, so that thresholds are reached.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use datafusion::arrow::array::RecordBatch;
+use tokio::sync::{mpsc, oneshot};
+use weir_benches::generator::{Spec, write_events};
+use weir_connectors::dead_letter::FileDeadLetters;
+use weir_connectors::decode::DecoderConfig;
+use weir_connectors::file::{FileConfig, FileSource};
+use weir_engine::detect::{Detector, Limits};
+use weir_engine::enrich::Enrich;
+use weir_engine::health::Health;
+use weir_engine::pipeline::{Parts, Pipeline, Settings};
+use weir_engine::rule::{Confidence, Level, Rule, Status, Suppress, Window};
+use weir_engine::source::Source;
+use weir_engine::store::sqlite::SqliteStore;
+use weir_engine::time::{HOUR, MINUTE};
+use weir_engine::watermark::Lateness;
+
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
+    /// Where the events go; made if it does not exist.
+    #[arg(long)]
+    out: PathBuf,
+    /// Only this rule, for its memory: failures or regions.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+const RULES: &[(&str, &str)] = &[
+    (
+        "failures",
+        "SELECT actor_user_uid, count(*) AS n FROM cloud_audit WHERE status = 'failure' \
+         GROUP BY actor_user_uid HAVING count(*) >= 20",
+    ),
+    (
+        "regions",
+        "SELECT actor_user_uid, count(DISTINCT cloud_region) AS n FROM cloud_audit \
+         WHERE actor_user_uid IS NOT NULL GROUP BY actor_user_uid HAVING count(DISTINCT cloud_region) >= 5",
+    ),
+];
+
+struct Nothing;
+impl Enrich for Nothing {
+    fn enrich(&self, events: RecordBatch) -> weir_engine::Result<RecordBatch> {
+        Ok(events)
+    }
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if !arguments.out.exists() {
+        write(&arguments)?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    for (title, query) in RULES {
+        if arguments.only.as_deref().is_some_and(|only| only != *title) {
+            continue;
+        }
+        let folder = tempfile::tempdir()?;
+        let (took, matches, state) =
+            runtime.block_on(road(&arguments.out, folder.path(), rule(title, query)))?;
+        println!(
+            "{title:10} {:9.0} events/s, {matches} windows matched, {} MiB of state at the end, peak {} MiB",
+            arguments.events as f64 / took.as_secs_f64(),
+            state >> 20,
+            peak_mib()
+        );
+    }
+    Ok(())
+}
+
+/// Nine parts of all identities and one of few, as if from two accounts, in order of arrival.
+fn write(arguments: &Arguments) -> Result<()> {
+    let busy = arguments.events / 10;
+    let spec = |events, identities, seed, rate| {
+        let mut text = vec![];
+        let spec = Spec {
+            events,
+            identities,
+            seed,
+            rate,
+            disorder_seconds: 60.0,
+            ..Spec::default()
+        };
+        write_events(&mut text, &spec).map(|_| text)
+    };
+    let many = spec(arguments.events - busy, 10_000, 7, 225.0)?;
+    let few = spec(busy, 50, 8, 25.0)?;
+    let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create(&arguments.out)?);
+    let mut few = few.split_inclusive(|byte| *byte == b'\n');
+    for (index, line) in many.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        place(&mut out, line, index)?;
+        if index % 9 == 8
+            && let Some(line) = few.next()
+        {
+            place(&mut out, line, index)?;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes an event, one in twenty moved to another region.
+fn place(out: &mut impl Write, line: &[u8], index: usize) -> Result<()> {
+    const REGIONS: [&str; 5] = [
+        "eu-west-1",
+        "eu-central-1",
+        "ap-south-1",
+        "sa-east-1",
+        "us-west-2",
+    ];
+    let hash = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    if hash.is_multiple_of(20) {
+        let text = std::str::from_utf8(line)?;
+        let region = format!("\"awsRegion\":\"{}\"", REGIONS[hash / 20 % REGIONS.len()]);
+        out.write_all(
+            text.replacen("\"awsRegion\":\"us-east-1\"", &region, 1)
+                .as_bytes(),
+        )?;
+    } else {
+        out.write_all(line)?;
+    }
+    Ok(())
+}
+
+fn rule(title: &str, query: &str) -> Rule {
+    Rule {
+        id: title.into(),
+        title: title.into(),
+        status: Status::Test,
+        description: String::new(),
+        references: vec![],
+        author: String::new(),
+        date: String::new(),
+        tags: vec![],
+        level: Level::Medium,
+        confidence: Confidence::Medium,
+        query: query.into(),
+        window: Some(Window {
+            size: 10 * MINUTE,
+            slide: MINUTE,
+        }),
+        suppress: Some(Suppress {
+            by: vec!["actor_user_uid".into()],
+            length: HOUR,
+            gap: None,
+        }),
+        new_terms: None,
+        absence: None,
+        building_block: false,
+        entities: vec![],
+        compliance: BTreeMap::new(),
+        falsepositives: vec![],
+        runbook: String::new(),
+        path: String::new(),
+    }
+}
+
+async fn road(path: &Path, data: &Path, rule: Rule) -> Result<(Duration, u64, u64)> {
+    let lateness = Lateness {
+        lateness: MINUTE,
+        ..Lateness::default()
+    };
+    let settings = Settings {
+        lateness: vec![("bench".into(), lateness)],
+        correlation: Default::default(),
+        dedup_horizon: HOUR,
+        commit_interval: Duration::from_secs(1),
+        commit_rows: 200_000,
+        provisional: false,
+        retention: None,
+    };
+    let made = Detector::with_limits(vec![rule], vec![], Limits::default()).await?;
+    ensure!(made.1.is_empty(), "{:?}", made.1);
+    let parts = Parts {
+        store: Arc::new(SqliteStore::open(data).await?),
+        detector: made.0,
+        enrich: Arc::new(Nothing),
+        archive: None,
+        dead_letters: Arc::new(FileDeadLetters::open(&data.join("dead-letters.ndjson"))?),
+        health: Arc::new(Health::default()),
+    };
+    let health = parts.health.clone();
+    let (pipeline, positions) = Pipeline::resume(settings, parts).await?;
+    let (sender, receiver) = mpsc::channel(8);
+    let (_stop, stopped) = oneshot::channel();
+    let config = FileConfig {
+        name: "bench".into(),
+        paths: vec![path.to_owned()],
+        decoder: DecoderConfig::new("bench"),
+        follow: false,
+    };
+    let started = Instant::now();
+    let source: Arc<dyn Source> = FileSource::start(config, &positions, sender)?;
+    pipeline.run(&[source], receiver, stopped).await?;
+    let took = started.elapsed();
+    let snapshot = health.snapshot();
+    let Some(of_rule) = snapshot.rules.values().next() else {
+        anyhow::bail!("the rule has no health");
+    };
+    ensure!(of_rule.errors == 0 && of_rule.rows_late == 0, "{of_rule:?}");
+    Ok((took, of_rule.matches, of_rule.state_bytes))
+}
+
+/// Peak resident memory of this process.
+fn peak_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.unwrap_or(0) / 1024
+}
