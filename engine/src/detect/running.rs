@@ -689,7 +689,7 @@ impl RunningRule {
     pub fn restored(&mut self) {
         if let Some(window) = &mut self.window {
             window.restored();
-            self.owed = true;
+            self.owed = self.timelines.owes();
         }
     }
 

@@ -98,6 +98,12 @@ impl Timelines {
         self.live.contains(alert_id)
     }
 
+    /// Whether something was told provisionally and must be confirmed or taken back.
+    pub fn owes(&self) -> bool {
+        let mut told = self.by_key.values().flat_map(|t| t.head.told.values());
+        told.any(|told| told.alert.state == AlertState::Provisional)
+    }
+
     /// Alerts that were told as final and can still change.
     pub fn finals(&self) -> impl Iterator<Item = &Alert> {
         let told = self.by_key.values().flat_map(|t| t.head.told.values());

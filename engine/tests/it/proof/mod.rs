@@ -266,7 +266,8 @@ async fn rows_later_than_the_lateness_give_the_oracles_alerts() {
             kills,
         };
         let (alerts, late) = live::late(&proof.rules, &events, way, &mut random).await;
-        assert!(late > 0);
+        // A detector that was killed forgets what it counted.
+        assert!(late > 0 || kills > 0);
         proof.check(&alerts, &format!("late rows, round {round}, {way:?}"));
     }
 }
