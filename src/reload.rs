@@ -45,7 +45,8 @@ pub async fn watch(
         if changed(&of_rules, &mut rules_seen).await {
             match node::plan(&config).await {
                 Ok(planned) => {
-                    say(&health, None);
+                    let warnings = planned.warnings.iter();
+                    say(&health, warnings.map(|w| format!("{NOT_LOADED}{w}")).next());
                     tracing::info!(
                         rules = planned.rules.len(),
                         "rules changed on disk: exchanged"

@@ -164,9 +164,18 @@ impl Backtest {
     }
 
     pub fn reach(&self) -> Reach {
-        let rules = self.detector.rules().iter();
-        let reaches = rules.map(|running| Reach::of(&running.rule));
-        reaches.fold(Reach::default(), Reach::max)
+        let longest = |over_alerts: bool| {
+            let rules = self.detector.rules().iter();
+            let rules = rules.filter(|running| running.over_alerts == over_alerts);
+            let reaches = rules.map(|running| Reach::of(&running.rule));
+            reaches.fold(Reach::default(), Reach::max)
+        };
+        // A rule over alerts sees alerts that reach as far as the rules behind them.
+        let (first, second) = (longest(false), longest(true));
+        Reach {
+            before: first.before.saturating_add(second.before),
+            after: first.after.saturating_add(second.after),
+        }
     }
 
     async fn advance(&mut self, watermark: i64) {

@@ -366,6 +366,15 @@ impl WindowState {
         }
     }
 
+    /// Lets go of everything, also in the store.
+    pub fn clear(&mut self) {
+        self.removed.extend(self.panes.keys());
+        self.panes.clear();
+        self.dirty.clear();
+        self.stale.clear();
+        self.bytes = 0;
+    }
+
     /// Takes late rows no longer, to save memory.
     pub fn amend_no_more(&mut self) {
         self.amend = 0;

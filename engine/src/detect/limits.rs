@@ -37,23 +37,22 @@ impl Detector {
                 return;
             }
             let rule = &mut self.rules[index];
-            rule.amend_no_more();
-            let left = rule.state_bytes();
-            all = all - sizes[index] + left;
-            let mut reason = format!(
-                "kept {} MiB of state; late rows do not amend its alerts any more",
-                sizes[index] >> 20
-            );
-            if left > self.limits.rule_bytes || all > self.limits.all_bytes {
-                reason = format!(
+            let reason = if rule.amend_no_more() {
+                format!(
+                    "kept {} MiB of state; late rows do not amend its alerts any more",
+                    sizes[index] >> 20
+                )
+            } else {
+                let reason = format!(
                     "suspended: it keeps {} MiB of state, more than its limit of {} MiB (or all rules together more than {} MiB); narrow its WHERE or its keys, shorten its window, or raise engine.state_per_rule_mb",
-                    left >> 20,
+                    sizes[index] >> 20,
                     self.limits.rule_bytes >> 20,
                     self.limits.all_bytes >> 20,
                 );
                 rule.suspend(reason.clone());
-                all -= left;
-            }
+                reason
+            };
+            all = all - sizes[index] + rule.state_bytes();
             note(&mut self.health[index], &rule.rule, &Error::Other(reason));
         }
     }

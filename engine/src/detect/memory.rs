@@ -47,6 +47,12 @@ impl<T: Default + Serialize + DeserializeOwned> Memory<T> {
         self.entries.entry_ref(key).or_default()
     }
 
+    /// Lets go of everything, also in the store.
+    pub fn clear(&mut self) {
+        let keys = self.entries.drain().map(|(key, _)| key);
+        self.changed.extend(keys);
+    }
+
     /// Forgets what is over.
     pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         let gone = self.entries.extract_if(|_, entry| !keep(entry));

@@ -63,6 +63,7 @@ pub struct Detector {
     watermark: Option<i64>,
     /// Alerts that rules over alerts have seen, while they can still change.
     fed: HashSet<String>,
+    prune_fed_at: usize,
     /// Provisional alerts of rules, or versions of them, that are no more.
     orphans: Vec<Alert>,
     rules: Vec<RunningRule>,
@@ -108,6 +109,7 @@ impl Detector {
                 newest: i64::MIN,
                 watermark: None,
                 fed: HashSet::new(),
+                prune_fed_at: MAX_FED,
                 orphans: vec![],
                 rules: running,
                 health,
@@ -226,9 +228,11 @@ impl Detector {
                 note(health, &rule.rule, &error);
             }
         }
-        let (rules, fed) = (&self.rules, &mut self.fed);
-        if fed.len() > MAX_FED {
-            fed.retain(|id| rules.iter().any(|rule| rule.is_live(id)));
+        if self.fed.len() > self.prune_fed_at {
+            let rules = &self.rules;
+            self.fed
+                .retain(|id| rules.iter().any(|rule| rule.is_live(id)));
+            self.prune_fed_at = MAX_FED.max(2 * self.fed.len());
         }
     }
 

@@ -601,22 +601,33 @@ impl RunningRule {
         (self.clock < to).then_some(to)
     }
 
-    /// Stops taking rows and lets go of the state, for the reason given.
+    /// Stops taking rows and lets go of the state, for the reason given. A restart begins anew.
     pub fn suspend(&mut self, reason: String) {
         self.suspended = Some(reason);
-        self.recall = Recall::new(&self.rule);
+        match &mut self.recall {
+            Recall::Nothing => {}
+            Recall::Terms(memory) | Recall::Signs(memory) => memory.clear(),
+            Recall::Pairs(memory) => memory.clear(),
+        }
         self.window_matches.clear();
-        if let (Some(window), Plan::Window(plan)) = (&mut self.window, &self.plan) {
-            *window = WindowState::new(plan.clone(), window.window, self.amend);
+        self.timelines.clear();
+        if let Some(window) = &mut self.window {
+            window.clear();
         }
     }
 
-    /// Takes late rows no longer, to save memory.
-    pub fn amend_no_more(&mut self) {
+    /// Takes late rows no longer, to save memory. False if it took none before.
+    pub fn amend_no_more(&mut self) -> bool {
+        if self.amend == 0 {
+            return false;
+        }
         self.amend = 0;
+        // Keys let go of their matches as they are looked at.
+        self.timelines.refold();
         if let Some(window) = &mut self.window {
             window.amend_no_more();
         }
+        true
     }
 
     /// Pieces of state that changed since the last call.

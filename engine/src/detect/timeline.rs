@@ -54,6 +54,8 @@ pub struct Timelines {
     /// Matches and heads that the store has and should not.
     gone: Vec<(&'static str, i64)>,
     unwritten_heads: BTreeSet<String>,
+    /// Matches kept, of all keys.
+    kept: usize,
 }
 
 impl Timelines {
@@ -65,6 +67,7 @@ impl Timelines {
             return false;
         }
         let before = timeline.matches.insert(place.clone(), found);
+        self.kept += usize::from(before.is_none());
         self.unwritten
             .entry((key.to_owned(), place))
             .or_insert(before.is_some());
@@ -77,6 +80,7 @@ impl Timelines {
             return;
         };
         if timeline.matches.remove(place).is_some() {
+            self.kept -= 1;
             self.unwrite(key, place);
             self.dirty.insert(key.to_owned());
         }
@@ -87,6 +91,23 @@ impl Timelines {
         if self.unwritten.remove(&named).unwrap_or(true) {
             self.gone.push(("matches", piece(key, Some(place))));
         }
+    }
+
+    /// Lets go of everything, also in the store. What was told stays as it was told.
+    pub fn clear(&mut self) {
+        let mut gone = std::mem::take(&mut self.gone);
+        for (key, timeline) in &self.by_key {
+            if timeline.head_stored {
+                gone.push(("heads", piece(key, None)));
+            }
+            for place in timeline.matches.keys() {
+                gone.push(("matches", piece(key, Some(place))));
+            }
+        }
+        *self = Self {
+            gone,
+            ..Self::default()
+        };
     }
 
     /// All keys are folded anew, as something changed that concerns them all.
@@ -112,7 +133,7 @@ impl Timelines {
     }
 
     pub fn matches(&self) -> usize {
-        self.by_key.values().map(|t| t.matches.len()).sum()
+        self.kept
     }
 
     /// Alerts that are new, changed or retracted since the last call. Matches that start before `silent_to`
@@ -246,6 +267,7 @@ impl Timelines {
             head.cut = Some(place.clone());
             folded.push(place);
         }
+        self.kept -= folded.len();
         for place in &folded {
             self.unwrite(key, place);
         }
@@ -346,7 +368,8 @@ impl Timelines {
         let end = found.window.map(|(_, end)| end);
         let place = (found.start, id);
         let timeline = self.by_key.entry_ref(&key).or_default();
-        timeline.matches.insert(place.clone(), found);
+        let before = timeline.matches.insert(place.clone(), found);
+        self.kept += usize::from(before.is_none());
         self.dirty.insert(key.clone());
         Ok((end, key, place))
     }

@@ -148,10 +148,10 @@ async fn whatever_becomes_of_the_child_is_an_answer() {
 
     let started = Instant::now();
     assert_eq!(
-        run("cat > /dev/null; sleep 60").await.kind,
+        run("cat > /dev/null; sleep 600").await.kind,
         RefusalKind::Timeout
     );
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(500));
     assert_eq!(run("yes").await.kind, RefusalKind::TooLarge);
     assert_eq!(run("kill -KILL $$").await.kind, RefusalKind::Memory);
     assert_eq!(run("kill -XCPU $$").await.kind, RefusalKind::Timeout);

@@ -873,16 +873,7 @@ async fn thousands_of_alerts_in_one_commit() {
         incidents,
         ..Commit::default()
     };
-    let start = std::time::Instant::now();
     store.commit(&commit).await.unwrap();
-    let first = start.elapsed();
-    let start = std::time::Instant::now();
     store.commit(&commit).await.unwrap();
-    println!(
-        "5,000 alerts and 1,000 incidents: {first:?}, again {:?}",
-        start.elapsed()
-    );
     assert_eq!(store.resume().await.unwrap().alerts.len(), 5_000);
-    // Generous, for a slow machine's debug build: a flush to disk per row would still exceed it.
-    assert!(first.as_secs() < 5, "{first:?}");
 }
