@@ -41,20 +41,11 @@ const LONGER: &[(&str, &str)] = &[
         "the event builder and its column kinds",
     ),
     (
-        "engine/src/detect/running.rs",
-        "one rule's whole life; its halves would share every field",
-    ),
-    (
         "engine/src/pipeline.rs",
         "the one loop, to be read top to bottom",
     ),
-    ("engine/src/plan.rs", "from SQL to plans, one road"),
     (
         "engine/src/store/write.rs",
-        "one thing; to be split when it next grows",
-    ),
-    (
-        "engine/src/window.rs",
         "one thing; to be split when it next grows",
     ),
 ];

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use datafusion::arrow::buffer::Buffer;
+use weir_benches::block;
 use weir_connectors::{Decoder, DecoderConfig, Record};
 use weir_engine::batch::Partition;
 
@@ -101,21 +102,6 @@ fn read(path: &Path, text: &mut Vec<u8>) -> Result<()> {
     read.with_context(|| path.display().to_string())?;
     text.push(b'\n');
     Ok(())
-}
-
-/// Lines as a source would deliver them.
-fn block(lines: &[&[u8]]) -> (Buffer, Vec<Record>) {
-    let (mut bytes, mut records) = (vec![], vec![]);
-    for line in lines {
-        let start = bytes.len();
-        bytes.extend_from_slice(line);
-        records.push(Record {
-            range: start..bytes.len(),
-            position: start as i64,
-        });
-        bytes.push(b'\n');
-    }
-    (Buffer::from_vec(bytes), records)
 }
 
 fn time(passes: usize, mut pass: impl FnMut() -> Result<()>) -> Result<Duration> {

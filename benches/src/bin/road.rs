@@ -12,30 +12,22 @@
 //! Prints events per second, the ratio to the floor, and the process's peak memory so far.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::AsArray;
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::compute::max;
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
-use tokio::sync::{mpsc, oneshot};
 use weir_benches::generator::{Spec, write_events};
-use weir_connectors::dead_letter::FileDeadLetters;
-use weir_connectors::decode::{Decoder, DecoderConfig, Record};
-use weir_connectors::file::{FileConfig, FileSource};
+use weir_benches::{block, peak_mib, road};
+use weir_connectors::{Decoder, DecoderConfig, Record};
 use weir_engine::archive::{ArchiveConfig, ArchiveWriter};
 use weir_engine::batch::Partition;
 use weir_engine::detect::Detector;
-use weir_engine::enrich::Enrich;
-use weir_engine::health::Health;
-use weir_engine::pipeline::{Parts, Pipeline, Settings};
 use weir_engine::schema::col;
-use weir_engine::source::Source;
-use weir_engine::store::sqlite::SqliteStore;
-use weir_engine::time::{HOUR, MINUTE};
+use weir_engine::time::MINUTE;
 use weir_engine::watermark::Lateness;
 
 #[global_allocator]
@@ -55,13 +47,6 @@ struct Arguments {
     /// Only the whole road, for its memory over many events.
     #[arg(long)]
     only_road: bool,
-}
-
-struct Nothing;
-impl Enrich for Nothing {
-    fn enrich(&self, events: RecordBatch) -> weir_engine::Result<RecordBatch> {
-        Ok(events)
-    }
 }
 
 fn main() -> Result<()> {
@@ -125,22 +110,9 @@ fn main() -> Result<()> {
         } else {
             "road without archive"
         };
-        report(name, runtime.block_on(road(&path, &data, archive))?);
+        report(name, runtime.block_on(whole(&path, &data, archive))?);
     }
     Ok(())
-}
-
-fn block(lines: &[&[u8]]) -> (Buffer, Vec<Record>) {
-    let (mut bytes, mut records) = (vec![], vec![]);
-    for line in lines {
-        let start = bytes.len();
-        bytes.extend_from_slice(line);
-        records.push(Record {
-            range: start..bytes.len(),
-            position: start as i64,
-        });
-    }
-    (Buffer::from_vec(bytes), records)
 }
 
 fn decode(blocks: &[(Buffer, Vec<Record>)]) -> Result<Duration> {
@@ -183,7 +155,7 @@ async fn rules(blocks: &[(Buffer, Vec<Record>)]) -> Result<Duration> {
     Ok(started.elapsed())
 }
 
-async fn road(path: &Path, data: &Path, archive: bool) -> Result<Duration> {
+async fn whole(path: &Path, data: &Path, archive: bool) -> Result<Duration> {
     std::fs::create_dir_all(data)?;
     let archive = match archive {
         true => Some(ArchiveWriter::open(
@@ -192,55 +164,7 @@ async fn road(path: &Path, data: &Path, archive: bool) -> Result<Duration> {
         )?),
         false => None,
     };
-    let settings = Settings {
-        lateness: vec![("bench".into(), Lateness::default())],
-        correlation: Default::default(),
-        dedup_horizon: HOUR,
-        commit_interval: Duration::from_secs(1),
-        commit_rows: 200_000,
-        provisional: false,
-        retention: None,
-    };
-    let parts = Parts {
-        store: Arc::new(SqliteStore::open(data).await?),
-        detector: detector().await?,
-        enrich: Arc::new(Nothing),
-        archive,
-        dead_letters: Arc::new(FileDeadLetters::open(&data.join("dead-letters.ndjson"))?),
-        health: Arc::new(Health::default()),
-    };
-    let health = parts.health.clone();
-    let (pipeline, positions) = Pipeline::resume(settings, parts).await?;
-    let (sender, receiver) = mpsc::channel(8);
-    let (_stop, stopped) = oneshot::channel();
-    let config = FileConfig {
-        name: "bench".into(),
-        paths: vec![path.to_owned()],
-        decoder: DecoderConfig::new("bench"),
-        follow: false,
-    };
-    let started = Instant::now();
-    let source: Arc<dyn Source> = FileSource::start(config, &positions, sender)?;
-    pipeline.run(&[source], receiver, stopped).await?;
-    let took = started.elapsed();
-    let counts = health.snapshot().sources["bench"].counts;
-    anyhow::ensure!(
-        counts.conserved() && counts.dead_lettered == 0,
-        "{counts:?}"
-    );
-    Ok(took)
-}
-
-/// Peak resident memory of this process.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap_or_default();
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|kib| kib.parse::<u64>().ok())
-        .unwrap_or(0)
-        / 1024
+    let parts = road::parts(data, detector().await?, archive).await?;
+    let settings = road::settings(Lateness::default());
+    Ok(road::run(path, settings, parts).await?.0)
 }

@@ -10,24 +10,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use datafusion::arrow::array::RecordBatch;
-use tokio::sync::{mpsc, oneshot};
 use weir_benches::generator::{Spec, write_events};
-use weir_connectors::dead_letter::FileDeadLetters;
-use weir_connectors::decode::DecoderConfig;
-use weir_connectors::file::{FileConfig, FileSource};
+use weir_benches::{peak_mib, road};
 use weir_engine::detect::{Detector, Limits};
-use weir_engine::enrich::Enrich;
-use weir_engine::health::Health;
-use weir_engine::pipeline::{Parts, Pipeline, Settings};
 use weir_engine::rule::{Confidence, Level, Rule, Status, Suppress, Window};
-use weir_engine::source::Source;
-use weir_engine::store::sqlite::SqliteStore;
 use weir_engine::time::{HOUR, MINUTE};
 use weir_engine::watermark::Lateness;
 
@@ -59,13 +49,6 @@ const RULES: &[(&str, &str)] = &[
     ),
 ];
 
-struct Nothing;
-impl Enrich for Nothing {
-    fn enrich(&self, events: RecordBatch) -> weir_engine::Result<RecordBatch> {
-        Ok(events)
-    }
-}
-
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if !arguments.out.exists() {
@@ -81,7 +64,7 @@ fn main() -> Result<()> {
         }
         let folder = tempfile::tempdir()?;
         let (took, matches, state) =
-            runtime.block_on(road(&arguments.out, folder.path(), rule(title, query)))?;
+            runtime.block_on(whole(&arguments.out, folder.path(), rule(title, query)))?;
         println!(
             "{title:10} {:9.0} events/s, {matches} windows matched, {} MiB of state at the end, peak {} MiB",
             arguments.events as f64 / took.as_secs_f64(),
@@ -179,56 +162,18 @@ fn rule(title: &str, query: &str) -> Rule {
     }
 }
 
-async fn road(path: &Path, data: &Path, rule: Rule) -> Result<(Duration, u64, u64)> {
+async fn whole(path: &Path, data: &Path, rule: Rule) -> Result<(Duration, u64, u64)> {
     let lateness = Lateness {
         lateness: MINUTE,
         ..Lateness::default()
     };
-    let settings = Settings {
-        lateness: vec![("bench".into(), lateness)],
-        correlation: Default::default(),
-        dedup_horizon: HOUR,
-        commit_interval: Duration::from_secs(1),
-        commit_rows: 200_000,
-        provisional: false,
-        retention: None,
-    };
-    let made = Detector::with_limits(vec![rule], vec![], Limits::default()).await?;
-    ensure!(made.1.is_empty(), "{:?}", made.1);
-    let parts = Parts {
-        store: Arc::new(SqliteStore::open(data).await?),
-        detector: made.0,
-        enrich: Arc::new(Nothing),
-        archive: None,
-        dead_letters: Arc::new(FileDeadLetters::open(&data.join("dead-letters.ndjson"))?),
-        health: Arc::new(Health::default()),
-    };
-    let health = parts.health.clone();
-    let (pipeline, positions) = Pipeline::resume(settings, parts).await?;
-    let (sender, receiver) = mpsc::channel(8);
-    let (_stop, stopped) = oneshot::channel();
-    let config = FileConfig {
-        name: "bench".into(),
-        paths: vec![path.to_owned()],
-        decoder: DecoderConfig::new("bench"),
-        follow: false,
-    };
-    let started = Instant::now();
-    let source: Arc<dyn Source> = FileSource::start(config, &positions, sender)?;
-    pipeline.run(&[source], receiver, stopped).await?;
-    let took = started.elapsed();
-    let snapshot = health.snapshot();
-    let Some(of_rule) = snapshot.rules.values().next() else {
+    let (detector, refused) = Detector::with_limits(vec![rule], vec![], Limits::default()).await?;
+    ensure!(refused.is_empty(), "{refused:?}");
+    let parts = road::parts(data, detector, None).await?;
+    let (took, health) = road::run(path, road::settings(lateness), parts).await?;
+    let Some(of_rule) = health.rules.values().next() else {
         anyhow::bail!("the rule has no health");
     };
     ensure!(of_rule.errors == 0 && of_rule.rows_late == 0, "{of_rule:?}");
     Ok((took, of_rule.matches, of_rule.state_bytes))
-}
-
-/// Peak resident memory of this process.
-fn peak_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.unwrap_or(0) / 1024
 }

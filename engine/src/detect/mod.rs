@@ -29,6 +29,8 @@ pub mod feed;
 mod guard;
 mod limits;
 mod memory;
+mod narrow;
+mod recall;
 pub mod row;
 mod running;
 mod terms;

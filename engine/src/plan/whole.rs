@@ -17,7 +17,8 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::streaming::StreamingTableExec;
 
-use super::{EventPlan, Input, RowPart, WindowPlan, over_events, short, simplified};
+use super::rows::{over_events, simplified};
+use super::{EventPlan, Input, RowPart, WindowPlan, short};
 use crate::detect::feed;
 use crate::rule::Rule;
 use crate::schema;

@@ -7,75 +7,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::ipc::reader::StreamReader;
-use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::TaskContext;
-use hashbrown::HashMap;
 
-use crate::alert::Evidence;
+use self::pane::{EVIDENCE_BYTES, KeyEvidence, Pane, compact, decode, encode, size};
+use self::rows_per_key::RowsPerKey;
 use crate::plan::{self, WindowPlan};
 use crate::rule::Window;
 use crate::time::{first_window_end, floor, last_window_start, pane_size};
 use crate::{Error, Result};
 
+mod pane;
+mod rows_per_key;
+
+pub use self::pane::PANE_EVIDENCE;
+
 /// Batches of states in a pane before they are merged into one.
 const MERGE_AT: usize = 16;
-/// Stand-in for the memory of one key's evidence.
-const EVIDENCE_BYTES: usize = 512;
-/// Evidence kept per key and pane: the earliest ones, so that what is kept does not depend on arrival.
-pub const PANE_EVIDENCE: usize = 16;
-
-/// What one key did in one pane.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct KeyEvidence {
-    pub count: u64,
-    pub first: i64,
-    pub last: i64,
-    /// Earliest [`PANE_EVIDENCE`] events, ascending.
-    pub events: Vec<Evidence>,
-}
-
-impl KeyEvidence {
-    pub fn add(&mut self, time: i64, event_uid: &str) {
-        self.first = if self.count == 0 {
-            time
-        } else {
-            self.first.min(time)
-        };
-        self.last = if self.count == 0 {
-            time
-        } else {
-            self.last.max(time)
-        };
-        self.count += 1;
-        let full = self.events.len() == PANE_EVIDENCE;
-        let behind = |e: &Evidence| (e.time, e.event_uid.as_str()) < (time, event_uid);
-        if full && self.events.last().is_some_and(behind) {
-            return;
-        }
-        let place = self.events.partition_point(behind);
-        self.events.insert(
-            place,
-            Evidence {
-                time,
-                event_uid: event_uid.to_owned(),
-            },
-        );
-        self.events.truncate(PANE_EVIDENCE);
-    }
-}
-
-#[derive(Debug, Default)]
-struct Pane {
-    /// By input of the plan.
-    kept: Vec<Vec<RecordBatch>>,
-    evidence: HashMap<String, KeyEvidence>,
-    bytes: usize,
-}
-
 /// The rows of one window that satisfy the rule.
 #[derive(Debug)]
 pub struct Answer {
@@ -100,50 +50,6 @@ pub struct WindowState {
     stale: BTreeSet<i64>,
     dirty: BTreeSet<i64>,
     removed: BTreeSet<i64>,
-}
-
-/// Rows of every key in a window that moves forward: most windows hold no key with as many rows as HAVING
-/// asks for, and need no answer computed.
-#[derive(Debug, Default)]
-struct RowsPerKey {
-    from: i64,
-    to: i64,
-    rows: HashMap<String, u64>,
-    /// Keys that have as many rows as are needed.
-    enough: usize,
-}
-
-impl RowsPerKey {
-    fn slide(&mut self, panes: &BTreeMap<i64, Pane>, start: i64, end: i64, needed: u64) {
-        if start >= self.to || start < self.from {
-            *self = Self {
-                from: start,
-                to: start,
-                ..Self::default()
-            };
-        }
-        for (_, pane) in panes.range(self.from..start) {
-            for (key, evidence) in &pane.evidence {
-                if let Some(rows) = self.rows.get_mut(key) {
-                    let before = *rows;
-                    *rows = before.saturating_sub(evidence.count);
-                    self.enough -= usize::from(before >= needed && *rows < needed);
-                    if *rows == 0 {
-                        self.rows.remove(key);
-                    }
-                }
-            }
-        }
-        for (_, pane) in panes.range(self.to..end) {
-            for (key, evidence) in &pane.evidence {
-                let rows = self.rows.entry_ref(key).or_default();
-                let before = *rows;
-                *rows += evidence.count;
-                self.enough += usize::from(before < needed && *rows >= needed);
-            }
-        }
-        (self.from, self.to) = (start, end);
-    }
 }
 
 /// Windows answered by one call of [`WindowState::answer`], so that their answers do not pile up.
@@ -433,20 +339,6 @@ impl WindowState {
     }
 }
 
-/// Texts in buffers of their own size: those that an aggregate fills are megabytes long.
-fn compact(states: RecordBatch) -> Result<RecordBatch> {
-    let columns = states.columns().iter();
-    let columns = columns.map(|column| match column.as_string_view_opt() {
-        Some(texts) => Arc::new(texts.gc()) as ArrayRef,
-        None => column.clone(),
-    });
-    Ok(RecordBatch::try_new(states.schema(), columns.collect())?)
-}
-
-fn size(batches: &[RecordBatch]) -> usize {
-    batches.iter().map(RecordBatch::get_array_memory_size).sum()
-}
-
 /// Text of a key's values in a row: parts are separated by U+001F, null is U+0000.
 pub fn key_texts(columns: &[ArrayRef]) -> Result<Vec<String>> {
     let options = FormatOptions::default().with_null("\u{0}");
@@ -470,81 +362,4 @@ pub fn key_texts(columns: &[ArrayRef]) -> Result<Vec<String>> {
         texts.push(text);
     }
     Ok(texts)
-}
-
-// A pane's bytes: u32 length of the evidence (JSON), the evidence, then per input u32 length and an Arrow IPC
-// stream of what is kept (length 0 for nothing).
-fn encode(pane: &Pane) -> Result<Vec<u8>> {
-    let mut keys: Vec<_> = pane.evidence.iter().collect();
-    keys.sort_by(|a, b| a.0.cmp(b.0));
-    let plain: Vec<_> = keys
-        .into_iter()
-        .map(|(key, e)| {
-            let events: Vec<_> = e.events.iter().map(|e| (e.time, &e.event_uid)).collect();
-            (key, e.count, e.first, e.last, events)
-        })
-        .collect();
-    let evidence =
-        serde_json::to_vec(&plain).map_err(|e| Error::Other(format!("evidence: {e}")))?;
-    let mut bytes = (evidence.len() as u32).to_le_bytes().to_vec();
-    bytes.extend(evidence);
-    for kept in &pane.kept {
-        let mut stream = vec![];
-        if let Some(first) = kept.first() {
-            let mut writer = StreamWriter::try_new(stream, &first.schema())?;
-            for batch in kept {
-                writer.write(batch)?;
-            }
-            stream = writer.into_inner()?;
-        }
-        bytes.extend((stream.len() as u32).to_le_bytes());
-        bytes.extend(stream);
-    }
-    Ok(bytes)
-}
-
-type PlainEvidence = (String, u64, i64, i64, Vec<(i64, String)>);
-
-fn decode(bytes: &[u8]) -> Result<Pane, String> {
-    let (evidence, mut rest) = section(bytes)?;
-    let plain: Vec<PlainEvidence> = serde_json::from_slice(evidence).map_err(|e| e.to_string())?;
-    let mut pane = Pane::default();
-    for (key, count, first, last, events) in plain {
-        let events = events
-            .into_iter()
-            .map(|(time, event_uid)| Evidence { time, event_uid })
-            .collect();
-        pane.bytes += EVIDENCE_BYTES + key.len();
-        pane.evidence.insert(
-            key,
-            KeyEvidence {
-                count,
-                first,
-                last,
-                events,
-            },
-        );
-    }
-    while !rest.is_empty() {
-        let stream;
-        (stream, rest) = section(rest)?;
-        let mut kept = vec![];
-        if !stream.is_empty() {
-            let reader = StreamReader::try_new(stream, None).map_err(|e| e.to_string())?;
-            kept = reader
-                .collect::<std::result::Result<_, _>>()
-                .map_err(|e| e.to_string())?;
-        }
-        pane.bytes += size(&kept);
-        pane.kept.push(kept);
-    }
-    Ok(pane)
-}
-
-/// A length and as many bytes, and what follows.
-fn section(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
-    let (length, rest) = bytes.split_first_chunk::<4>().ok_or("pane is cut short")?;
-    Ok(rest
-        .split_at_checked(u32::from_le_bytes(*length) as usize)
-        .ok_or("pane is cut short")?)
 }

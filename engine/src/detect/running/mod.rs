@@ -1,0 +1,324 @@
+//! One loaded rule with its state: rows in, matches, alerts out.
+//!
+//! Whatever the kind, a rule turns rows into matches (at once, when a window is answered, or by what it
+//! remembers), and its [`Timelines`] turn matches into alerts. Neither depends on the order of rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{AsArray, PrimitiveArray, RecordBatch, UInt32Array};
+use datafusion::arrow::datatypes::TimestampMicrosecondType;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::PhysicalExpr;
+
+use crate::Result;
+use crate::alert::Alert;
+use crate::detect::Limits;
+use crate::detect::narrow::{self, Narrow};
+use crate::detect::recall::{self, Recall};
+use crate::detect::timeline::{Now, Place, Timelines};
+use crate::dispatch::Rows;
+use crate::plan::Plan;
+use crate::rule::Rule;
+use crate::schema::col;
+use crate::score::Score;
+use crate::store::StateWrite;
+use crate::window::WindowState;
+
+mod events;
+mod windows;
+
+#[derive(Debug)]
+pub struct RunningRule {
+    pub rule: Rule,
+    pub version: String,
+    pub plan: Plan,
+    scorer: Option<Arc<dyn Score>>,
+    /// The rule reads alerts of other rules, not events.
+    pub over_alerts: bool,
+    /// By input of the plan.
+    predicates: Vec<Option<Narrow>>,
+    keys: Option<Narrow>,
+    pub window: Option<WindowState>,
+    /// Standing matches of each answered window, by its end.
+    window_matches: BTreeMap<i64, Vec<(String, Place)>>,
+    recall: Recall,
+    /// Earliest row that the rule ever saw.
+    began: Option<i64>,
+    began_written: bool,
+    timelines: Timelines,
+    /// What lies before this is certain.
+    clock: i64,
+    amend: i64,
+    /// Clock at which what is remembered is looked through next.
+    forget_at: i64,
+    /// Open windows must be answered once, whatever the mode: an earlier run told provisional alerts.
+    owed: bool,
+    /// Why the rule takes no rows any more.
+    pub suspended: Option<String>,
+    pub rows_late: u64,
+    pub rows_too_late: u64,
+    pub matches: u64,
+    pub last_match: Option<i64>,
+}
+
+impl RunningRule {
+    pub fn new(
+        rule: Rule,
+        plan: Plan,
+        scorer: Option<Arc<dyn Score>>,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let narrow = |p: &Arc<dyn PhysicalExpr>| Narrow::new(std::slice::from_ref(p));
+        let inputs = plan.inputs();
+        let predicates = inputs
+            .iter()
+            .map(|rows| rows.predicate.as_ref().map(narrow).transpose());
+        let predicates = predicates.collect::<Result<_>>()?;
+        let (window, keys) = match (&plan, rule.window) {
+            (Plan::Window(plan), Some(window)) => {
+                let exprs: Vec<_> = plan.keys.iter().map(|(expr, _)| expr.clone()).collect();
+                (
+                    Some(WindowState::new(plan.clone(), window, limits.amend)),
+                    Some(Narrow::new(&exprs)?),
+                )
+            }
+            _ => (None, None),
+        };
+        Ok(Self {
+            version: rule.version(),
+            over_alerts: plan.reads_alerts(),
+            recall: Recall::new(&rule),
+            rule,
+            plan,
+            scorer,
+            predicates,
+            keys,
+            window,
+            window_matches: BTreeMap::new(),
+            began: None,
+            began_written: true,
+            timelines: Timelines::default(),
+            clock: i64::MIN,
+            amend: limits.amend,
+            forget_at: i64::MIN,
+            owed: false,
+            suspended: None,
+            rows_late: 0,
+            rows_too_late: 0,
+            matches: 0,
+            last_match: None,
+        })
+    }
+
+    /// Owner of this rule's state in the store.
+    pub fn owner(&self) -> String {
+        format!("rule/{}/{}", self.rule.id, self.version)
+    }
+
+    /// Evaluates the rule on candidate rows of a batch.
+    pub async fn push(
+        &mut self,
+        events: &RecordBatch,
+        rows: &Rows,
+        ctx: &Arc<TaskContext>,
+    ) -> Result<()> {
+        let candidates = match rows {
+            Rows::All => None,
+            Rows::Some(rows) => Some(UInt32Array::from(rows.as_ref().clone())),
+        };
+        let mut matched = vec![];
+        for predicate in &self.predicates {
+            matched.push(narrow::rows_that(
+                predicate.as_ref(),
+                events,
+                candidates.as_ref(),
+            )?);
+        }
+        if matched.iter().all(UInt32Array::is_empty) {
+            return Ok(());
+        }
+        match &self.plan {
+            Plan::Event(_) => self.add_rows(events, &matched[0], ctx).await,
+            Plan::Window(_) => self.add_to_window(events, &matched, ctx).await,
+        }
+    }
+
+    /// Answers windows that the watermark has passed; what is behind it is certain. `newest` is the latest
+    /// event time there was: once time has ended, absences are judged by it.
+    pub async fn advance(
+        &mut self,
+        watermark: i64,
+        newest: i64,
+        ctx: &Arc<TaskContext>,
+    ) -> Result<()> {
+        let clock = match watermark == i64::MAX && self.rule.absence.is_some() {
+            true => newest.saturating_add(1),
+            false => watermark,
+        };
+        self.clock = self.clock.max(clock);
+        self.answer(self.clock, ctx).await?;
+        if let Some(window) = &mut self.window {
+            window.close(self.clock);
+            let horizon = window.horizon();
+            self.window_matches = self.window_matches.split_off(&horizon.saturating_add(1));
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Drops what is remembered and cannot matter any more; now and then, as it looks at everything.
+    fn forget(&mut self) {
+        if self.clock >= self.forget_at && self.clock < i64::MAX {
+            self.forget_at = self.clock.saturating_add(recall::gap(&self.rule) / 8);
+            self.recall
+                .forget(&self.rule, self.clock.saturating_sub(self.amend));
+        }
+    }
+
+    /// Whether matches can still join this alert, or it can still be retracted.
+    pub fn is_live(&self, alert_id: &str) -> bool {
+        self.timelines.is_live(alert_id)
+    }
+
+    /// Alerts that are new, changed or retracted since the last call. With `preview`, also of matches that are
+    /// not certain yet.
+    pub async fn changes(
+        &mut self,
+        preview: bool,
+        watermark: Option<i64>,
+        ctx: &Arc<TaskContext>,
+    ) -> Result<Vec<Alert>> {
+        let open = preview || std::mem::take(&mut self.owed);
+        self.answer(if open { i64::MAX } else { self.clock }, ctx)
+            .await?;
+        let silent_to = match (&self.rule.new_terms, self.began) {
+            (Some(terms), Some(began)) => began.saturating_add(terms.warmup),
+            _ => i64::MIN,
+        };
+        let now = Now {
+            clock: self.clock,
+            preview,
+            watermark,
+        };
+        let told = self
+            .timelines
+            .tell(&self.rule, &self.version, now, silent_to, self.amend);
+        Ok(told)
+    }
+
+    /// End of the warm-up of a first-seen rule, µs of event time, while it lasts.
+    pub fn learning_to(&self) -> Option<i64> {
+        let to = self
+            .began?
+            .saturating_add(self.rule.new_terms.as_ref()?.warmup);
+        (self.clock < to).then_some(to)
+    }
+
+    /// Stops taking rows and lets go of the state, for the reason given. A restart begins anew.
+    pub fn suspend(&mut self, reason: String) {
+        self.suspended = Some(reason);
+        self.recall.clear();
+        self.window_matches.clear();
+        self.timelines.clear();
+        if let Some(window) = &mut self.window {
+            window.clear();
+        }
+    }
+
+    /// Takes late rows no longer, to save memory. False if it took none before.
+    pub fn amend_no_more(&mut self) -> bool {
+        if self.amend == 0 {
+            return false;
+        }
+        self.amend = 0;
+        // Keys let go of their matches as they are looked at.
+        self.timelines.refold();
+        if let Some(window) = &mut self.window {
+            window.amend_no_more();
+        }
+        true
+    }
+
+    /// Pieces of state that changed since the last call.
+    pub fn take_state(&mut self) -> Result<Vec<StateWrite>> {
+        let owner = self.owner();
+        let mut writes = vec![];
+        if let Some(window) = &mut self.window {
+            for (key, value) in window.take_changes()? {
+                writes.push(StateWrite {
+                    owner: format!("{owner}/panes"),
+                    key,
+                    value,
+                });
+            }
+        }
+        self.timelines.take_state(&owner, self.clock, &mut writes)?;
+        self.recall
+            .take_state(&format!("{owner}/memory"), &mut writes)?;
+        if let (false, Some(began)) = (self.began_written, self.began) {
+            self.began_written = true;
+            writes.push(StateWrite {
+                owner: format!("{owner}/began"),
+                key: 0,
+                value: Some(began.to_le_bytes().to_vec()),
+            });
+        }
+        Ok(writes)
+    }
+
+    /// Puts back one piece; `part` is what follows the owner. Pieces of a part come in ascending order.
+    pub fn restore(&mut self, part: &str, key: i64, value: &[u8]) -> Result<(), String> {
+        match part {
+            "panes" => match &mut self.window {
+                Some(window) => window.restore(key, value)?,
+                None => return Err("the rule has no window".into()),
+            },
+            "matches" => {
+                let (end, home, place) = self.timelines.restore_match(value)?;
+                if let Some(end) = end {
+                    let matches = self.window_matches.entry(end).or_default();
+                    matches.push((home, place));
+                }
+            }
+            "heads" => self.timelines.restore_head(value)?,
+            "memory" => self.recall.restore(key, value)?,
+            "began" => {
+                let bytes = value.try_into().map_err(|_| "began is not 8 bytes")?;
+                self.began = Some(i64::from_le_bytes(bytes));
+            }
+            other => return Err(format!("unknown part `{other}`")),
+        }
+        Ok(())
+    }
+
+    /// Alerts that were told as final.
+    pub fn finals(&self) -> impl Iterator<Item = &Alert> {
+        self.timelines.finals()
+    }
+
+    /// After the last [`restore`](Self::restore).
+    pub fn restored(&mut self) {
+        if let Some(window) = &mut self.window {
+            window.restored();
+            self.owed = self.timelines.owes();
+        }
+    }
+
+    pub fn state_bytes(&self) -> usize {
+        let window = self.window.as_ref().map_or(0, WindowState::state_bytes);
+        window + self.recall.bytes() + self.timelines.matches() * MATCH_BYTES
+    }
+}
+
+/// Stand-in for the memory of one match.
+const MATCH_BYTES: usize = 2048;
+
+fn times_of(events: &RecordBatch) -> &PrimitiveArray<TimestampMicrosecondType> {
+    events.column(col::TIME).as_primitive()
+}
+
+fn key_text(key: &[(String, String)]) -> String {
+    let parts: Vec<&str> = key.iter().map(|(_, value)| value.as_str()).collect();
+    parts.join("\u{1f}")
+}

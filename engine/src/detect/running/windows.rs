@@ -1,0 +1,201 @@
+//! Rows into windows, answers of windows into matches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{AsArray, RecordBatch, UInt32Array};
+use datafusion::execution::TaskContext;
+
+use super::{RunningRule, key_text, times_of};
+use crate::Result;
+use crate::detect::episode::Match;
+use crate::detect::row;
+use crate::plan::Plan;
+use crate::schema::col;
+use crate::window::{Answer, key_texts};
+
+impl RunningRule {
+    /// `matched` has the rows of each input.
+    pub(super) async fn add_to_window(
+        &mut self,
+        events: &RecordBatch,
+        matched: &[UInt32Array],
+        ctx: &Arc<TaskContext>,
+    ) -> Result<()> {
+        let (Some(window), Some(keys)) = (&mut self.window, &self.keys) else {
+            return Ok(());
+        };
+        let times = times_of(events);
+        let uids = events.column(col::EVENT_UID).as_string_view();
+        // By pane: rows of each input.
+        let mut panes: BTreeMap<i64, Vec<Vec<u32>>> = BTreeMap::new();
+        for (input, rows) in matched.iter().enumerate() {
+            for row in rows.values() {
+                let pane = window.pane_of(times.value(*row as usize));
+                let inputs = panes
+                    .entry(pane)
+                    .or_insert_with(|| vec![vec![]; matched.len()]);
+                inputs[input].push(*row);
+            }
+        }
+        let (mut late, mut too_late) = (0, 0);
+        let (mut ready, mut told) = (vec![], vec![]);
+        for (pane, inputs) in panes {
+            let all: BTreeSet<u32> = inputs.iter().flatten().copied().collect();
+            let (partly, wholly) = window.is_gone(pane);
+            late += if window.is_late(pane) {
+                all.len() as u64
+            } else {
+                0
+            };
+            too_late += if partly { all.len() as u64 } else { 0 };
+            if wholly {
+                continue;
+            }
+            let all = UInt32Array::from_iter_values(all);
+            let texts = if keys.exprs.is_empty() {
+                vec![]
+            } else {
+                let narrow = row::gather(events, &keys.columns, Some(&all))?;
+                let values = keys
+                    .exprs
+                    .iter()
+                    .map(|e| Ok(e.evaluate(&narrow)?.into_array(narrow.num_rows())?));
+                key_texts(&values.collect::<Result<Vec<_>>>()?)?
+            };
+            for (input, rows) in inputs.into_iter().enumerate() {
+                if rows.is_empty() {
+                    continue;
+                }
+                let columns = &window.plan().inputs[input].rows.columns;
+                let rows = row::gather(events, columns, Some(&UInt32Array::from(rows)))?;
+                ready.push((pane, input, window.reduce(input, rows, ctx).await?));
+            }
+            told.push((pane, all, texts));
+        }
+        self.rows_late += late;
+        self.rows_too_late += too_late;
+        // From here on nothing fails: the rows are counted once.
+        for (pane, input, batches) in ready {
+            window.insert(pane, input, batches, ctx).await;
+        }
+        for (pane, rows, texts) in told {
+            for (row, key) in rows.values().iter().zip(&texts) {
+                let row = *row as usize;
+                window.add_evidence(pane, key, times.value(row), uids.value(row));
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers stale windows that end at or before `to`.
+    pub(super) async fn answer(&mut self, to: i64, ctx: &Arc<TaskContext>) -> Result<()> {
+        let mut failed = None;
+        loop {
+            let answers = match &mut self.window {
+                Some(window) if window.is_stale(to) => window.answer(to, ctx).await,
+                _ => return failed.map_or(Ok(()), Err),
+            };
+            let answers = answers.unwrap_or_else(|error| {
+                failed = Some(error);
+                vec![]
+            });
+            for (end, answer) in answers {
+                match answer.map_or(Ok(vec![]), |answer| self.matches_of(&answer)) {
+                    Ok(found) => self.set_window(end, found),
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+    }
+
+    /// Makes these the matches of the window.
+    fn set_window(&mut self, end: i64, found: Vec<(String, Match)>) {
+        let before = self.window_matches.remove(&end).unwrap_or_default();
+        let mut now = vec![];
+        for (id, one) in found {
+            let home = key_text(&one.key);
+            let place = (one.start, id);
+            if !before.iter().any(|(_, old)| *old == place) {
+                self.matches += 1;
+            }
+            self.last_match = self.last_match.max(one.evidence.iter().map(|e| e.3).max());
+            if self.timelines.insert(&home, place.1.clone(), one) {
+                now.push((home, place));
+            }
+        }
+        for (home, place) in before {
+            if !now.contains(&(home.clone(), place.clone())) {
+                self.timelines.remove(&home, &place);
+            }
+        }
+        if !now.is_empty() {
+            self.window_matches.insert(end, now);
+        }
+    }
+
+    /// Rows of a window's answer as matches, each with an id that depends on its content alone.
+    fn matches_of(&self, answer: &Answer) -> Result<Vec<(String, Match)>> {
+        let (Plan::Window(plan), Some(window)) = (&self.plan, &self.window) else {
+            return Ok(vec![]);
+        };
+        let rows: Vec<(usize, Option<crate::score::Anomaly>)> = match &self.scorer {
+            Some(scorer) => {
+                let anomalies = scorer.score(&answer.rows)?;
+                anomalies.into_iter().map(|a| (a.row, Some(a))).collect()
+            }
+            None => (0..answer.rows.num_rows()).map(|row| (row, None)).collect(),
+        };
+        let columns = plan.keys.iter();
+        let columns = columns.map(|(_, name)| answer.rows.column_by_name(name).cloned());
+        let columns = columns.collect::<Option<Vec<_>>>().unwrap_or_default();
+        let texts = key_texts(&columns)?;
+        let mut found = vec![];
+        let mut same: BTreeMap<String, u32> = BTreeMap::new();
+        for (index, anomaly) in rows {
+            let mut row = row::json(&answer.rows, index);
+            let value = |name: &String| row.get(name).map(row::text).unwrap_or_default();
+            let named = |names: &mut dyn Iterator<Item = &String>| -> Vec<(String, String)> {
+                names.map(|name| (name.clone(), value(name))).collect()
+            };
+            let key = match &self.rule.suppress {
+                Some(suppress) => named(&mut suppress.by.iter()),
+                None => named(&mut plan.keys.iter().map(|(_, name)| name)),
+            };
+            let text = texts.get(index).map_or("", String::as_str);
+            let mut id = serde_json::to_string(&row).unwrap_or_default();
+            let count = same.entry(id.clone()).or_default();
+            if *count > 0 {
+                id = format!("{id}\u{1e}{count}");
+            }
+            *count += 1;
+            let evidence = window.evidence(text, answer.start, answer.end);
+            let entities = row::entities(&row, &self.rule.entities);
+            let (level, reasons) = match anomaly {
+                Some(anomaly) => {
+                    row.insert("anomaly_score".into(), anomaly.score.into());
+                    row.insert("anomaly_text".into(), anomaly.text.into());
+                    (Some(anomaly.level), anomaly.reasons)
+                }
+                None => (None, vec![]),
+            };
+            let one = Match {
+                key,
+                start: answer.start,
+                due: answer.end,
+                window: Some((answer.start, answer.end)),
+                row,
+                entities,
+                group: text.to_owned(),
+                evidence: evidence
+                    .into_iter()
+                    .map(|(pane, e)| (pane, e.count, e.first, e.last, e.events))
+                    .collect(),
+                level,
+                reasons,
+            };
+            found.push((id, one));
+        }
+        Ok(found)
+    }
+}

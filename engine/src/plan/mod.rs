@@ -1,0 +1,232 @@
+//! From a rule's SQL to plans that run on batches: planned once, split once, bound to rows many times.
+//!
+//! A plan is a template whose leaves mark where rows go; [`run`] puts rows there. A per-event rule is one
+//! template. A window rule over one GROUP BY is split at its lowest aggregate into `partial` (rows → states),
+//! `merge` (states → states) and `finish` (states → answer); its state is Arrow batches of partial aggregates.
+//! Any other query of a window rule (joins, `lag()`, subqueries) keeps the rows that its filters let through
+//! and runs whole over the rows of each window; see [`whole`].
+//!
+//! Only shapes whose answer cannot depend on batching are admitted; anything else is refused here, at load,
+//! with the reason.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+use datafusion::prelude::SessionContext;
+
+use self::split::Refusal;
+pub use self::template::{family_views, run, session};
+use crate::detect::feed;
+use crate::dispatch::necessary;
+use crate::rule::Rule;
+use crate::schema;
+use crate::{Error, Result};
+
+mod rows;
+mod split;
+mod template;
+mod whole;
+
+/// The part of a rule that looks at one row at a time.
+#[derive(Debug, Clone)]
+pub struct RowPart {
+    /// What a row must satisfy, over the event schema; none when every row passes.
+    pub predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// Event columns that the plan's leaf expects, by index.
+    pub columns: Vec<usize>,
+}
+
+#[derive(Debug, Clone)]
+pub struct EventPlan {
+    pub rows: RowPart,
+    pub template: Arc<dyn ExecutionPlan>,
+    /// The query joins reference tables: its rows are told apart by their columns `time` and `event_uid`.
+    pub joined: bool,
+}
+
+/// A GROUP BY expression and the output column that carries it.
+pub type GroupKey = (Arc<dyn PhysicalExpr>, String);
+
+/// One place where a window rule's query reads events, and what a pane keeps of them.
+#[derive(Debug, Clone)]
+pub struct Input {
+    pub rows: RowPart,
+    /// Without it, the rows themselves are kept.
+    pub reduce: Option<Reduce>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Reduce {
+    /// Rows → states.
+    pub partial: Arc<dyn ExecutionPlan>,
+    /// States → states.
+    pub merge: Arc<dyn ExecutionPlan>,
+}
+
+#[derive(Debug, Clone)]
+pub struct WindowPlan {
+    pub inputs: Vec<Input>,
+    /// What the panes kept of each input → answer.
+    pub finish: Arc<dyn ExecutionPlan>,
+    /// Expressions over the event schema that say which key's evidence a row is, and the output column of
+    /// each. For a split query these are its group keys.
+    pub keys: Vec<GroupKey>,
+    /// Rows that a key must have in a window at least before HAVING can hold.
+    pub min_rows: u64,
+}
+
+#[derive(Debug, Clone)]
+pub enum Plan {
+    Event(EventPlan),
+    Window(WindowPlan),
+}
+
+impl Plan {
+    /// Plans a rule, or says why it cannot be run on a stream.
+    pub async fn new(ctx: &SessionContext, rule: &Rule) -> Result<Self> {
+        let refuse = |reason: String| Error::rule(&rule.title, reason);
+        let options = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        let frame = ctx
+            .sql_with_options(&rule.query, options)
+            .await
+            .map_err(|e| refuse(short(&e)))?;
+        let logical = frame.logical_plan().clone();
+        let physical = frame
+            .create_physical_plan()
+            .await
+            .map_err(|e| refuse(short(&e)))?;
+        let plan = match rule.window {
+            None => Self::Event(rows::event_plan(&physical).map_err(refuse)?),
+            Some(_) => Self::Window(
+                match split::refuse_order_dependent(&logical)
+                    .map_err(Refusal::Wrong)
+                    .and_then(|()| split::window_plan(ctx, &logical, physical.clone()))
+                {
+                    Err(Refusal::Shape(reason)) => {
+                        whole::window_plan(rule, &logical, physical, &reason).map_err(refuse)?
+                    }
+                    split => split.map_err(|refusal| refuse(refusal.reason()))?,
+                },
+            ),
+        };
+        let outputs = plan.output();
+        let named = rule
+            .suppress
+            .iter()
+            .flat_map(|s| s.by.iter().map(|column| ("suppress.by", column)));
+        for (place, column) in
+            named.chain(rule.entities.iter().map(|(_, column)| ("entities", column)))
+        {
+            if outputs.index_of(column).is_err() {
+                let have: Vec<_> = outputs
+                    .fields()
+                    .iter()
+                    .map(|f| f.name().as_str())
+                    .take(20)
+                    .collect();
+                return Err(refuse(format!(
+                    "{place} names column `{column}`, which the query does not return; it returns {}",
+                    have.join(", ")
+                )));
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The row-local parts, one per place where the query reads events.
+    pub fn inputs(&self) -> Vec<&RowPart> {
+        match self {
+            Self::Event(plan) => vec![&plan.rows],
+            Self::Window(plan) => plan.inputs.iter().map(|input| &input.rows).collect(),
+        }
+    }
+
+    /// What a row must satisfy to matter anywhere in the query; none when every row does.
+    pub fn predicate(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        let parts = self.inputs().into_iter().map(|rows| rows.predicate.clone());
+        let parts = parts.collect::<Option<Vec<_>>>()?;
+        parts.into_iter().reduce(|left, right| {
+            Arc::new(BinaryExpr::new(left, Operator::Or, right)) as Arc<dyn PhysicalExpr>
+        })
+    }
+
+    /// Whether the query reads `alerts`.
+    pub fn reads_alerts(&self) -> bool {
+        let mut predicates = self
+            .inputs()
+            .into_iter()
+            .filter_map(|rows| rows.predicate.clone());
+        predicates.any(|predicate| {
+            let names = predicate.exists(|node| {
+                let literals = necessary(node).unwrap_or_default();
+                Ok(literals == [(schema::col::FAMILY, feed::FAMILY.to_owned())])
+            });
+            names.unwrap_or(false)
+        })
+    }
+
+    /// Schema of the rule's answer.
+    pub fn output(&self) -> SchemaRef {
+        match self {
+            Self::Event(plan) => plan.template.schema(),
+            Self::Window(plan) => plan.finish.schema(),
+        }
+    }
+
+    /// The plan in words, for `weir rule explain`.
+    pub fn explain(&self) -> String {
+        let show =
+            |plan: &Arc<dyn ExecutionPlan>| displayable(plan.as_ref()).indent(false).to_string();
+        match self {
+            Self::Event(plan) => format!(
+                "on each batch, over the rows that dispatch hits:\n{}",
+                show(&plan.template)
+            ),
+            Self::Window(plan) => {
+                let mut text = String::new();
+                for (index, input) in plan.inputs.iter().enumerate() {
+                    match &input.reduce {
+                        Some(reduce) => {
+                            text += &format!(
+                                "on each batch, per pane, rows → states:\n{}\nwhen a pane has many batches, states → states:\n{}\n",
+                                show(&reduce.partial),
+                                show(&reduce.merge)
+                            );
+                        }
+                        None => {
+                            let columns = input.rows.columns.iter();
+                            let columns: Vec<_> =
+                                columns.map(|c| schema::COLUMNS[*c].name).collect();
+                            text += &format!(
+                                "on each batch, per pane, input {} keeps its rows: {}\n",
+                                index + 1,
+                                columns.join(", ")
+                            );
+                        }
+                    }
+                }
+                format!("{text}when a window is answered:\n{}", show(&plan.finish))
+            }
+        }
+    }
+}
+
+/// DataFusion's message without its backtrace and layers.
+fn short(error: &DataFusionError) -> String {
+    let text = error.strip_backtrace();
+    // The list of all columns would bury what is wrong.
+    match text.split_once("\nValid fields are") {
+        Some((wrong, _)) => format!("{wrong} (docs/rules.md says where the columns are listed)"),
+        None => text,
+    }
+}
