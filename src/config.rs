@@ -28,6 +28,9 @@ pub struct Config {
     pub rules: Rules,
     pub models: Models,
     pub enrichment: Enrichment,
+    /// Reference tables: name → CSV file.
+    #[serde(default)]
+    pub tables: BTreeMap<String, PathBuf>,
     pub correlation: Correlation,
     pub api: Api,
     pub sql: Sql,

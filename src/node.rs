@@ -1,5 +1,6 @@
 //! Wiring: from the configuration to a pipeline that is ready to run. Shared by `run`, `replay` and `demo`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,11 +8,10 @@ use anyhow::{Context, bail};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use weir_connectors::dead_letter::FileDeadLetters;
-use weir_connectors::enrich::{EnrichConfig, Enricher};
+use weir_connectors::enrich::{EnrichConfig, Enricher, read_table};
 use weir_connectors::file::{FileConfig, FileSource};
 use weir_connectors::kafka::{KafkaConfig, KafkaDeadLetters, KafkaSource, Start};
 use weir_detections::LoadedRule;
-use weir_engine::Rule;
 use weir_engine::archive::{ArchiveConfig, ArchiveWriter};
 use weir_engine::batch::DeadLetter;
 use weir_engine::detect::{Detector, Limits, ModelRule};
@@ -21,6 +21,7 @@ use weir_engine::pipeline::{Parts, Pipeline, Settings};
 use weir_engine::source::{DeadLetters, Positions, Source, SourceSender};
 use weir_engine::store::SharedStore;
 use weir_engine::store::sqlite::SqliteStore;
+use weir_engine::{Rule, Tables};
 
 use crate::config::{self, Config};
 
@@ -110,6 +111,7 @@ pub fn load_models(folder: &Path) -> (Vec<ModelRule>, Vec<String>) {
 pub fn check(config: &Config) -> anyhow::Result<()> {
     tokens(config)?;
     load_rules(config)?;
+    self::tables(config)?;
     for (name, source) in &config.source {
         match source {
             config::Source::Kafka(kafka) => kafka_config(name, source, kafka).check()?,
@@ -205,7 +207,8 @@ pub async fn plan(config: &Config) -> anyhow::Result<Planned> {
     let (models, warnings) = load_models(&config.models.path);
     let of_models = models.iter().map(|m| m.rule.clone());
     let all = rules.iter().cloned().chain(of_models).collect();
-    let (detector, refused) = Detector::with_limits(rules, models, limits(config)).await?;
+    let made = Detector::open(rules, models, limits(config), &tables(config)?).await;
+    let (detector, refused) = made?;
     if let Some(error) = refused.into_iter().next() {
         return Err(error).context("a rule cannot run; mend it or name its id in rules.disabled");
     }
@@ -214,6 +217,23 @@ pub async fn plan(config: &Config) -> anyhow::Result<Planned> {
         rules: all,
         warnings,
     })
+}
+
+/// Reference tables of the configuration. One that cannot be read is an error: rules rely on it.
+pub fn tables(config: &Config) -> anyhow::Result<Tables> {
+    read_tables(&config.tables)
+}
+
+/// Reads reference tables, by name.
+pub fn read_tables(paths: &BTreeMap<String, PathBuf>) -> anyhow::Result<Tables> {
+    let mut tables = Tables::default();
+    for (name, path) in paths {
+        let read = read_table(path).map_err(|reason| anyhow::anyhow!("tables.{name}: {reason}"));
+        let (columns, rows) = read?;
+        let inserted = tables.insert(name, &columns, &rows);
+        inserted.with_context(|| path.display().to_string())?;
+    }
+    Ok(tables)
 }
 
 /// Reference data of the configuration, and what of it is missing.

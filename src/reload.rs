@@ -32,6 +32,7 @@ pub async fn watch(
 ) {
     let mut of_rules = config.rules.paths.clone();
     of_rules.push(config.models.path.clone());
+    of_rules.extend(config.tables.values().cloned());
     let e = &config.enrichment;
     let files = e.geo_city.iter().chain(&e.geo_asn);
     let of_data: Vec<PathBuf> = files

@@ -88,7 +88,7 @@ pub fn runner(config: &Config, data: &Path) -> anyhow::Result<ChildRunner> {
         ..Limits::default()
     };
     let program = std::env::current_exe().context("cannot find this program again")?;
-    Ok(ChildRunner::new(
+    let mut runner = ChildRunner::new(
         program,
         vec![
             "sql-child".into(),
@@ -98,7 +98,9 @@ pub fn runner(config: &Config, data: &Path) -> anyhow::Result<ChildRunner> {
         data.to_owned(),
         limits,
         SQL_AT_ONCE,
-    ))
+    );
+    runner.tables.clone_from(&config.tables);
+    Ok(runner)
 }
 
 struct Stored {

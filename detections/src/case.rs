@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::temporal_conversions::timestamp_us_to_datetime;
-use weir_engine::{Alert, Rule};
+use weir_engine::{Alert, Rule, Tables};
 
 /// One test of a rule: raw vendor events in, alerts out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +21,17 @@ pub struct Case {
     pub events: Vec<u8>,
     /// Number of final alerts expected.
     pub alerts: usize,
+    /// Reference tables, by name; those that the rule declares and the case does not fill are empty.
+    pub tables: BTreeMap<String, CaseTable>,
     /// Entity kind → values that must occur in the alerts.
     pub entities: BTreeMap<String, Vec<String>>,
+}
+
+/// Columns and rows of a reference table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CaseTable {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<Option<String>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -62,11 +71,11 @@ impl fmt::Display for CaseResult {
 /// Decodes the case's events, runs the rule alone over them and compares.
 ///
 /// `decode` makes one batch in the event schema out of newline-delimited records; `run` gives the final
-/// alerts of rules over batches.
+/// alerts of rules over batches, with reference tables.
 pub async fn run_case<D, R, E>(rule: &Rule, case: &Case, decode: &D, run: &R) -> CaseResult
 where
     D: Fn(&[u8]) -> Result<RecordBatch, String> + ?Sized,
-    R: AsyncFn(&[Rule], &[RecordBatch]) -> Result<Vec<Alert>, E>,
+    R: AsyncFn(&[Rule], &[RecordBatch], &Tables) -> Result<Vec<Alert>, E>,
     E: fmt::Display,
 {
     let started = Instant::now();
@@ -82,7 +91,16 @@ where
                 case.source
             ));
         }
-        run(std::slice::from_ref(rule), &[events])
+        let mut tables = Tables::default();
+        let filled = case
+            .tables
+            .iter()
+            .filter(|(_, table)| !table.rows.is_empty());
+        for (name, table) in filled {
+            let inserted = tables.insert(name, &table.columns, &table.rows);
+            inserted.map_err(|error| error.to_string())?;
+        }
+        run(std::slice::from_ref(rule), &[events], &tables)
             .await
             .map_err(|error| format!("the rule does not run: {error}"))
     };
@@ -168,6 +186,7 @@ mod tests {
             source: "inline".into(),
             events: b"{}".to_vec(),
             alerts,
+            tables: BTreeMap::new(),
             entities: BTreeMap::from([("user".into(), vec!["bob".into()])]),
         }
     }
@@ -202,7 +221,7 @@ mod tests {
         }
     }
     async fn result(case: &Case, rows: usize, alerts: &[Alert]) -> CaseResult {
-        let run = async |rules: &[Rule], events: &[RecordBatch]| {
+        let run = async |rules: &[Rule], events: &[RecordBatch], _: &Tables| {
             assert_eq!((rules.len(), events[0].num_rows()), (1, rows));
             Ok::<_, String>(alerts.to_vec())
         };
@@ -252,7 +271,8 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_decode_or_run_says_so() {
         let broken = |_: &[u8]| Err("bad json".to_owned());
-        let run = async |_: &[Rule], _: &[RecordBatch]| Err("no such column".to_owned());
+        let run =
+            async |_: &[Rule], _: &[RecordBatch], _: &Tables| Err("no such column".to_owned());
         let undecoded = run_case(&rule(), &case(0), &broken, &run).await;
         assert!(undecoded.failures[0].contains("bad json"), "{undecoded}");
         let unrun = run_case(&rule(), &case(0), &decoded(1), &run).await;

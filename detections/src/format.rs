@@ -2,7 +2,7 @@
 //!
 //! Unknown keys are refused by name. Order of `entities` is kept: an alert lists them so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Component, Path};
 
@@ -13,7 +13,7 @@ use weir_engine::Rule;
 use weir_engine::rule::{Absence, Confidence, Level, NewTerms, Pair, Status, Suppress, Window};
 use weir_engine::time::parse_duration;
 
-use crate::case::Case;
+use crate::case::{Case, CaseTable};
 use crate::error::{Error, Result};
 use crate::load::LoadedRule;
 
@@ -44,6 +44,8 @@ struct RuleFile {
     absence: Option<AbsenceFile>,
     #[serde(default)]
     building_block: bool,
+    #[serde(default)]
+    tables: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     entities: Entities,
     #[serde(default)]
@@ -96,6 +98,9 @@ struct CaseFile {
     /// A file of raw events, relative to the rule, or a list of them: objects, or lines as they come.
     events: Value,
     alerts: usize,
+    /// Reference tables by name, as lists of rows.
+    #[serde(default)]
+    tables: BTreeMap<String, Vec<BTreeMap<String, String>>>,
     #[serde(default)]
     entities: BTreeMap<String, Vec<String>>,
 }
@@ -174,6 +179,7 @@ pub(crate) fn parse(
         new_terms,
         absence,
         building_block: file.building_block,
+        tables: file.tables,
         entities: file.entities.0,
         compliance: file.compliance,
         falsepositives: file.falsepositives,
@@ -262,8 +268,19 @@ fn read_case(
         source,
         events,
         alerts: case.alerts,
+        tables: case.tables.into_iter().map(case_table).collect(),
         entities: case.entities,
     })
+}
+
+/// Rows with all columns that any of them has.
+fn case_table((name, rows): (String, Vec<BTreeMap<String, String>>)) -> (String, CaseTable) {
+    let columns: BTreeSet<String> = rows.iter().flat_map(BTreeMap::keys).cloned().collect();
+    let columns: Vec<String> = columns.into_iter().collect();
+    let row =
+        |row: &BTreeMap<String, String>| columns.iter().map(|c| row.get(c).cloned()).collect();
+    let rows = rows.iter().map(row).collect();
+    (name, CaseTable { columns, rows })
 }
 
 /// A duration in microseconds, written as `10m`.

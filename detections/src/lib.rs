@@ -14,7 +14,7 @@ mod lint;
 mod load;
 mod outputs;
 
-pub use case::{Case, CaseResult, run_case};
+pub use case::{Case, CaseResult, CaseTable, run_case};
 pub use embed::embedded;
 pub use error::{Error, Result};
 pub use lint::{COMPLIANCE, ENTITY_KINDS, Lint, Severity, lint};

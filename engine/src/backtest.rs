@@ -23,10 +23,10 @@ use serde_json::Value;
 
 use crate::alert::{Alert, AlertState};
 use crate::archive::Archive;
-use crate::detect::{Detector, ModelRule};
+use crate::detect::{Detector, Limits, ModelRule};
 use crate::rule::Rule;
 use crate::schema::col;
-use crate::{Error, Result};
+use crate::{Error, Result, Tables};
 
 /// Event times `[from, to)`, µs. `i64::MIN` and `i64::MAX` leave an end open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,10 +147,12 @@ impl Backtest {
     pub async fn new(
         rules: Vec<Rule>,
         models: Vec<ModelRule>,
+        tables: &Tables,
         span: Span,
         keep: usize,
     ) -> Result<Self> {
-        let (detector, refused) = Detector::new(rules, models).await?;
+        let made = Detector::open(rules, models, Limits::default(), tables).await;
+        let (detector, refused) = made?;
         if let Some(error) = refused.into_iter().next() {
             return Err(error);
         }

@@ -142,6 +142,9 @@ pub struct Rule {
     /// Feeds rules over `alerts` and is not told to anybody by itself.
     #[serde(default)]
     pub building_block: bool,
+    /// Reference tables that the query reads: name → columns it needs. One that is not configured is empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, Vec<String>>,
     /// Entity kind → output column of the query (text, or a list of text).
     pub entities: Vec<(String, String)>,
     /// Framework → control ids.

@@ -161,6 +161,7 @@ impl FeatureSpec {
             new_terms: None,
             absence: None,
             building_block: false,
+            tables: BTreeMap::new(),
             entities: text
                 .entities
                 .iter()

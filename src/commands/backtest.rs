@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+use weir_engine::Tables;
 use weir_engine::archive::Archive;
 use weir_engine::backtest::{self, Backtest, Diff, Reading, Report, Span};
 use weir_engine::batch::Counts;
@@ -22,7 +23,7 @@ use weir_engine::time::rfc3339;
 
 use crate::commands::replay::{Format, replay};
 use crate::config::{self, Config};
-use crate::node::Purpose;
+use crate::node::{self, Purpose};
 use crate::report::Output;
 use select::Selected;
 
@@ -80,7 +81,7 @@ async fn work(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     };
     let folder = tempfile::tempdir()?;
     let input = Input::open(config, args, folder.path()).await?;
-    let mut done = Done::new(sets, input, args).await?;
+    let mut done = Done::new(sets, input, &node::tables(config)?, args).await?;
     let mut out = std::io::stdout().lock();
     if args.diff.is_some() {
         let (Some(new), Some(old)) = (done.reports.pop(), done.reports.pop()) else {
@@ -264,7 +265,12 @@ impl Summary {
 }
 
 impl Done {
-    async fn new(sets: Vec<Selected>, input: Input, args: &Args) -> anyhow::Result<Self> {
+    async fn new(
+        sets: Vec<Selected>,
+        input: Input,
+        tables: &Tables,
+        args: &Args,
+    ) -> anyhow::Result<Self> {
         let (first, last) = (input.first, input.last);
         let span = span::resolve(args.from.as_deref(), args.to.as_deref(), last)?;
         let nothing = || {
@@ -300,7 +306,7 @@ impl Done {
                     ));
                 }
             }
-            running.push(Backtest::new(set.rules, set.models, span, args.keep).await?);
+            running.push(Backtest::new(set.rules, set.models, tables, span, args.keep).await?);
         }
         let started = Instant::now();
         let bar = bar();

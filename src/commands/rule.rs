@@ -8,8 +8,9 @@ use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::Schema;
 use weir_connectors::decode::{Decoder, Record};
 use weir_detections::{LoadedRule, lint, reads_alerts, run_case};
+use weir_engine::Tables;
 use weir_engine::batch::Partition;
-use weir_engine::detect::run_all;
+use weir_engine::detect::run_all_with;
 use weir_engine::dispatch::necessary;
 use weir_engine::plan::{self, Plan};
 use weir_engine::schema::{self, COLUMNS};
@@ -108,11 +109,11 @@ async fn test(rules: &[LoadedRule], strict: bool) -> anyhow::Result<ExitCode> {
     let (mut passed, mut failed, mut findings) = (0, 0, 0);
     let all: Vec<_> = rules.iter().map(|loaded| loaded.rule.clone()).collect();
     // A rule over alerts needs the rules that raise them.
-    let run = async |one: &[weir_engine::Rule], events: &[RecordBatch]| {
+    let run = async |one: &[weir_engine::Rule], events: &[RecordBatch], tables: &Tables| {
         if !one.iter().any(|rule| reads_alerts(&rule.query)) {
-            return run_all(one, events).await;
+            return run_all_with(one, events, tables).await;
         }
-        let mut alerts = run_all(&all, events).await?;
+        let mut alerts = run_all_with(&all, events, tables).await?;
         alerts.retain(|alert| one.iter().any(|rule| rule.id == alert.rule_id));
         Ok(alerts)
     };
@@ -132,7 +133,9 @@ async fn test(rules: &[LoadedRule], strict: bool) -> anyhow::Result<ExitCode> {
         }
         if loaded.tests.is_empty() {
             // Nothing else would plan it.
-            if let Err(error) = run_all(std::slice::from_ref(&loaded.rule), &[]).await {
+            if let Err(error) =
+                run(std::slice::from_ref(&loaded.rule), &[], &Tables::default()).await
+            {
                 println!("FAILED {}: {error}", loaded.rule.path);
                 failed += 1;
             }
@@ -163,7 +166,8 @@ async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
         anyhow::bail!("no rule has the id, title or file `{wanted}`; `weir rule list` shows them");
     };
     let rule = &loaded.rule;
-    let session = plan::session(&[]).await?;
+    let tables = node::tables(config)?.with_declared(std::iter::once(rule))?;
+    let session = plan::session(&[], &tables).await?;
     let plan = Plan::new(&session, rule).await?;
     println!(
         "{}\n  id {}, version {}, {}",

@@ -10,12 +10,13 @@ use weir_engine::store::SharedStore;
 use weir_engine::store::sqlite::SqliteStore;
 
 use crate::config::Config;
+use crate::node;
 use crate::report::{Output, clean};
 use crate::serve;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// One SELECT over events, cloud_audit, k8s_audit, agent_alerts, alerts, incidents.
+    /// One SELECT over events, cloud_audit, k8s_audit, agent_alerts, alerts, incidents, reference tables.
     query: String,
     /// Data folder; without it the configured store.
     #[arg(long, value_name = "DIR")]
@@ -94,6 +95,7 @@ pub fn child(memory_mb: u64) -> ExitCode {
         std::io::stdin().lock(),
         std::io::stdout().lock(),
         open,
+        |paths| node::read_tables(paths).map_err(|error| format!("{error:#}")),
     ));
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,7 +14,7 @@ use serde_json::Value;
 use weir_connectors::{Decoder, DecoderConfig, Record};
 use weir_detections::{embedded, run_case};
 use weir_engine::batch::Partition;
-use weir_engine::detect::run_all;
+use weir_engine::detect::{run_all, run_all_with};
 use weir_engine::schema::col;
 use weir_engine::{Alert, Rule};
 
@@ -45,7 +45,7 @@ async fn every_rule_passes_its_tests() {
     let (mut run, mut failed) = (0, vec![]);
     for loaded in embedded().unwrap() {
         for case in &loaded.tests {
-            let result = run_case(&loaded.rule, case, &decode, &run_all).await;
+            let result = run_case(&loaded.rule, case, &decode, &run_all_with).await;
             run += 1;
             if !result.passed() {
                 failed.push(result.to_string());

@@ -223,6 +223,7 @@ fn rule(id: &str) -> Rule {
         new_terms: None,
         absence: None,
         building_block: false,
+        tables: Default::default(),
         entities: vec![("user".into(), "actor_user_uid".into())],
         compliance: [("soc2".to_owned(), vec!["CC6.1".to_owned()])].into(),
         falsepositives: vec![],

@@ -16,7 +16,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use weir_benches::generator::{Spec, write_events};
 use weir_benches::{peak_mib, road};
-use weir_engine::detect::{Detector, Limits};
+use weir_engine::detect::Detector;
 use weir_engine::rule::{Confidence, Level, Rule, Status, Suppress, Window};
 use weir_engine::time::{HOUR, MINUTE};
 use weir_engine::watermark::Lateness;
@@ -154,6 +154,7 @@ fn rule(title: &str, query: &str) -> Rule {
         new_terms: None,
         absence: None,
         building_block: false,
+        tables: BTreeMap::new(),
         entities: vec![],
         compliance: BTreeMap::new(),
         falsepositives: vec![],
@@ -167,7 +168,7 @@ async fn whole(path: &Path, data: &Path, rule: Rule) -> Result<(Duration, u64, u
         lateness: MINUTE,
         ..Lateness::default()
     };
-    let (detector, refused) = Detector::with_limits(vec![rule], vec![], Limits::default()).await?;
+    let (detector, refused) = Detector::new(vec![rule], vec![]).await?;
     ensure!(refused.is_empty(), "{refused:?}");
     let parts = road::parts(data, detector, None).await?;
     let (took, health) = road::run(path, road::settings(lateness), parts).await?;

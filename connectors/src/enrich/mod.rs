@@ -11,6 +11,7 @@ mod assets;
 mod geo;
 mod intel;
 mod list;
+mod table;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,8 @@ use serde::{Deserialize, Serialize};
 use weir_engine::Result;
 use weir_engine::enrich::Enrich;
 use weir_engine::schema::col;
+
+pub use table::read_table;
 
 use assets::Assets;
 use geo::Geo;

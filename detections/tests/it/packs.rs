@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use weir_detections::{LoadedRule, embedded, lint, load_dir};
+use weir_engine::Tables;
 use weir_engine::dispatch;
 use weir_engine::plan::{self, Plan};
 use weir_engine::schema::FAMILIES;
@@ -47,7 +48,7 @@ fn the_binary_holds_what_the_folder_holds() {
 
 #[tokio::test]
 async fn every_rule_plans_and_is_dispatched_by_a_literal() {
-    let session = plan::session(&[]).await.unwrap();
+    let session = plan::session(&[], &Tables::default()).await.unwrap();
     let (mut windows, mut refused) = (0, vec![]);
     for LoadedRule { rule, .. } in packs() {
         let plan = match Plan::new(&session, &rule).await {

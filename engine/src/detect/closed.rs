@@ -9,11 +9,21 @@ use crate::dispatch::Rows;
 use crate::plan::{self, Plan};
 use crate::rule::Rule;
 use crate::window::Answer;
-use crate::{Error, Result};
+use crate::{Error, Result, Tables};
 
 /// Runs rules over events as one closed set: everything is final. For tests of rules and backtests.
 pub async fn run_all(rules: &[Rule], events: &[RecordBatch]) -> Result<Vec<Alert>> {
-    let (mut detector, refused) = Detector::new(rules.to_vec(), vec![]).await?;
+    run_all_with(rules, events, &Tables::default()).await
+}
+
+/// The same, with reference tables.
+pub async fn run_all_with(
+    rules: &[Rule],
+    events: &[RecordBatch],
+    tables: &Tables,
+) -> Result<Vec<Alert>> {
+    let made = Detector::open(rules.to_vec(), vec![], Limits::default(), tables).await;
+    let (mut detector, refused) = made?;
     if let Some(error) = refused.into_iter().next() {
         return Err(error);
     }
@@ -38,7 +48,7 @@ pub async fn answers(
     functions: &[ScalarUDF],
     events: &[RecordBatch],
 ) -> Result<Vec<Answer>> {
-    let session = plan::session(functions).await?;
+    let session = plan::session(functions, &Tables::default()).await?;
     let ctx = session.task_ctx();
     let plan = Plan::new(&session, rule).await?;
     let mut running = RunningRule::new(rule.clone(), plan, None, &Limits::default())?;

@@ -21,7 +21,7 @@ use crate::rule::Rule;
 use crate::schema::col;
 use crate::score::Score;
 use crate::store::StateWrite;
-use crate::{Error, Result};
+use crate::{Error, Result, Tables};
 
 mod closed;
 mod episode;
@@ -37,7 +37,7 @@ mod terms;
 mod timeline;
 mod told;
 
-pub use closed::{answers, run_all};
+pub use closed::{answers, run_all, run_all_with};
 use guard::{count, guarded, halves};
 pub use limits::Limits;
 pub use running::RunningRule;
@@ -77,20 +77,23 @@ pub struct Detector {
 impl Detector {
     /// Plans all rules. Those that cannot be run come back as errors; the others run.
     pub async fn new(rules: Vec<Rule>, models: Vec<ModelRule>) -> Result<(Self, Vec<Error>)> {
-        Self::with_limits(rules, models, Limits::default()).await
+        Self::open(rules, models, Limits::default(), &Tables::default()).await
     }
 
-    /// The same, within other limits.
-    pub async fn with_limits(
+    /// The same, within other limits and with reference tables.
+    pub async fn open(
         rules: Vec<Rule>,
         models: Vec<ModelRule>,
         limits: Limits,
+        tables: &Tables,
     ) -> Result<(Self, Vec<Error>)> {
         let functions: Vec<ScalarUDF> = models
             .iter()
             .flat_map(|m| m.functions.iter().cloned())
             .collect();
-        let session = plan::session(&functions).await?;
+        let of_models = models.iter().map(|model| &model.rule);
+        let tables = tables.with_declared(rules.iter().chain(of_models))?;
+        let session = plan::session(&functions, &tables).await?;
         let plain = rules.into_iter().map(|rule| (rule, None));
         let scored = models
             .into_iter()

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, BooleanBuilder};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue, exec_err};
@@ -54,6 +54,13 @@ impl FromStr for Cidr {
 }
 
 impl Cidr {
+    /// The range of a single address.
+    fn one(ip: IpAddr) -> Self {
+        let (network, v4) = bits(ip);
+        let mask = if v4 { u128::from(u32::MAX) } else { u128::MAX };
+        Self { network, mask, v4 }
+    }
+
     pub fn contains(&self, ip: IpAddr) -> bool {
         let (address, v4) = bits(ip);
         v4 == self.v4 && address & self.mask == self.network
@@ -104,6 +111,35 @@ fn map_ips(
     })
 }
 
+/// Row by row, for ranges of a reference table; null where either is none. A plain address is a range of one.
+fn in_cidrs(addresses: &ColumnarValue, ranges: &ArrayRef) -> Result<ColumnarValue> {
+    let addresses = cast(&addresses.to_array(ranges.len())?, &DataType::Utf8View)?;
+    let ranges = cast(ranges, &DataType::Utf8View)?;
+    let mut result = BooleanBuilder::with_capacity(ranges.len());
+    // The same range or address often stands in many rows one after another.
+    let (mut last_range, mut last_address) = (("", None), ("", None));
+    for (address, range) in addresses
+        .as_string_view()
+        .iter()
+        .zip(ranges.as_string_view())
+    {
+        let (Some(address), Some(range)) = (address, range) else {
+            result.append_null();
+            continue;
+        };
+        if last_range.0 != range {
+            let one = || range.parse::<IpAddr>().ok().map(Cidr::one);
+            last_range = (range, range.parse::<Cidr>().ok().or_else(one));
+        }
+        if last_address.0 != address {
+            last_address = (address, address.parse::<IpAddr>().ok());
+        }
+        let inside = last_range.1.zip(last_address.1);
+        result.append_option(inside.map(|(range, address): (Cidr, _)| range.contains(address)));
+    }
+    Ok(ColumnarValue::Array(Arc::new(result.finish())))
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct IpInCidr(Signature);
 
@@ -124,8 +160,9 @@ impl ScalarUDFImpl for IpInCidr {
         Ok(DataType::Boolean)
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let ColumnarValue::Scalar(range) = &args.args[1] else {
-            return exec_err!("ip_in_cidr: the range must be a constant such as '10.0.0.0/8'");
+        let range = match &args.args[1] {
+            ColumnarValue::Scalar(range) => range,
+            ColumnarValue::Array(ranges) => return in_cidrs(&args.args[0], ranges),
         };
         let Some(Some(text)) = range.try_as_str() else {
             return exec_err!("ip_in_cidr: the range must be text such as '10.0.0.0/8'");

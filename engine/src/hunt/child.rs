@@ -4,6 +4,7 @@
 //! before calling [`child_main`]. The runner trusts nothing that comes back: neither its size, nor its
 //! time, nor that it comes.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -17,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::{Limits, QueryResult, Refusal, guard, run, tables};
 use crate::archive::Archive;
 use crate::store::SharedStore;
-use crate::{Error, Result};
+use crate::{Error, Result, Tables};
 
 /// Folder of the archive below the data folder.
 const EVENTS: &str = "events";
@@ -32,20 +33,30 @@ struct Request {
     sql: String,
     data_dir: PathBuf,
     limits: Limits,
+    #[serde(default)]
+    tables: BTreeMap<String, PathBuf>,
 }
 
 type Answer = std::result::Result<QueryResult, Refusal>;
 
 /// Answers one request. `open_store` opens the store of a data folder for reading, where there is one; it is
-/// called only if the query names `alerts` or `incidents`. Fails only if it cannot read or answer.
-pub async fn child_main<F, S>(input: impl Read, mut output: impl Write, open_store: F) -> Result<()>
+/// called only if the query names `alerts` or `incidents`; `read_tables` reads reference tables, by name. Fails
+/// only if it cannot read or answer.
+pub async fn child_main<F, S, T>(
+    input: impl Read,
+    mut output: impl Write,
+    open_store: F,
+    read_tables: T,
+) -> Result<()>
 where
     F: FnOnce(PathBuf) -> S,
     S: Future<Output = Result<Option<SharedStore>>>,
+    T: FnOnce(&BTreeMap<String, PathBuf>) -> Result<Tables, String>,
 {
     let request: Request = serde_json::from_reader(input)
         .map_err(|e| Error::Query(format!("request to the query process: {e}")))?;
-    let answer: Answer = answer(request, open_store).await;
+    let tables = read_tables(&request.tables);
+    let answer: Answer = answer(request, tables, open_store).await;
     let json = serde_json::to_vec(&answer)
         .map_err(|e| Error::Query(format!("answer of the query process: {e}")))?;
     output
@@ -54,7 +65,7 @@ where
     output.flush().map_err(|e| Error::io("stdout", e))
 }
 
-async fn answer<F, S>(request: Request, open_store: F) -> Answer
+async fn answer<F, S>(request: Request, reference: Result<Tables, String>, open_store: F) -> Answer
 where
     F: FnOnce(PathBuf) -> S,
     S: Future<Output = Result<Option<SharedStore>>>,
@@ -65,6 +76,8 @@ where
     let ctx = run::session(limits).map_err(failed)?;
     let archive = Archive::open(request.data_dir.join(EVENTS)).map_err(failed)?;
     archive.register(&ctx).map_err(failed)?;
+    let reference = reference.map_err(Refusal::failed)?;
+    reference.register(&ctx).map_err(failed)?;
     let names = |table: &str| {
         let last = |name: &String| name.rsplit('.').next() == Some(table);
         // The catalogue lists every table, so all have to be there.
@@ -93,6 +106,8 @@ pub struct ChildRunner {
     /// Folder that holds the archive (as `events`) and the store.
     pub data_dir: PathBuf,
     pub limits: Limits,
+    /// Reference tables: name → file.
+    pub tables: BTreeMap<String, PathBuf>,
     slots: Arc<Semaphore>,
 }
 
@@ -111,6 +126,7 @@ impl ChildRunner {
             args,
             data_dir,
             limits,
+            tables: BTreeMap::new(),
             slots,
         }
     }
@@ -138,6 +154,7 @@ impl ChildRunner {
             sql: sql.to_owned(),
             data_dir: self.data_dir.clone(),
             limits: limits.clone(),
+            tables: self.tables.clone(),
         };
         let request = serde_json::to_vec(&request).map_err(|e| Refusal::failed(e.to_string()))?;
         let mut child = self.spawn()?;

@@ -21,7 +21,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use crate::detect::feed;
 use crate::functions::distinct::SharedDistinct;
 use crate::schema::{self, FAMILIES};
-use crate::{Result, functions};
+use crate::{Result, Tables, functions};
 
 /// A leaf that only marks where batches go. Its statistics are unknown on purpose: over an empty table the
 /// optimizer would fold `count(*)` to 0.
@@ -82,8 +82,8 @@ fn bind(
     Ok(bound.data)
 }
 
-/// Session that rules are planned in: the `events` table and one view per family.
-pub async fn session(extra: &[ScalarUDF]) -> Result<SessionContext> {
+/// Session that rules are planned in: the `events` table, one view per family, `alerts` and reference tables.
+pub async fn session(extra: &[ScalarUDF], tables: &Tables) -> Result<SessionContext> {
     let mut rules = PhysicalOptimizer::new().rules;
     // With one partition the first fuses the two halves that must stay apart; the second computes columns
     // (JSON look-ups above all) before the filter that would have spared most of them.
@@ -118,6 +118,7 @@ pub async fn session(extra: &[ScalarUDF]) -> Result<SessionContext> {
     ctx.register_table("events", Arc::new(table))?;
     family_views(&ctx).await?;
     ctx.sql(&feed::view()).await?;
+    tables.register(&ctx)?;
     Ok(ctx)
 }
 

@@ -14,7 +14,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::streaming::StreamingTableExec;
 
 use super::rows::{over_events, simplified};
@@ -84,14 +84,14 @@ pub(super) fn event_plan(physical: &Arc<dyn ExecutionPlan>) -> Result<EventPlan,
     let mut wrong = None;
     physical
         .apply(|node| {
-            if let Some(join) = node.downcast_ref::<HashJoinExec>() {
-                let side = match reads_events(join.left()) {
+            if let Some((left, right, join_type)) = join(node) {
+                let side = match reads_events(left) {
                     true => JoinSide::Left,
                     false => JoinSide::Right,
                 };
-                let both = reads_events(join.left()) && reads_events(join.right());
-                let neither = !reads_events(join.left()) && !reads_events(join.right());
-                let keeps = match join.join_type() {
+                let both = reads_events(left) && reads_events(right);
+                let neither = !reads_events(left) && !reads_events(right);
+                let keeps = match join_type {
                     JoinType::Inner => true,
                     JoinType::Left
                     | JoinType::LeftSemi
@@ -136,8 +136,25 @@ const ROW_BY_ROW: &[&str] = &[
     "StreamingTableExec",
     "CooperativeExec",
     "CoalescePartitionsExec",
-    "HashJoinExec",
 ];
+
+/// The two sides of a join and how they are joined.
+fn join(node: &Arc<dyn ExecutionPlan>) -> Option<Sides<'_>> {
+    if let Some(join) = node.downcast_ref::<HashJoinExec>() {
+        return Some((join.left(), join.right(), *join.join_type()));
+    }
+    if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() {
+        return Some((join.left(), join.right(), *join.join_type()));
+    }
+    let join = node.downcast_ref::<CrossJoinExec>()?;
+    Some((join.left(), join.right(), JoinType::Inner))
+}
+
+type Sides<'a> = (
+    &'a Arc<dyn ExecutionPlan>,
+    &'a Arc<dyn ExecutionPlan>,
+    JoinType,
+);
 
 fn reads_events(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.exists(|node| Ok(node.downcast_ref::<StreamingTableExec>().is_some()))
@@ -156,7 +173,8 @@ fn collect(
     above: Option<&FilterExec>,
     found: &mut Vec<RowPart>,
 ) -> Result<(), String> {
-    if ["CrossJoinExec", "NestedLoopJoinExec"].contains(&node.name()) {
+    let unequal = ["CrossJoinExec", "NestedLoopJoinExec"].contains(&node.name());
+    if unequal && node.children().into_iter().all(reads_events) {
         return Err(
             "its join has no equality, so it would compare every event with every other; \
              join ON equal columns and put the rest into WHERE"

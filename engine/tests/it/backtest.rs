@@ -1,6 +1,7 @@
 //! Rules over the archive: spans that follow each other report each alert once, and whole.
 
 use weir_engine::Alert;
+use weir_engine::Tables;
 use weir_engine::archive::{Archive, ArchiveConfig, ArchiveWriter};
 use weir_engine::backtest::{Backtest, Diff, Reading, Span, episode_start, run};
 use weir_engine::batch::Partition;
@@ -76,7 +77,9 @@ async fn store(folder: &std::path::Path) -> usize {
 }
 
 async fn alerts(archive: &Archive, span: Span) -> (Vec<Alert>, Reading) {
-    let set = Backtest::new(rules(), vec![], span, 10_000).await.unwrap();
+    let set = Backtest::new(rules(), vec![], &Tables::default(), span, 10_000)
+        .await
+        .unwrap();
     let mut sets = [set];
     let reading = run(archive, &mut sets, |_| {}).await.unwrap();
     let [set] = sets;
@@ -126,7 +129,9 @@ async fn alerts_beyond_the_limit_are_counted() {
     store(dir.path()).await;
     let archive = Archive::open(dir.path()).unwrap();
     let (whole, _) = alerts(&archive, OPEN).await;
-    let mut sets = [Backtest::new(rules(), vec![], OPEN, 2).await.unwrap()];
+    let mut sets = [Backtest::new(rules(), vec![], &Tables::default(), OPEN, 2)
+        .await
+        .unwrap()];
     run(&archive, &mut sets, |_| {}).await.unwrap();
     let [set] = sets;
     let report = set.finish();

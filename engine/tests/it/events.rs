@@ -83,6 +83,7 @@ pub fn rule(
         new_terms: None,
         absence: None,
         building_block: false,
+        tables: Default::default(),
         entities: vec![],
         compliance: Default::default(),
         falsepositives: vec![],

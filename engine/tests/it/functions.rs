@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Float64Type;
+use weir_engine::Tables;
 use weir_engine::detect::{Detector, row, run_all};
 use weir_engine::plan::{self, Plan, Reduce, WindowPlan};
 use weir_engine::rule::Rule;
@@ -38,7 +39,7 @@ fn window_rule(columns: &str, having: &str) -> Rule {
 
 /// Aggregates the events in random batches, merges states in random order, and answers.
 async fn in_parts(rule: &Rule, events: &[Event], random: &mut Random) -> Vec<RecordBatch> {
-    let session = plan::session(&[]).await.unwrap();
+    let session = plan::session(&[], &Tables::default()).await.unwrap();
     let Plan::Window(WindowPlan { inputs, finish, .. }) = Plan::new(&session, rule).await.unwrap()
     else {
         panic!("not a window rule");

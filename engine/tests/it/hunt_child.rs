@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use weir_engine::Tables;
 use weir_engine::alert::{Alert, AlertState, Entity};
 use weir_engine::hunt::{ChildRunner, Limits, QueryResult, Refusal, RefusalKind, child_main};
 use weir_engine::incident::Incident;
@@ -76,9 +77,14 @@ async fn ask(data: &Path, sql: &str, store: Option<SharedStore>) -> Result<Query
     let request = json!({"sql": sql, "data_dir": data, "limits": {"rows": 50}});
     let mut output = vec![];
     let input = Cursor::new(request.to_string());
-    child_main(input, &mut output, |_| async { Ok(store) })
-        .await
-        .unwrap();
+    child_main(
+        input,
+        &mut output,
+        |_| async { Ok(store) },
+        |_| Ok(Tables::default()),
+    )
+    .await
+    .unwrap();
     serde_json::from_slice(&output).unwrap()
 }
 
@@ -210,7 +216,9 @@ async fn as_child() {
             .open("/proc/self/fd/3")
             .unwrap();
         let none = |_| async { Ok(None) };
-        child_main(std::io::stdin(), output, none).await.unwrap();
+        child_main(std::io::stdin(), output, none, |_| Ok(Tables::default()))
+            .await
+            .unwrap();
     }
 }
 

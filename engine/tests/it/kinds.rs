@@ -1,5 +1,6 @@
 //! One example of each kind of rule that remembers, and what late rows, memory limits and restarts do.
 
+use weir_engine::Tables;
 use weir_engine::alert::{Alert, AlertState};
 use weir_engine::detect::{Detector, Limits, run_all};
 use weir_engine::rule::{Absence, NewTerms, Pair, Rule};
@@ -206,7 +207,7 @@ async fn late_rows_amend_and_retract_until_they_are_too_late() {
         amend: 10 * MINUTE,
         ..Limits::default()
     };
-    let made = Detector::with_limits(vec![counting()], vec![], limits).await;
+    let made = Detector::open(vec![counting()], vec![], limits, &Tables::default()).await;
     let mut detector = made.unwrap().0;
     let first: Vec<_> = (0..3).map(|s| event(s, "ann", "Get")).collect();
     detector.push(&batch(&first)).await;
@@ -254,7 +255,7 @@ async fn a_rule_that_keeps_too_much_is_suspended_and_says_so() {
         None,
         None,
     );
-    let made = Detector::with_limits(vec![counting(), modest], vec![], limits).await;
+    let made = Detector::open(vec![counting(), modest], vec![], limits, &Tables::default()).await;
     let mut detector = made.unwrap().0;
     let many: Vec<_> = (0..20_000)
         .map(|n| event(1, &format!("user {n}"), "Get"))

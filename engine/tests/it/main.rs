@@ -12,4 +12,5 @@ mod kinds;
 mod pipeline;
 mod proof;
 mod store;
+mod tables;
 mod traps;

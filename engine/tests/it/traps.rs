@@ -20,6 +20,7 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::physical_plan::ExecutionPlan;
 use weir_engine::Alert;
+use weir_engine::Tables;
 use weir_engine::detect::{Detector, run_all};
 use weir_engine::plan;
 use weir_engine::time::{MINUTE, SECOND};
@@ -58,14 +59,17 @@ async fn run(template: &Arc<dyn ExecutionPlan>, events: &[Event]) -> Vec<RecordB
         .iter()
         .map(|f| all.schema().index_of(f.name()).unwrap())
         .collect();
-    let ctx = plan::session(&[]).await.unwrap().task_ctx();
+    let ctx = plan::session(&[], &Tables::default())
+        .await
+        .unwrap()
+        .task_ctx();
     plan::run(template, vec![vec![all.project(&columns).unwrap()]], &ctx)
         .await
         .unwrap()
 }
 
 async fn template(sql: &str) -> Arc<dyn ExecutionPlan> {
-    let session = plan::session(&[]).await.unwrap();
+    let session = plan::session(&[], &Tables::default()).await.unwrap();
     let frame = session.sql(sql).await.unwrap();
     frame.create_physical_plan().await.unwrap()
 }

@@ -53,7 +53,7 @@ async fn backtest(config: &Config, args: &Args) -> anyhow::Result<Done> {
         _ => vec![select::select(config, &args.rules)?],
     };
     let input = Input::open(config, args, folder.path()).await?;
-    Done::new(sets, input, args).await
+    Done::new(sets, input, &weir_engine::Tables::default(), args).await
 }
 
 /// Without what depends on when something was decided.

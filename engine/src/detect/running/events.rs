@@ -1,5 +1,7 @@
 //! Rows of queries that look at single events.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch, UInt32Array};
@@ -61,9 +63,24 @@ impl RunningRule {
             times.as_primitive::<TimestampMicrosecondType>(),
             uids.as_string_view(),
         );
+        // An event that joins with several rows is one match: that of the least output row.
+        let mut least: BTreeMap<At, (String, Map<String, Value>)> = BTreeMap::new();
         for index in 0..output.num_rows() {
             let at = (times.value(index), uids.value(index).to_owned());
-            self.add_row(at, row::json(output, index));
+            let row = row::json(output, index);
+            let text = serde_json::to_string(&row).unwrap_or_default();
+            match least.entry(at) {
+                Entry::Vacant(place) => {
+                    place.insert((text, row));
+                }
+                Entry::Occupied(mut held) if text < held.get().0 => {
+                    held.insert((text, row));
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+        for (at, (_, row)) in least {
+            self.add_row(at, row);
         }
         Ok(())
     }
