@@ -61,6 +61,7 @@ pub struct Engine {
     pub commit_rows: usize,
     #[serde(deserialize_with = "duration")]
     pub dedup_horizon: Duration,
+    pub dedup_mb: usize,
     pub provisional: bool,
     #[serde(deserialize_with = "duration")]
     pub amend_within: Duration,

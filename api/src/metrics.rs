@@ -128,6 +128,16 @@ fn process(text: &mut Text, health: &Snapshot, resident: Option<u64>) {
         "Warnings in force, such as a missing GeoIP database.",
         one(health.warnings.len() as f64),
     );
+    text.gauge(
+        "weir_dedup_short_seconds",
+        "Event time by which less is remembered of duplicates than wanted, for want of memory.",
+        one(health.dedup_short_seconds as f64),
+    );
+    text.gauge(
+        "weir_dedup_unchecked_events",
+        "Events let through unchecked for duplicates for want of memory.",
+        one(health.dedup_unchecked as f64),
+    );
 }
 
 /// Reading a field of a source's or rule's health.

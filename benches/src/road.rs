@@ -38,6 +38,7 @@ pub fn settings(lateness: Lateness) -> Settings {
         lateness: vec![(SOURCE.into(), lateness)],
         correlation: Default::default(),
         dedup_horizon: HOUR,
+        dedup_bytes: 1 << 30,
         commit_interval: Duration::from_secs(1),
         commit_rows: 200_000,
         provisional: false,

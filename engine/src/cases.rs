@@ -3,7 +3,7 @@
 //! The grouping itself is the pure function [`correlate`](crate::correlate::correlate); this module only
 //! remembers, compares and lets go of what is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::alert::{Alert, AlertState};
 use crate::correlate::{Settings, correlate};
@@ -80,20 +80,22 @@ impl Cases {
         let over = self.trips.get("open_incidents").copied();
         self.trips = grouped.trips;
         self.trips.extend(over.map(|n| ("open_incidents", n)));
-        let holder = |alert: &str| {
-            grouped
-                .incidents
-                .values()
-                .find(|i| i.alert_ids.iter().any(|id| id == alert))
-        };
+        let mut holders: HashMap<&str, &str> = HashMap::new();
+        for (id, incident) in &grouped.incidents {
+            holders.extend(
+                incident
+                    .alert_ids
+                    .iter()
+                    .map(|alert| (alert.as_str(), id.as_str())),
+            );
+        }
         for (id, old) in &self.incidents {
             if grouped.incidents.contains_key(id) {
                 continue;
             }
-            match old.alert_ids.iter().find_map(|alert| holder(alert)) {
-                Some(survivor) => changes
-                    .merged
-                    .push((id.clone(), survivor.incident_id.clone())),
+            let mut holders = old.alert_ids.iter().filter_map(|a| holders.get(a.as_str()));
+            match holders.next() {
+                Some(survivor) => changes.merged.push((id.clone(), (*survivor).to_owned())),
                 None => changes.withdrawn.push(id.clone()),
             }
         }

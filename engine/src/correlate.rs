@@ -141,20 +141,33 @@ fn too_common(
     if chain.len() <= settings.ceiling || identity_kind(&entity.kind) {
         return common;
     }
+    // The chain is in order of time: what lies within the gap of an alert is a stretch that moves along.
+    let time = |place: usize| alerts[chain[place]].first_time;
+    let identities = |place: usize| {
+        let entities = alerts[chain[place]].entities.iter();
+        entities.filter(|e| identity_kind(&e.kind))
+    };
+    let mut around: BTreeMap<&Entity, usize> = BTreeMap::new();
+    let (mut from, mut to) = (0, 0);
     for (place, &index) in chain.iter().enumerate() {
-        let near = |other: &&usize| {
-            (alerts[**other].first_time - alerts[index].first_time).abs() <= settings.gap
-        };
-        let around = chain[..place]
-            .iter()
-            .rev()
-            .take_while(near)
-            .chain(chain[place..].iter().take_while(near));
-        let identities: BTreeSet<&Entity> = around
-            .flat_map(|i| alerts[*i].entities.iter())
-            .filter(|e| identity_kind(&e.kind))
-            .collect();
-        if identities.len() > settings.ceiling {
+        while to < chain.len() && time(to).saturating_sub(time(place)) <= settings.gap {
+            for identity in identities(to) {
+                *around.entry(identity).or_default() += 1;
+            }
+            to += 1;
+        }
+        while time(place).saturating_sub(time(from)) > settings.gap {
+            for identity in identities(from) {
+                if let Some(count) = around.get_mut(identity) {
+                    *count -= 1;
+                    if *count == 0 {
+                        around.remove(identity);
+                    }
+                }
+            }
+            from += 1;
+        }
+        if around.len() > settings.ceiling {
             common.insert(index);
         }
     }

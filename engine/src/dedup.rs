@@ -1,8 +1,9 @@
 //! Duplicates by `event_uid`, inside a horizon of event time.
 //!
-//! Ids are kept as 128-bit hashes in buckets of one hour of event time: the same event has the same time, so
-//! one bucket decides. Buckets older than the watermark by more than the horizon are dropped, which bounds
-//! memory. What was added since the last commit is written as one piece per bucket.
+//! Ids are kept as 128-bit hashes in buckets of ten minutes of event time: the same event has the same time, so
+//! one bucket decides. Buckets older than the watermark by more than the horizon are dropped. If there are more
+//! ids than there is room for, the oldest buckets go early, which is told ([`Dedup::short_of`]): rather a
+//! duplicate than a lost event. What was added since the last commit is written as one piece per bucket.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +16,11 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::Result;
 use crate::schema::col;
 use crate::store::StateWrite;
-use crate::time::{HOUR, floor};
+use crate::time::{MINUTE, floor};
 
-const BUCKET: i64 = HOUR;
+const BUCKET: i64 = 10 * MINUTE;
+/// Memory of one id: a hash in a table that is half empty.
+const ID_BYTES: usize = 32;
 const OWNER: &str = "dedup/";
 
 #[derive(Debug, Default)]
@@ -36,13 +39,20 @@ pub struct Dedup {
     dropped: Vec<String>,
     /// Buckets before this are gone.
     from: i64,
+    max_ids: usize,
+    ids: usize,
+    /// Events that could not be told from duplicates for want of room.
+    unknown: u64,
 }
 
 impl Dedup {
-    /// `horizon` in µs of event time behind the watermark; 0 turns deduplication off.
-    pub fn new(horizon: i64) -> Self {
+    /// `horizon` in µs of event time behind the watermark; 0 turns deduplication off. `max_bytes` of memory.
+    pub fn new(horizon: i64, max_bytes: usize) -> Self {
         Self {
             horizon,
+            max_ids: max_bytes / ID_BYTES,
+            ids: 0,
+            unknown: 0,
             buckets: BTreeMap::new(),
             dropped: vec![],
             from: i64::MIN,
@@ -65,10 +75,18 @@ impl Dedup {
                 fresh.push(true); // beyond the horizon: nobody knows, and losing an event is worse
                 continue;
             }
-            let bucket = self.buckets.entry(start).or_default();
             let hash = xxh3_128(uids.value(row).as_bytes());
+            if self.ids >= self.max_ids && !self.make_room(start) {
+                let known = self.buckets.get(&start);
+                let known = known.is_some_and(|bucket| bucket.seen.contains(&hash));
+                self.unknown += u64::from(!known);
+                fresh.push(!known);
+                continue;
+            }
+            let bucket = self.buckets.entry(start).or_default();
             let new = bucket.seen.insert(hash);
             if new {
+                self.ids += 1;
                 bucket.fresh.extend_from_slice(&hash.to_le_bytes());
             }
             fresh.push(new);
@@ -83,18 +101,47 @@ impl Dedup {
         ))
     }
 
+    /// Lets the oldest bucket go for one that is newer. False if there is none.
+    fn make_room(&mut self, wanted: i64) -> bool {
+        match self.buckets.first_key_value() {
+            Some((oldest, _)) if *oldest < wanted => {
+                let end = oldest + BUCKET;
+                self.drop_before(end);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How much less than the horizon is remembered, µs of event time behind the watermark, and events that were
+    /// let through unchecked.
+    pub fn short_of(&self, watermark: i64) -> (i64, u64) {
+        let wanted = floor(watermark.saturating_sub(self.horizon), BUCKET);
+        (self.from.saturating_sub(wanted).max(0), self.unknown)
+    }
+
+    /// Makes the horizon at least this long; 0 stays off.
+    pub fn reach(&mut self, horizon: i64) {
+        if self.horizon > 0 {
+            self.horizon = self.horizon.max(horizon);
+        }
+    }
+
     /// Drops what lies beyond the horizon.
     pub fn advance(&mut self, watermark: i64) {
         if watermark == i64::MAX {
             return; // the input is closed; nothing will be asked any more
         }
-        let from = floor(watermark.saturating_sub(self.horizon), BUCKET);
+        self.drop_before(floor(watermark.saturating_sub(self.horizon), BUCKET));
+    }
+
+    fn drop_before(&mut self, from: i64) {
         while let Some(entry) = self.buckets.first_entry() {
             if *entry.key() >= from {
                 break;
             }
             self.dropped.push(format!("{OWNER}{}", entry.key()));
-            entry.remove();
+            self.ids -= entry.remove().seen.len();
         }
         self.from = self.from.max(from);
     }
@@ -132,17 +179,66 @@ impl Dedup {
             ));
         }
         let bucket = self.buckets.entry(start).or_default();
+        let before = bucket.seen.len();
         bucket
             .seen
             .extend(hashes.iter().map(|hash| u128::from_le_bytes(*hash)));
+        self.ids += bucket.seen.len() - before;
         bucket.next_piece = bucket.next_piece.max(key + 1);
         Ok(())
     }
 
     pub fn len(&self) -> usize {
-        self.buckets.values().map(|bucket| bucket.seen.len()).sum()
+        self.ids
     }
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use datafusion::arrow::buffer::Buffer;
+
+    use super::*;
+    use crate::builder::EventBuilder;
+
+    fn events(ids: &[(i64, &str)]) -> RecordBatch {
+        let mut builder = EventBuilder::new(Buffer::from(b"" as &[u8]));
+        for (time, uid) in ids {
+            builder.begin();
+            builder.int(col::TIME, *time);
+            for column in [col::FAMILY, col::PRODUCT, col::LOG_NAME, col::RAW] {
+                builder.text(column, "x");
+            }
+            builder.text(col::EVENT_UID, uid);
+            builder.keep();
+        }
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn without_room_the_oldest_are_forgotten_and_that_is_told() {
+        let mut dedup = Dedup::new(100 * BUCKET, 4 * ID_BYTES);
+        let duplicates =
+            |dedup: &mut Dedup, ids: &[(i64, &str)]| dedup.filter(events(ids)).unwrap().1;
+        assert_eq!(duplicates(&mut dedup, &[(0, "a"), (0, "b"), (0, "a")]), 1);
+        assert_eq!(duplicates(&mut dedup, &[(BUCKET, "c"), (BUCKET, "d")]), 0);
+        assert_eq!(dedup.short_of(100 * BUCKET), (0, 0));
+        // The fifth makes the first bucket go; what lies there is let through from now on.
+        assert_eq!(
+            duplicates(&mut dedup, &[(2 * BUCKET, "e"), (0, "a"), (BUCKET, "c")]),
+            1
+        );
+        assert_eq!(dedup.len(), 3);
+        assert_eq!(dedup.short_of(100 * BUCKET).0, BUCKET);
+        // One bucket alone that is too big takes no more, and loses nothing.
+        let many: Vec<String> = (0..9).map(|n| n.to_string()).collect();
+        let many: Vec<(i64, &str)> = many.iter().map(|n| (9 * BUCKET, n.as_str())).collect();
+        assert_eq!(duplicates(&mut dedup, &many), 0);
+        assert_eq!(dedup.len(), 4);
+        assert_eq!(duplicates(&mut dedup, &many), 4);
+        assert_eq!(dedup.short_of(100 * BUCKET).1, 5 + 5);
     }
 }

@@ -79,19 +79,19 @@ impl Dispatch {
                 continue;
             }
             // Neighbouring rows often hold the same text: remember the last look-up.
-            let mut last: (u128, Option<&Vec<u32>>) = (0, None);
+            let mut last: Option<(u128, Option<&Vec<u32>>)> = None;
             for row in 0..texts.len() {
                 if texts.is_null(row) {
                     continue;
                 }
                 let view = texts.views()[row];
-                let rules = if view == last.0 && view as u32 <= 12 {
-                    last.1
-                } else {
-                    let found = values.get(texts.value(row));
-                    last = (view, found);
-                    found
+                // A view of up to twelve bytes holds the whole text.
+                let known = last.filter(|(seen, _)| *seen == view && view as u32 <= 12);
+                let rules = match known {
+                    Some((_, found)) => found,
+                    None => values.get(texts.value(row)),
                 };
+                last = Some((view, rules));
                 for rule in rules.into_iter().flatten() {
                     hits[*rule as usize].push(row as u32);
                 }

@@ -72,6 +72,10 @@ pub struct Snapshot {
     /// Trips of correlation guards, by guard.
     pub guard_trips: BTreeMap<String, u64>,
     pub warnings: Vec<String>,
+    /// By how much less event time than configured, or than rules need, duplicates are known, seconds.
+    pub dedup_short_seconds: i64,
+    /// Events let through unchecked for duplicates for want of memory.
+    pub dedup_unchecked: u64,
     /// Times that rules were exchanged while running.
     pub reloads: u64,
     pub state_bytes: u64,

@@ -37,6 +37,7 @@ use crate::health::Health;
 use crate::schema::{self, col};
 use crate::source::{DeadLetters, Positions, Source, SourceMessage, SourceReceiver};
 use crate::store::{Commit, PartitionState, SharedStore, StateWrite};
+use crate::time::SECOND;
 use crate::watermark::{Lateness, Watermarks};
 use crate::{Error, Result};
 
@@ -45,8 +46,11 @@ pub struct Settings {
     /// Time settings by source name.
     pub lateness: Vec<(Arc<str>, Lateness)>,
     pub correlation: correlate::Settings,
-    /// µs of event time; see [`Dedup`].
+    /// µs of event time; see [`Dedup`]. It is made longer where rules reach further back, or an old duplicate
+    /// would be counted again.
     pub dedup_horizon: i64,
+    /// Memory for it.
+    pub dedup_bytes: usize,
     pub commit_interval: Duration,
     /// Commit early after this many rows.
     pub commit_rows: usize,
@@ -109,7 +113,8 @@ impl Pipeline {
         let resume = parts.store.resume().await?;
         let now = wall_clock();
         let mut watermarks = Watermarks::new(settings.lateness.iter().cloned());
-        let mut dedup = Dedup::new(settings.dedup_horizon);
+        let mut dedup = Dedup::new(settings.dedup_horizon, settings.dedup_bytes);
+        dedup.reach(parts.detector.counts_back());
         let mut positions = Positions::new();
         let mut reached = BTreeMap::new();
         for state in resume.partitions {
@@ -120,7 +125,7 @@ impl Pipeline {
                 changed: false,
             };
             reached.insert(state.partition.clone(), known);
-            watermarks.restore(state.partition, state.max_time, now);
+            watermarks.restore(state.partition, state.max_time);
         }
         if let Some(archive) = &mut parts.archive {
             let stored: Vec<_> = positions
@@ -129,7 +134,6 @@ impl Pipeline {
                 .collect();
             archive.reconcile(&stored)?;
         }
-        let gone_owners = parts.detector.restore(&resume.state)?;
         let mut watermark = None;
         for (owner, key, value) in &resume.state {
             dedup
@@ -148,6 +152,8 @@ impl Pipeline {
             }
         }
         watermarks.restore_current(watermark);
+        let gone_owners = parts.detector.restore(&resume.state, watermark)?;
+        dedup.advance(watermark.unwrap_or(i64::MIN));
         let mut cases = Cases::new(settings.correlation.clone());
         cases.restore(resume.incidents, resume.alerts);
         parts.health.update(|health| {
@@ -188,8 +194,10 @@ impl Pipeline {
         mut stop: oneshot::Receiver<()>,
     ) -> Result<()> {
         self.parts.health.update(|health| health.ready = true);
-        for source in sources {
-            self.watermarks.await_source(source.name());
+        let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
+        self.watermarks.keep_sources(&names);
+        for source in names {
+            self.watermarks.await_source(source);
         }
         let mut outcome = self.turn(sources, &mut receiver, &mut stop).await;
         if let Some(archive) = self.parts.archive.take() {
@@ -262,7 +270,9 @@ impl Pipeline {
                                     self.watermarks.assigned(partition, floor);
                                 }
                             }
-                            SourceMessage::Ready { source } => self.watermarks.ready(&source),
+                            SourceMessage::Ready { source, shared } => {
+                                self.watermarks.ready(&source, shared, now)
+                            }
                             SourceMessage::CaughtUp { partition } => {
                                 self.watermarks.caught_up(&partition, now)
                             }
@@ -321,17 +331,16 @@ impl Pipeline {
         };
         self.commit(sources).await?;
         let state = self.parts.store.resume().await?.state;
-        let gone = detector.restore(&state)?;
+        let watermark = self.watermark.filter(|w| *w != i64::MAX);
+        let gone = detector.restore(&state, watermark)?;
         let version = |owner: &String| owner.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let anew: std::collections::BTreeSet<String> = gone.iter().map(version).collect();
         for owner in &anew {
             tracing::info!(state = owner, "rule gone or changed: its state is dropped");
         }
         self.gone_owners.extend(gone);
-        if let Some(watermark) = self.watermark {
-            detector.advance(watermark).await;
-        }
         self.parts.detector = *detector;
+        self.dedup.reach(self.parts.detector.counts_back());
         self.parts.health.update(|health| {
             health.rules.clear();
             health.reloads += 1;
@@ -358,12 +367,13 @@ impl Pipeline {
                 .column(col::TIME)
                 .as_primitive::<TimestampMicrosecondType>();
             let times: Vec<i64> = times.values().to_vec();
-            let late = times
-                .iter()
-                .filter(|time| self.watermark.is_some_and(|w| **time < w))
-                .count();
             let future = self.watermarks.observe(&partition, &times, now);
             let (rows, duplicates) = self.dedup.filter(events)?;
+            let times = rows
+                .column(col::TIME)
+                .as_primitive::<TimestampMicrosecondType>();
+            let behind = |time: &&i64| self.watermark.is_some_and(|w| **time < w);
+            let late = times.values().iter().filter(behind).count();
             counts.duplicates = duplicates;
             counts.processed = rows.num_rows() as u64;
             counts.late = late as u64;
@@ -424,7 +434,11 @@ impl Pipeline {
         if let Some(watermark) = self.watermark
             && self.watermark != before
         {
-            self.parts.detector.advance(watermark).await;
+            let newest = self.watermarks.newest();
+            match watermark {
+                i64::MAX => self.parts.detector.finish(newest).await,
+                _ => self.parts.detector.advance(watermark).await,
+            }
             self.dedup.advance(watermark);
             self.changed = true;
         }
@@ -565,6 +579,9 @@ impl Pipeline {
             }
             health.state_bytes = rules.iter().map(|(_, rule)| rule.state_bytes).sum();
             health.rules = rules.into_iter().collect();
+            let short = watermark.map_or((0, 0), |w| self.dedup.short_of(w));
+            health.dedup_short_seconds = short.0 / SECOND;
+            health.dedup_unchecked = short.1;
             health.guard_trips = trips
                 .iter()
                 .map(|(guard, n)| ((*guard).to_owned(), *n))

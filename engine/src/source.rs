@@ -22,6 +22,8 @@ pub enum SourceMessage {
     /// still: a watermark that does not know of a partition yet would run ahead of it.
     Ready {
         source: Arc<str>,
+        /// Partitions are shared out among members of a group: more may come at any time.
+        shared: bool,
     },
     Batch(Box<EventBatch>),
     /// The partition was read to its end and nothing more is there now. Only such a partition can become

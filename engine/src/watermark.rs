@@ -42,6 +42,8 @@ enum Progress {
     CaughtUp(i64),
     /// Taken by another member at this wall-clock time.
     Revoked(i64),
+    /// Known from an earlier run and not assigned yet.
+    Restored,
     Finished,
 }
 
@@ -80,9 +82,25 @@ impl Watermarks {
     pub fn await_source(&mut self, source: &str) {
         self.awaited.insert(source.into());
     }
-    /// The source has told of all partitions that it begins with.
-    pub fn ready(&mut self, source: &str) {
+    /// The source has told of all partitions that it begins with. What an earlier run knew beyond them may be
+    /// `shared` out to this member of a group again; otherwise (a file that is gone) it holds nothing back.
+    pub fn ready(&mut self, source: &str, shared: bool, now: i64) {
         self.awaited.remove(source);
+        let left = |name: &Partition, p: &PartitionTime| {
+            &*name.source == source && p.progress == Progress::Restored
+        };
+        self.partitions.retain(|name, p| shared || !left(name, p));
+        for (name, partition) in &mut self.partitions {
+            if left(name, partition) {
+                partition.progress = Progress::Revoked(now);
+            }
+        }
+    }
+
+    /// Forgets sources that are not configured any more.
+    pub fn keep_sources(&mut self, sources: &[&str]) {
+        self.partitions
+            .retain(|name, _| sources.contains(&&*name.source));
     }
 
     /// The partition is read from now on. Without a `floor` it holds the watermark until its first event.
@@ -95,9 +113,9 @@ impl Watermarks {
         self.partitions.entry(partition).or_insert(entry).progress = Progress::Reading;
     }
 
-    /// What an earlier run knew of a partition. It takes part again once it is assigned.
-    pub fn restore(&mut self, partition: Partition, max_time: Option<i64>, now: i64) {
-        let progress = Progress::Revoked(now);
+    /// What an earlier run knew of a partition. It holds time back until it is known whether it comes again.
+    pub fn restore(&mut self, partition: Partition, max_time: Option<i64>) {
+        let progress = Progress::Restored;
         self.partitions.insert(
             partition,
             PartitionTime {
@@ -143,6 +161,12 @@ impl Watermarks {
         if let Some(entry) = self.partitions.get_mut(partition) {
             entry.progress = progress;
         }
+    }
+
+    /// Latest event time of all partitions that no clock in the future has told.
+    pub fn newest(&self) -> i64 {
+        let times = self.partitions.values().filter_map(|p| p.max_time);
+        times.max().unwrap_or(i64::MIN)
     }
 
     pub fn max_time(&self, partition: &Partition) -> Option<i64> {
@@ -204,7 +228,7 @@ impl Watermarks {
     /// Whether the partition has left the minimum.
     fn left(&self, name: &Partition, partition: &PartitionTime, now: i64) -> bool {
         match partition.progress {
-            Progress::Reading => false,
+            Progress::Reading | Progress::Restored => false,
             Progress::Finished => true,
             Progress::CaughtUp(since) => now.saturating_sub(since) >= self.of(name).idle_after,
             Progress::Revoked(since) => now.saturating_sub(since) >= self.of(name).revoked_hold,
@@ -262,15 +286,38 @@ mod tests {
         marks.await_source("s");
         marks.await_source("other");
         marks.observe(&a, &[100], NOW);
-        marks.ready("other");
+        marks.ready("other", false, NOW);
         marks.finished(&a);
         assert_eq!(marks.advance(NOW), None, "another topic may come");
         assert!(!marks.all_finished());
         marks.assigned(b.clone(), None);
-        marks.ready("s");
+        marks.ready("s", false, NOW);
         assert_eq!(marks.advance(NOW), None, "the new partition is silent yet");
         marks.observe(&b, &[50], NOW);
         assert_eq!(marks.advance(NOW), Some(40));
+    }
+
+    #[test]
+    fn what_an_earlier_run_read_holds_time_until_it_is_known_to_be_gone() {
+        let (mut marks, a, b) = setup();
+        marks.restore(a.clone(), Some(50));
+        marks.restore(Partition::new("removed", "x"), Some(1));
+        marks.keep_sources(&["s"]);
+        marks.await_source("s");
+        marks.assigned(b.clone(), None);
+        marks.observe(&b, &[200], NOW);
+        let mut shared = Watermarks {
+            settings: marks.settings.clone(),
+            partitions: marks.partitions.clone(),
+            ..Watermarks::default()
+        };
+        marks.ready("s", false, NOW);
+        assert_eq!(marks.advance(NOW), Some(190), "a file that is gone");
+        marks.finished(&b);
+        assert!(marks.all_finished());
+        shared.ready("s", true, NOW);
+        assert_eq!(shared.advance(NOW), Some(40), "another member may have it");
+        assert_eq!(shared.advance(NOW + 50), Some(190));
     }
 
     #[test]

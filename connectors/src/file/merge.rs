@@ -75,7 +75,12 @@ pub(super) fn run(
     let source = shared.config.name.as_str().into();
     let told = merge.add(files);
     if told
-        .and_then(|()| merge.send(SourceMessage::Ready { source }))
+        .and_then(|()| {
+            merge.send(SourceMessage::Ready {
+                source,
+                shared: false,
+            })
+        })
         .is_err()
     {
         return Ok(());

@@ -518,6 +518,7 @@ impl Reader {
             if self.gate.pass() {
                 self.outbox.push_back(SourceMessage::Ready {
                     source: self.shared.source.clone(),
+                    shared: true,
                 });
             }
         }

@@ -35,6 +35,27 @@ pub struct Match {
     pub reasons: Vec<Reason>,
 }
 
+impl Match {
+    /// Memory, about.
+    pub fn bytes(&self) -> usize {
+        let events = self
+            .evidence
+            .iter()
+            .map(|pane| 48 + pane.4.len() * EVENT_BYTES);
+        512 + self.row.len() * 96 + self.entities.len() * 80 + events.sum::<usize>()
+    }
+}
+
+impl Alert {
+    /// Memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        1024 + self.row.len() * 96 + self.entities.len() * 80 + self.evidence.len() * EVENT_BYTES
+    }
+}
+
+/// Memory of one event in evidence: its time, its uid and where that stands.
+const EVENT_BYTES: usize = 80;
+
 /// An alert while matches can still join it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Episode {

@@ -59,12 +59,6 @@ pub fn view() -> String {
     )
 }
 
-/// The event column that carries a column of the view, where their names differ.
-pub fn carrier(name: &str) -> Option<&'static str> {
-    let (_, column) = VIEW.iter().chain(ENTITIES).find(|(n, _)| *n == name)?;
-    Some(COLUMNS[*column].name).filter(|carrier| *carrier != name)
-}
-
 /// Rows of alerts, each with its rule.
 pub fn rows(alerts: &[(&Alert, &Rule)]) -> Result<RecordBatch> {
     let mut builder = EventBuilder::new(Buffer::from(b"" as &[u8]));

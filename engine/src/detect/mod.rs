@@ -162,11 +162,17 @@ impl Detector {
         }
     }
 
+    /// The input is closed: answers everything. Rows after `newest` have clocks in the future, by which nothing is
+    /// judged.
+    pub async fn finish(&mut self, newest: i64) {
+        self.newest = newest;
+        self.advance(i64::MAX).await;
+    }
+
     /// Answers what lies before the watermark.
     pub async fn advance(&mut self, watermark: i64) {
         self.watermark = Some(watermark);
         self.advance_rules(watermark, false).await;
-        self.keep_limits();
     }
 
     async fn advance_rules(&mut self, watermark: i64, over_alerts: bool) {
@@ -199,7 +205,9 @@ impl Detector {
         let silent = self.rules.iter().filter(|rule| rule.rule.building_block);
         let silent: HashSet<&str> = silent.map(|rule| rule.rule.id.as_str()).collect();
         alerts.retain(|alert| !silent.contains(alert.rule_id.as_str()));
+        drop(silent);
         alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
+        self.keep_limits();
         alerts
     }
 
@@ -280,9 +288,13 @@ impl Detector {
         Ok(writes)
     }
 
-    /// Puts stored state back, pieces of an owner in ascending order. Returns owners whose rule (or its version)
-    /// is gone.
-    pub fn restore(&mut self, state: &[(String, i64, Vec<u8>)]) -> Result<Vec<String>> {
+    /// Puts stored state back, pieces of an owner in ascending order, and the watermark that it was stored with.
+    /// Returns owners whose rule (or its version) is gone.
+    pub fn restore(
+        &mut self,
+        state: &[(String, i64, Vec<u8>)],
+        watermark: Option<i64>,
+    ) -> Result<Vec<String>> {
         let mut gone = vec![];
         for (owner, key, value) in state
             .iter()
@@ -318,7 +330,10 @@ impl Detector {
             let bytes = value.as_slice().try_into();
             self.newest = bytes.map_or(i64::MIN, i64::from_le_bytes);
         }
-        self.rules.iter_mut().for_each(RunningRule::restored);
+        self.watermark = watermark;
+        for rule in &mut self.rules {
+            rule.restored(watermark);
+        }
         let told = self.rules.iter().flat_map(RunningRule::finals);
         self.fed = told.map(|alert| alert.alert_id.clone()).collect();
         Ok(gone)
@@ -343,6 +358,14 @@ impl Detector {
             reach.max().unwrap_or(0)
         };
         (longest(false) + longest(true)).saturating_add(self.limits.amend)
+    }
+
+    /// How far behind the watermark rules still count events, µs: an event that comes twice within it would be
+    /// counted twice. Other kinds of rules do not mind.
+    pub fn counts_back(&self) -> i64 {
+        let windows = self.rules.iter().filter_map(|rule| rule.rule.window);
+        let longest = windows.map(|window| window.size).max();
+        longest.map_or(0, |size| size.saturating_add(self.limits.amend))
     }
 
     /// Health of every rule, by rule id.

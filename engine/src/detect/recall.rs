@@ -85,7 +85,7 @@ impl Recall {
         match self {
             Self::Nothing => {}
             Self::Terms(memory) | Self::Signs(memory) => {
-                memory.retain(|runs| runs.reaches(from, gap));
+                memory.retain(|runs| runs.forget(from, gap));
             }
             Self::Pairs(memory) => memory.retain(|pairs| pairs.forget(from, gap)),
         }

@@ -82,11 +82,68 @@ impl Runs {
         (run, absorbed)
     }
 
-    /// Whether an occurrence at or after `from` could still touch a run.
-    pub fn reaches(&self, from: i64, gap: i64) -> bool {
+    /// Forgets runs that no occurrence at or after `from` can touch. False when nothing is left.
+    pub fn forget(&mut self, from: i64, gap: i64) -> bool {
+        self.0.retain(|run| run.last.0.saturating_add(gap) >= from);
+        !self.0.is_empty()
+    }
+}
+
+/// Stretches of time in which a rule saw rows no further apart than its history. What lies further apart does
+/// not know of each other, so each stretch begins with a warm-up of its own: a single row with a clock from
+/// 1970 teaches nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stretches(Vec<(i64, i64)>);
+
+/// What a row changed about stretches.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stretched {
+    Nothing,
+    /// One reaches further.
+    Longer,
+    /// One begins elsewhere now.
+    Moved,
+}
+
+impl Stretches {
+    pub fn note(&mut self, time: i64, history: i64) -> Stretched {
+        let holds = |(from, to): &(i64, i64)| (*from..=*to).contains(&time);
+        if self.0.iter().rev().any(holds) {
+            return Stretched::Nothing;
+        }
+        let (mut from, mut to) = (time, time);
+        let mut near = 0;
+        let mut begins = vec![];
+        self.0.retain(|(first, last)| {
+            let touches =
+                time >= first.saturating_sub(history) && time <= last.saturating_add(history);
+            if touches {
+                near += 1;
+                begins.push(*first);
+                (from, to) = (from.min(*first), to.max(*last));
+            }
+            !touches
+        });
+        self.0.push((from, to));
+        self.0.sort_unstable();
+        match begins.as_slice() {
+            [begin] if *begin == from => Stretched::Longer,
+            _ => Stretched::Moved,
+        }
+    }
+
+    /// Forgets stretches that no row at or after `from` can touch. False when nothing was forgotten.
+    pub fn forget(&mut self, from: i64, history: i64) -> bool {
+        let before = self.0.len();
         self.0
-            .iter()
-            .any(|run| run.last.0.saturating_add(gap) >= from)
+            .retain(|(_, last)| last.saturating_add(history) >= from);
+        self.0.len() < before
+    }
+
+    /// The warm-ups, `[from, to)`.
+    pub fn warmups(&self, length: i64) -> Vec<(i64, i64)> {
+        let one = |(from, _): &(i64, i64)| (*from, from.saturating_add(length));
+        self.0.iter().map(one).collect()
     }
 }
 

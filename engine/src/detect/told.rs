@@ -15,6 +15,9 @@ pub struct Told {
     pub alert: Alert,
     /// Hash of the alert without state, revision and watermark.
     content: u64,
+    /// Whether it was ever told as final.
+    #[serde(default)]
+    pub was_final: bool,
 }
 
 /// What is stored of a key beside its matches.
@@ -38,6 +41,13 @@ pub fn provisional(value: &[u8]) -> Result<Vec<Alert>, String> {
 }
 
 impl Head {
+    /// Memory, about.
+    pub fn bytes(&self) -> usize {
+        let told = self.told.values().map(|told| told.alert.bytes());
+        let base = self.base.as_ref().map_or(0, |base| base.alert.bytes());
+        128 + base + told.sum::<usize>()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.base.is_none() && self.cut.is_none() && self.told.is_empty()
     }
@@ -66,6 +76,7 @@ impl Head {
         let told = Told {
             alert: alert.clone(),
             content,
+            was_final: alert.state == AlertState::Final || before.is_some_and(|b| b.was_final),
         };
         self.told.insert(alert.alert_id.clone(), told);
         Some(alert)
@@ -75,8 +86,8 @@ impl Head {
 pub struct Fold<'a> {
     pub rule: &'a Rule,
     pub version: &'a str,
-    /// Matches that start before this are passed over.
-    pub silent_to: i64,
+    /// Matches that start in one of these `[from, to)` are passed over.
+    pub silent: &'a [(i64, i64)],
 }
 
 impl Fold<'_> {
@@ -87,11 +98,16 @@ impl Fold<'_> {
     ) -> Vec<Episode> {
         let mut ended = vec![];
         let mut current = base;
-        for found in matches.filter(|found| found.start >= self.silent_to) {
+        for found in matches.filter(|found| self.counts(found)) {
             current = Some(self.one(current.take(), found, &mut ended));
         }
         ended.extend(current);
         ended
+    }
+
+    pub fn counts(&self, found: &Match) -> bool {
+        let silent = |(from, to): &(i64, i64)| (*from..*to).contains(&found.start);
+        !self.silent.iter().any(silent)
     }
 
     /// The episode that a match belongs to; what it ends goes to `ended`.

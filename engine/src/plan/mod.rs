@@ -29,6 +29,8 @@ use crate::rule::Rule;
 use crate::schema;
 use crate::{Error, Result};
 
+mod lineage;
+mod repeatable;
 mod rows;
 mod split;
 mod template;
@@ -105,20 +107,17 @@ impl Plan {
             .create_physical_plan()
             .await
             .map_err(|e| refuse(short(&e)))?;
+        repeatable::check(&logical).map_err(refuse)?;
         let plan = match rule.window {
             None => Self::Event(rows::event_plan(&physical).map_err(refuse)?),
-            Some(_) => Self::Window(
-                match split::refuse_order_dependent(&logical)
-                    .map_err(Refusal::Wrong)
-                    .and_then(|()| split::window_plan(ctx, &logical, physical.clone()))
-                {
-                    Err(Refusal::Shape(reason)) => {
-                        whole::window_plan(rule, &logical, physical, &reason).map_err(refuse)?
-                    }
-                    split => split.map_err(|refusal| refuse(refusal.reason()))?,
-                },
-            ),
+            Some(_) => Self::Window(match split::window_plan(ctx, &logical, physical.clone()) {
+                Err(Refusal::Shape(reason)) => {
+                    whole::window_plan(ctx, rule, &logical, physical, &reason).map_err(refuse)?
+                }
+                split => split.map_err(|refusal| refuse(refusal.reason()))?,
+            }),
         };
+        plan.check_alerts().map_err(refuse)?;
         let outputs = plan.output();
         let named = rule
             .suppress
@@ -162,17 +161,20 @@ impl Plan {
 
     /// Whether the query reads `alerts`.
     pub fn reads_alerts(&self) -> bool {
-        let mut predicates = self
-            .inputs()
-            .into_iter()
-            .filter_map(|rows| rows.predicate.clone());
-        predicates.any(|predicate| {
-            let names = predicate.exists(|node| {
-                let literals = necessary(node).unwrap_or_default();
-                Ok(literals == [(schema::col::FAMILY, feed::FAMILY.to_owned())])
-            });
-            names.unwrap_or(false)
-        })
+        self.inputs().into_iter().any(of_alerts)
+    }
+
+    fn check_alerts(&self) -> Result<(), String> {
+        let inputs = self.inputs();
+        let over = inputs.iter().filter(|rows| of_alerts(rows)).count();
+        match over == 0 || over == inputs.len() {
+            true => Ok(()),
+            false => Err(
+                "it reads `alerts` and events in one query; write a building block for the events \
+                          and read its alerts"
+                    .into(),
+            ),
+        }
     }
 
     /// Schema of the rule's answer.
@@ -219,6 +221,16 @@ impl Plan {
             }
         }
     }
+}
+
+/// Whether the rows are alerts of other rules.
+fn of_alerts(rows: &RowPart) -> bool {
+    let alerts = |node: &Arc<dyn PhysicalExpr>| {
+        let literals = necessary(node).unwrap_or_default();
+        Ok(literals == [(schema::col::FAMILY, feed::FAMILY.to_owned())])
+    };
+    let names = rows.predicate.as_ref().map(|p| p.exists(alerts));
+    names.is_some_and(|names| names.unwrap_or(false))
 }
 
 /// DataFusion's message without its backtrace and layers.

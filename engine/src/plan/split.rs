@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue, TableReference};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{ScalarValue, TableReference};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Operator};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
@@ -13,9 +13,7 @@ use datafusion::prelude::SessionContext;
 
 use super::rows::row_part;
 use super::template::slot;
-use super::{GroupKey, Input, Reduce, WindowPlan, short};
-use crate::detect::feed;
-use crate::schema;
+use super::{GroupKey, Input, Reduce, WindowPlan, lineage, short};
 
 /// Why a query is not split.
 pub(super) enum Refusal {
@@ -30,48 +28,6 @@ impl Refusal {
             Self::Shape(reason) | Self::Wrong(reason) => reason,
         }
     }
-}
-
-/// Aggregates whose answer depends on the order in which rows come or states are merged, and what to write
-/// instead. ORDER BY inside the call does not help: rows that it holds equal still come in any order. The t-digests
-/// of the approximate percentiles compress what they have seen so far. `array_agg` is fine, because lists are
-/// sorted in answers; so is `approx_distinct`, because its registers only keep maxima.
-const ORDER_DEPENDENT: &[(&str, &str)] = &[
-    ("any_value", "min(…) or max(…)"),
-    (
-        "first_value",
-        "min(…), or array_agg(DISTINCT …) for all values",
-    ),
-    (
-        "last_value",
-        "max(…), or array_agg(DISTINCT …) for all values",
-    ),
-    ("nth_value", "array_agg(DISTINCT …)"),
-    ("string_agg", "array_agg(DISTINCT …)"),
-    ("approx_median", "median(…)"),
-    ("approx_percentile_cont", "percentile_cont(…)"),
-    ("approx_percentile_cont_with_weight", "percentile_cont(…)"),
-];
-
-pub(super) fn refuse_order_dependent(logical: &LogicalPlan) -> std::result::Result<(), String> {
-    let mut wrong = None;
-    let walked = logical.apply(|node| {
-        if let LogicalPlan::Aggregate(aggregate) = node {
-            for item in &aggregate.aggr_expr {
-                if let Expr::AggregateFunction(call) = item.clone().unalias() {
-                    let name = call.func.name();
-                    wrong = wrong.or(ORDER_DEPENDENT.iter().find(|(refused, _)| *refused == name));
-                }
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    walked.map_err(|e| short(&e))?;
-    wrong.map_or(Ok(()), |(name, instead)| {
-        Err(format!(
-            "the answer of {name} depends on the order in which events arrive; write {instead} instead"
-        ))
-    })
 }
 
 pub(super) fn window_plan(
@@ -154,7 +110,6 @@ fn group_keys(
         return Err(Refusal::Shape("it has no GROUP BY".into()));
     }
     let wrong = |error: &DataFusionError| Refusal::Wrong(short(error));
-    let events = DFSchema::try_from(schema::events().as_ref().clone()).map_err(|e| wrong(&e))?;
     let key = |(index, expr): (usize, &Expr)| {
         let (qualifier, field) = aggregate.schema.qualified_field(index);
         let output = projection
@@ -167,18 +122,13 @@ fn group_keys(
             ))
         })?;
         let name = projection.schema.field(output).name().clone();
-        let bare = expr.clone().transform_up(|e| {
-            Ok(match e {
-                Expr::Column(column) => {
-                    let name = feed::carrier(&column.name).unwrap_or(&column.name);
-                    Transformed::yes(Expr::Column(datafusion::common::Column::from_name(name)))
-                }
-                other => Transformed::no(other),
-            })
-        });
-        let physical = bare
-            .and_then(|e| ctx.create_physical_expr(e.data, &events))
-            .map_err(|e| wrong(&e))?;
+        let source = lineage::over_events(expr.clone().unalias(), &aggregate.input);
+        let source = source.ok_or_else(|| {
+            Refusal::Shape(format!(
+                "it groups by `{expr}`, which is no value of one event"
+            ))
+        })?;
+        let physical = lineage::physical(ctx, source).map_err(|e| wrong(&e))?;
         Ok((physical, name))
     };
     let keys = aggregate.group_expr.iter().enumerate().map(key);

@@ -8,32 +8,22 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, JoinSide, JoinType};
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::common::{Column, DataFusionError, JoinSide, JoinType};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::streaming::StreamingTableExec;
+use datafusion::prelude::SessionContext;
 
 use super::rows::{over_events, simplified};
-use super::{EventPlan, Input, RowPart, WindowPlan, short};
-use crate::detect::feed;
+use super::{EventPlan, Input, RowPart, WindowPlan, lineage, short};
 use crate::rule::Rule;
 use crate::schema;
 
-/// Functions whose answer depends on when they are called.
-const CLOCKS: &[&str] = &[
-    "now",
-    "current_date",
-    "current_time",
-    "current_timestamp",
-    "today",
-];
-
 /// Plans a window rule that keeps its rows. `not_split` says why it cannot keep less.
 pub(super) fn window_plan(
+    ctx: &SessionContext,
     rule: &Rule,
     logical: &LogicalPlan,
     physical: Arc<dyn ExecutionPlan>,
@@ -46,15 +36,14 @@ pub(super) fn window_plan(
              or write SELECT … FROM … WHERE … GROUP BY … HAVING …"
         ));
     };
-    repeatable(logical)?;
     let leaves = leaves(&physical)?;
     if leaves.is_empty() {
         return Err("the query does not read `events` or one of its views".into());
     }
     let keys = suppress.by.iter().filter_map(|name| {
-        let index = schema::index_of(feed::carrier(name).unwrap_or(name))?;
-        let column = Arc::new(Column::new(name, index)) as Arc<dyn PhysicalExpr>;
-        Some((column, name.clone()))
+        let output = Expr::Column(Column::from_name(name));
+        let source = lineage::over_events(output, logical)?;
+        Some((lineage::physical(ctx, source).ok()?, name.clone()))
     });
     Ok(WindowPlan {
         inputs: leaves
@@ -216,24 +205,4 @@ fn collect(
         collect(child, above, found)?;
     }
     Ok(())
-}
-
-/// Refuses what gives another answer each time.
-fn repeatable(plan: &LogicalPlan) -> Result<(), String> {
-    let mut wrong = None;
-    let mut look = |expr: &Expr| {
-        if let Expr::ScalarFunction(call) = expr {
-            let volatile = call.func.signature().volatility == Volatility::Volatile;
-            if volatile || CLOCKS.contains(&call.func.name()) {
-                wrong = Some(format!(
-                    "{}() gives another answer each time; rules see only events and their times",
-                    call.func.name()
-                ));
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
-    };
-    plan.apply_with_subqueries(|node| node.apply_expressions(|expr| expr.apply(&mut look)))
-        .map_err(|e| short(&e))?;
-    wrong.map_or(Ok(()), Err)
 }

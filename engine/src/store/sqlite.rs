@@ -8,7 +8,8 @@
 //! the system releases however the process ends.
 //!
 //! Invariant: after a failed commit nothing is written any more ([`SqliteStore::refuse_if_poisoned`]); what
-//! the disk holds is then the last good commit, and only a restart goes on from there.
+//! the disk holds is then the last good commit, and only a restart goes on from there. A full disk is no such
+//! failure: SQLite rolls back, and the loop, which ends with it, starts again once there is room.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ pub struct SqliteStore {
     path: PathBuf,
     /// None when opened for reading only.
     writer: Option<Mutex<Writer>>,
+    writing: SqliteConnectOptions,
     readers: SqlitePool,
     newest: watch::Sender<i64>,
     poisoned: OnceLock<String>,
@@ -101,6 +103,7 @@ impl SqliteStore {
                 connection,
                 last_time,
             })),
+            writing,
             newest: watch::Sender::new(newest),
             poisoned: OnceLock::new(),
             path,
@@ -115,7 +118,8 @@ impl SqliteStore {
             let reason = "there is no store here; give the folder that `weir run` writes to".into();
             return Err(refusal(&path, reason));
         }
-        let readers = readers(options(&path));
+        let writing = options(&path);
+        let readers = readers(writing.clone());
         let fail = |error| store_error(&path, error);
         let mut connection = readers.acquire().await.map_err(fail)?;
         check_version(&mut connection, &path).await?;
@@ -124,6 +128,7 @@ impl SqliteStore {
         Ok(Self {
             readers,
             writer: None,
+            writing,
             newest: watch::Sender::new(newest),
             poisoned: OnceLock::new(),
             path,
@@ -190,6 +195,13 @@ impl Store for SqliteStore {
             Ok(newest) => {
                 self.tell(newest);
                 Ok(())
+            }
+            // SQLite has rolled back by itself, which sqlx does not notice: a new connection goes on, once there
+            // is room.
+            Err(error) if error.is_out_of_space() => {
+                let again = self.writing.connect().await;
+                writer.connection = again.map_err(|error| self.fail(error))?;
+                Err(error)
             }
             Err(error) => {
                 // Only the first cause is kept; nothing can be written after it anyway.
@@ -376,4 +388,46 @@ async fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::StateWrite;
+
+    async fn pragma(store: &SqliteStore, pragma: &'static str) {
+        let mut writer = store.writer().await.unwrap();
+        let done = sqlx::raw_sql(pragma).execute(&mut writer.connection).await;
+        done.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_over_once_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(dir.path()).await.unwrap();
+        let write = |key, length| Commit {
+            state: vec![StateWrite {
+                owner: "test".into(),
+                key,
+                value: Some(vec![7; length]),
+            }],
+            ..Commit::default()
+        };
+        store.commit(&write(1, 10)).await.unwrap();
+        pragma(&store, "PRAGMA max_page_count = 60").await;
+        let full = store.commit(&write(2, 4 << 20)).await.unwrap_err();
+        assert!(full.is_out_of_space(), "{full}");
+        let kept = |resume: Resume| {
+            resume
+                .state
+                .iter()
+                .map(|(_, key, _)| *key)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(kept(store.resume().await.unwrap()), [1]);
+        // The next connection has no such limit.
+        store.commit(&write(2, 4 << 20)).await.unwrap();
+        assert_eq!(kept(store.resume().await.unwrap()), [1, 2]);
+    }
 }

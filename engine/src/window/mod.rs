@@ -12,7 +12,7 @@ use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::TaskContext;
 
-use self::pane::{EVIDENCE_BYTES, KeyEvidence, Pane, compact, decode, encode, size};
+use self::pane::{KeyEvidence, Pane, compact};
 use self::rows_per_key::RowsPerKey;
 use crate::plan::{self, WindowPlan};
 use crate::rule::Window;
@@ -26,6 +26,14 @@ pub use self::pane::PANE_EVIDENCE;
 
 /// Batches of states in a pane before they are merged into one.
 const MERGE_AT: usize = 16;
+/// Some of what a pane holds, as it is stored.
+#[derive(Debug)]
+pub struct Piece {
+    pub pane: i64,
+    pub number: i64,
+    pub value: Option<Vec<u8>>,
+}
+
 /// The rows of one window that satisfy the rule.
 #[derive(Debug)]
 pub struct Answer {
@@ -49,7 +57,8 @@ pub struct WindowState {
     /// Ends of windows whose panes changed since they were answered.
     stale: BTreeSet<i64>,
     dirty: BTreeSet<i64>,
-    removed: BTreeSet<i64>,
+    /// (pane, piece): what the store has and should not.
+    removed: Vec<(i64, i64)>,
 }
 
 /// Windows answered by one call of [`WindowState::answer`], so that their answers do not pile up.
@@ -68,7 +77,7 @@ impl WindowState {
             closed_written: i64::MIN,
             stale: BTreeSet::new(),
             dirty: BTreeSet::new(),
-            removed: BTreeSet::new(),
+            removed: vec![],
         }
     }
 
@@ -137,26 +146,25 @@ impl WindowState {
     ) {
         let reduce = &self.plan.inputs[input].reduce;
         let entry = self.panes.entry(pane).or_default();
-        entry.kept.resize(self.plan.inputs.len(), vec![]);
-        let kept = &mut entry.kept[input];
-        let before = size(kept);
-        kept.extend(batches);
-        if kept.len() > MERGE_AT {
+        let before = entry.bytes;
+        entry.keep(input, self.plan.inputs.len(), batches);
+        if entry.kept[input].len() > MERGE_AT {
+            let from = entry.tail(input, MERGE_AT);
+            let tail = &entry.kept[input][from..];
             let merged = match reduce {
-                Some(reduce) => plan::run(&reduce.merge, vec![kept.clone()], ctx).await.ok(),
-                None => concat_batches(&kept[0].schema(), kept.iter())
+                Some(reduce) => plan::run(&reduce.merge, vec![tail.to_vec()], ctx)
+                    .await
+                    .ok(),
+                None => concat_batches(&tail[0].schema(), tail)
                     .ok()
                     .map(|one| vec![one]),
             };
             if let Some(merged) = merged {
-                *kept = merged;
+                entry.replace(input, from, merged);
             }
         }
-        let after = size(kept);
-        entry.bytes = entry.bytes + after - before;
-        self.bytes = self.bytes + after - before;
+        self.bytes = self.bytes + entry.bytes - before;
         self.dirty.insert(pane);
-        self.removed.remove(&pane);
         self.mark_stale(pane, self.horizon());
     }
 
@@ -174,18 +182,9 @@ impl WindowState {
 
     pub fn add_evidence(&mut self, pane: i64, key: &str, time: i64, event_uid: &str) {
         let entry = self.panes.entry(pane).or_default();
-        match entry.evidence.get_mut(key) {
-            Some(evidence) => evidence.add(time, event_uid),
-            None => {
-                entry.bytes += EVIDENCE_BYTES + key.len();
-                self.bytes += EVIDENCE_BYTES + key.len();
-                entry
-                    .evidence
-                    .entry(key.to_owned())
-                    .or_default()
-                    .add(time, event_uid);
-            }
-        }
+        let before = entry.bytes;
+        entry.add_evidence(key, time, event_uid);
+        self.bytes += entry.bytes - before;
     }
 
     /// Evidence of a key in `[from, to)`, by pane.
@@ -251,12 +250,12 @@ impl WindowState {
     }
 
     /// Every window that ends at or before the watermark is final now. What no window can need any more goes.
-    pub fn close(&mut self, watermark: i64) {
-        let to = match (watermark, self.panes.last_key_value()) {
-            // Time has ended with the last event; more may come in another run.
-            (i64::MAX, Some((newest, _))) => self.last_end(*newest),
-            (i64::MAX, None) => self.closed_to,
-            (to, _) => to,
+    pub fn close(&mut self, watermark: i64, newest: i64) {
+        let to = match watermark {
+            // Time has ended with the newest event; more may come in another run.
+            i64::MAX if newest == i64::MIN => self.closed_to,
+            i64::MAX => self.last_end(self.pane_of(newest)),
+            to => to,
         };
         self.closed_to = self.closed_to.max(to);
         let horizon = self.horizon();
@@ -266,16 +265,19 @@ impl WindowState {
                 break;
             }
             self.bytes -= pane.bytes;
+            self.removed
+                .extend(pane.all_pieces().map(|piece| (start, piece)));
             self.panes.remove(&start);
             self.dirty.remove(&start);
-            self.removed.insert(start);
         }
     }
 
     /// Lets go of everything, also in the store.
     pub fn clear(&mut self) {
-        self.removed.extend(self.panes.keys());
-        self.panes.clear();
+        for (start, pane) in std::mem::take(&mut self.panes) {
+            self.removed
+                .extend(pane.all_pieces().map(|piece| (start, piece)));
+        }
         self.dirty.clear();
         self.stale.clear();
         self.bytes = 0;
@@ -284,7 +286,7 @@ impl WindowState {
     /// Takes late rows no longer, to save memory.
     pub fn amend_no_more(&mut self) {
         self.amend = 0;
-        self.close(self.closed_to);
+        self.close(self.closed_to, i64::MIN);
     }
 
     /// Whether windows wait to be answered that end at or before `to`.
@@ -292,42 +294,48 @@ impl WindowState {
         self.stale.first().is_some_and(|end| *end <= to)
     }
 
-    /// Pieces that changed since the last call: pane start → bytes, or none when the pane is gone. The
-    /// piece `i64::MIN` holds what is not a pane's.
-    pub fn take_changes(&mut self) -> Result<Vec<(i64, Option<Vec<u8>>)>> {
-        let mut changes = vec![];
+    /// Pieces of panes that changed since the last call; none where one is gone.
+    pub fn take_pieces(&mut self) -> Result<Vec<Piece>> {
+        let gone = |(pane, number)| Piece {
+            pane,
+            number,
+            value: None,
+        };
+        let mut pieces: Vec<Piece> = self.removed.drain(..).map(gone).collect();
         for start in std::mem::take(&mut self.dirty) {
-            if let Some(pane) = self.panes.get(&start) {
-                changes.push((start, Some(encode(pane)?)));
-            }
+            let Some(pane) = self.panes.get_mut(&start) else {
+                continue;
+            };
+            let taken = pane.take_pieces()?;
+            pieces.extend(taken.gone.into_iter().map(|number| gone((start, number))));
+            pieces.extend(taken.written.into_iter().map(|(number, value)| Piece {
+                pane: start,
+                number,
+                value: Some(value),
+            }));
         }
-        changes.extend(
-            std::mem::take(&mut self.removed)
-                .into_iter()
-                .map(|start| (start, None)),
-        );
-        if self.closed_to != self.closed_written {
-            self.closed_written = self.closed_to;
-            changes.push((i64::MIN, Some(self.closed_to.to_le_bytes().to_vec())));
-        }
-        Ok(changes)
+        Ok(pieces)
     }
 
-    /// Puts back what [`take_changes`](Self::take_changes) gave.
-    pub fn restore(&mut self, key: i64, bytes: &[u8]) -> Result<(), String> {
-        if key == i64::MIN {
-            let bytes = bytes.try_into().map_err(|_| "closed_to is not 8 bytes")?;
-            self.closed_to = i64::from_le_bytes(bytes);
-            self.closed_written = self.closed_to;
-            return Ok(());
-        }
-        let pane = decode(bytes)?;
-        if pane.kept.len() > self.plan.inputs.len() {
-            return Err("pane holds more inputs than the rule has".into());
-        }
-        self.bytes += pane.bytes;
-        self.panes.insert(key, pane);
+    /// Every window that ends at or before this is final; given when it has moved since the last call.
+    pub fn take_closed(&mut self) -> Option<i64> {
+        let moved = self.closed_to != self.closed_written;
+        self.closed_written = self.closed_to;
+        moved.then_some(self.closed_to)
+    }
+
+    /// Puts back a piece; those of a pane come in ascending order.
+    pub fn restore(&mut self, pane: i64, number: i64, bytes: &[u8]) -> Result<(), String> {
+        let entry = self.panes.entry(pane).or_default();
+        let before = entry.bytes;
+        entry.restore(number, bytes, self.plan.inputs.len())?;
+        self.bytes = self.bytes + entry.bytes - before;
         Ok(())
+    }
+
+    pub fn restore_closed(&mut self, closed_to: i64) {
+        self.closed_to = closed_to;
+        self.closed_written = closed_to;
     }
 
     /// After the last [`restore`](Self::restore): open windows are answered anew.

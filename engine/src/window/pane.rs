@@ -1,19 +1,33 @@
-//! One pane: what it keeps of each input, evidence per key, and both as bytes.
+//! One pane: what it keeps of each input, evidence per key, and both as pieces of stored state.
+//!
+//! The first piece holds the whole pane, later ones what was added since: batches, and the evidence of keys
+//! that changed, which replaces what earlier pieces say of them. When there are many pieces, the whole is
+//! written anew.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+};
+use datafusion::arrow::datatypes::{Int64Type, UInt32Type, UInt64Type};
 use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
+use datafusion::common::utils::memory::get_record_batch_memory_size;
 use hashbrown::HashMap;
 
 use crate::alert::Evidence;
 use crate::{Error, Result};
 
-/// Stand-in for the memory of one key's evidence.
-pub const EVIDENCE_BYTES: usize = 512;
 /// Evidence kept per key and pane: the earliest ones, so that what is kept does not depend on arrival.
 pub const PANE_EVIDENCE: usize = 16;
+/// Memory of a key and of an event beside their texts.
+const KEY_BYTES: usize = 144;
+const EVENT_BYTES: usize = 56;
+/// Pieces after which a pane is written anew as a whole.
+const MAX_PIECES: i64 = 32;
+/// Keys, and bytes of batches, in one piece: the store refuses values of a gigabyte.
+const PIECE_KEYS: usize = 50_000;
+const PIECE_BYTES: usize = 64 << 20;
 
 /// What one key did in one pane.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,35 +37,33 @@ pub struct KeyEvidence {
     pub last: i64,
     /// Earliest [`PANE_EVIDENCE`] events, ascending.
     pub events: Vec<Evidence>,
+    /// Not written as it is.
+    fresh: bool,
 }
 
 impl KeyEvidence {
-    pub fn add(&mut self, time: i64, event_uid: &str) {
-        self.first = if self.count == 0 {
-            time
-        } else {
-            self.first.min(time)
-        };
-        self.last = if self.count == 0 {
-            time
-        } else {
-            self.last.max(time)
-        };
+    fn add(&mut self, time: i64, event_uid: &str) {
+        let new = self.count == 0;
+        self.first = if new { time } else { self.first.min(time) };
+        self.last = if new { time } else { self.last.max(time) };
         self.count += 1;
+        self.fresh = true;
         let full = self.events.len() == PANE_EVIDENCE;
         let behind = |e: &Evidence| (e.time, e.event_uid.as_str()) < (time, event_uid);
         if full && self.events.last().is_some_and(behind) {
             return;
         }
         let place = self.events.partition_point(behind);
-        self.events.insert(
-            place,
-            Evidence {
-                time,
-                event_uid: event_uid.to_owned(),
-            },
-        );
-        self.events.truncate(PANE_EVIDENCE);
+        if full {
+            self.events.pop();
+        }
+        let event_uid = event_uid.to_owned();
+        self.events.insert(place, Evidence { time, event_uid });
+    }
+
+    fn bytes(&self, key: &str) -> usize {
+        let events = self.events.iter().map(|e| EVENT_BYTES + e.event_uid.len());
+        KEY_BYTES + key.len() + events.sum::<usize>()
     }
 }
 
@@ -59,8 +71,256 @@ impl KeyEvidence {
 pub struct Pane {
     /// By input of the plan.
     pub kept: Vec<Vec<RecordBatch>>,
+    /// Part of what is kept that is not written yet, as it came.
+    fresh: Vec<Vec<RecordBatch>>,
     pub evidence: HashMap<String, KeyEvidence>,
+    /// Memory.
     pub bytes: usize,
+    /// The store has the pieces `[0, pieces)`.
+    pieces: i64,
+}
+
+impl Pane {
+    /// Adds what came of rows of one input. [`merge`](Self::tail) may make fewer of them.
+    pub fn keep(&mut self, input: usize, inputs: usize, batches: Vec<RecordBatch>) {
+        self.kept.resize(inputs, vec![]);
+        self.fresh.resize(inputs, vec![]);
+        self.fresh[input].extend(batches.iter().cloned());
+        self.bytes += size(&batches);
+        self.kept[input].extend(batches);
+    }
+
+    /// Where the tail of an input's batches begins that is worth merging: those before it hold more rows than
+    /// all after them, so that each row is merged a few times only, however many come.
+    pub fn tail(&self, input: usize, least: usize) -> usize {
+        let batches = &self.kept[input];
+        let mut from = batches.len();
+        let mut rows = 0;
+        while from > 0 && (batches.len() - from < least || batches[from - 1].num_rows() <= rows) {
+            from -= 1;
+            rows += batches[from].num_rows();
+        }
+        from
+    }
+
+    /// Puts one batch list in the place of a tail.
+    pub fn replace(&mut self, input: usize, from: usize, merged: Vec<RecordBatch>) {
+        let tail = self.kept[input].split_off(from);
+        self.bytes = self.bytes + size(&merged) - size(&tail);
+        self.kept[input].extend(merged);
+    }
+
+    pub fn add_evidence(&mut self, key: &str, time: i64, event_uid: &str) {
+        match self.evidence.get_mut(key) {
+            Some(evidence) => {
+                let before = evidence.events.len();
+                evidence.add(time, event_uid);
+                if evidence.events.len() > before {
+                    self.bytes += EVENT_BYTES + event_uid.len();
+                }
+            }
+            None => {
+                let mut evidence = KeyEvidence::default();
+                evidence.add(time, event_uid);
+                self.bytes += evidence.bytes(key);
+                self.evidence.insert(key.to_owned(), evidence);
+            }
+        }
+    }
+
+    /// Pieces to write, and numbers of those to delete.
+    pub fn take_pieces(&mut self) -> Result<Taken> {
+        let mut taken = Taken::default();
+        let whole = self.pieces == 0 || self.pieces >= MAX_PIECES;
+        if whole {
+            taken.gone = (0..self.pieces).collect();
+            self.pieces = 0;
+        }
+        let fresh = std::mem::take(&mut self.fresh);
+        let kept = if whole { &self.kept } else { &fresh };
+        let mut keys: Vec<_> = self.evidence.iter_mut().collect();
+        keys.retain(|(_, evidence)| whole || evidence.fresh);
+        keys.sort_by(|a, b| a.0.cmp(b.0));
+        let mut put = |bytes: Vec<u8>| {
+            taken.written.push((self.pieces, bytes));
+            self.pieces += 1;
+        };
+        for keys in keys.chunks(PIECE_KEYS) {
+            let mut piece = vec![EVIDENCE];
+            stream(&mut piece, &[key_batch(keys)?])?;
+            stream(&mut piece, &[event_batch(keys)?])?;
+            put(piece);
+        }
+        for (input, batches) in kept.iter().enumerate() {
+            let mut batches = batches.as_slice();
+            while !batches.is_empty() {
+                let mut bytes = 0;
+                let fits = |batch: &&RecordBatch| {
+                    bytes += get_record_batch_memory_size(batch);
+                    bytes <= PIECE_BYTES
+                };
+                let count = batches.iter().take_while(fits).count().max(1);
+                let mut piece = vec![input as u8];
+                stream(&mut piece, &batches[..count])?;
+                put(piece);
+                batches = &batches[count..];
+            }
+        }
+        for (_, evidence) in keys {
+            evidence.fresh = false;
+        }
+        Ok(taken)
+    }
+
+    /// Numbers of all pieces that the store has.
+    pub fn all_pieces(&self) -> std::ops::Range<i64> {
+        0..self.pieces
+    }
+
+    /// Puts back one piece; they come in ascending order.
+    pub fn restore(&mut self, number: i64, bytes: &[u8], inputs: usize) -> Result<(), String> {
+        if number != self.pieces {
+            return Err(format!("piece {} of a pane is missing", self.pieces));
+        }
+        self.pieces += 1;
+        let (kind, mut rest) = bytes.split_first().ok_or("an empty piece")?;
+        if *kind == EVIDENCE {
+            let keys = read(&mut rest)?;
+            let events = read(&mut rest)?;
+            return self.restore_evidence(&keys, &events);
+        }
+        let input = usize::from(*kind);
+        if input >= inputs {
+            return Err("a pane holds more inputs than the rule has".into());
+        }
+        let batches = read(&mut rest)?;
+        self.kept.resize(inputs, vec![]);
+        self.bytes += size(&batches);
+        self.kept[input].extend(batches);
+        Ok(())
+    }
+
+    fn restore_evidence(
+        &mut self,
+        keys: &[RecordBatch],
+        events: &[RecordBatch],
+    ) -> Result<(), String> {
+        let ([keys], [events]) = (keys, events) else {
+            return Err("evidence is not one batch of keys and one of events".into());
+        };
+        let wrong = || "evidence has other columns".to_owned();
+        let names = keys.column(0).as_string_opt::<i32>().ok_or_else(wrong)?;
+        let counts = keys
+            .column(1)
+            .as_primitive_opt::<UInt64Type>()
+            .ok_or_else(wrong)?;
+        let firsts = keys
+            .column(2)
+            .as_primitive_opt::<Int64Type>()
+            .ok_or_else(wrong)?;
+        let lasts = keys
+            .column(3)
+            .as_primitive_opt::<Int64Type>()
+            .ok_or_else(wrong)?;
+        let sizes = keys
+            .column(4)
+            .as_primitive_opt::<UInt32Type>()
+            .ok_or_else(wrong)?;
+        let times = events
+            .column(0)
+            .as_primitive_opt::<Int64Type>()
+            .ok_or_else(wrong)?;
+        let uids = events.column(1).as_string_opt::<i32>().ok_or_else(wrong)?;
+        let mut next = 0;
+        for row in 0..keys.num_rows() {
+            let to = next + sizes.value(row) as usize;
+            if to > times.len() {
+                return Err("evidence has fewer events than it says".into());
+            }
+            let event = |index: usize| Evidence {
+                time: times.value(index),
+                event_uid: uids.value(index).to_owned(),
+            };
+            let evidence = KeyEvidence {
+                count: counts.value(row),
+                first: firsts.value(row),
+                last: lasts.value(row),
+                events: (next..to).map(event).collect(),
+                fresh: false,
+            };
+            next = to;
+            let key = names.value(row);
+            self.bytes += evidence.bytes(key);
+            if let Some(before) = self.evidence.insert(key.to_owned(), evidence) {
+                self.bytes -= before.bytes(key);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Kind of a piece that holds evidence; others hold batches of the input of that number.
+const EVIDENCE: u8 = u8::MAX;
+
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub gone: Vec<i64>,
+    pub written: Vec<(i64, Vec<u8>)>,
+}
+
+type Keys<'a> = [(&'a String, &'a mut KeyEvidence)];
+
+fn key_batch(keys: &Keys) -> Result<RecordBatch> {
+    let names = StringArray::from_iter_values(keys.iter().map(|(key, _)| key));
+    let counts = UInt64Array::from_iter_values(keys.iter().map(|(_, e)| e.count));
+    let firsts = Int64Array::from_iter_values(keys.iter().map(|(_, e)| e.first));
+    let lasts = Int64Array::from_iter_values(keys.iter().map(|(_, e)| e.last));
+    let sizes = UInt32Array::from_iter_values(keys.iter().map(|(_, e)| e.events.len() as u32));
+    Ok(RecordBatch::try_from_iter([
+        ("key", Arc::new(names) as ArrayRef),
+        ("count", Arc::new(counts)),
+        ("first", Arc::new(firsts)),
+        ("last", Arc::new(lasts)),
+        ("events", Arc::new(sizes)),
+    ])?)
+}
+
+/// The events of all keys, one key after the other.
+fn event_batch(keys: &Keys) -> Result<RecordBatch> {
+    let events = || keys.iter().flat_map(|(_, e)| &e.events);
+    let times = Int64Array::from_iter_values(events().map(|e| e.time));
+    let uids = StringArray::from_iter_values(events().map(|e| &e.event_uid));
+    Ok(RecordBatch::try_from_iter([
+        ("time", Arc::new(times) as ArrayRef),
+        ("event_uid", Arc::new(uids)),
+    ])?)
+}
+
+/// Appends a length (u64) and as many bytes: an Arrow IPC stream.
+fn stream(to: &mut Vec<u8>, batches: &[RecordBatch]) -> Result<()> {
+    let Some(first) = batches.first() else {
+        return Err(Error::Other("nothing to write".into()));
+    };
+    let mut writer = StreamWriter::try_new(vec![], &first.schema())?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    let bytes = writer.into_inner()?;
+    to.extend((bytes.len() as u64).to_le_bytes());
+    to.extend(bytes);
+    Ok(())
+}
+
+/// Takes such a stream off the front.
+fn read(rest: &mut &[u8]) -> Result<Vec<RecordBatch>, String> {
+    let cut = || "a piece is cut short".to_owned();
+    let (length, after) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut())?;
+    let (bytes, after) = after.split_at_checked(length).ok_or_else(cut)?;
+    *rest = after;
+    let reader = StreamReader::try_new(bytes, None).map_err(|e| e.to_string())?;
+    let batches = reader.collect::<std::result::Result<_, _>>();
+    batches.map_err(|e| e.to_string())
 }
 
 /// Texts in buffers of their own size: those that an aggregate fills are megabytes long.
@@ -73,83 +333,7 @@ pub fn compact(states: RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(states.schema(), columns.collect())?)
 }
 
-pub fn size(batches: &[RecordBatch]) -> usize {
-    batches.iter().map(RecordBatch::get_array_memory_size).sum()
-}
-
-// A pane's bytes: u32 length of the evidence (JSON), the evidence, then per input u32 length and an Arrow IPC
-// stream of what is kept (length 0 for nothing).
-pub fn encode(pane: &Pane) -> Result<Vec<u8>> {
-    let mut keys: Vec<_> = pane.evidence.iter().collect();
-    keys.sort_by(|a, b| a.0.cmp(b.0));
-    let plain: Vec<_> = keys
-        .into_iter()
-        .map(|(key, e)| {
-            let events: Vec<_> = e.events.iter().map(|e| (e.time, &e.event_uid)).collect();
-            (key, e.count, e.first, e.last, events)
-        })
-        .collect();
-    let evidence =
-        serde_json::to_vec(&plain).map_err(|e| Error::Other(format!("evidence: {e}")))?;
-    let mut bytes = (evidence.len() as u32).to_le_bytes().to_vec();
-    bytes.extend(evidence);
-    for kept in &pane.kept {
-        let mut stream = vec![];
-        if let Some(first) = kept.first() {
-            let mut writer = StreamWriter::try_new(stream, &first.schema())?;
-            for batch in kept {
-                writer.write(batch)?;
-            }
-            stream = writer.into_inner()?;
-        }
-        bytes.extend((stream.len() as u32).to_le_bytes());
-        bytes.extend(stream);
-    }
-    Ok(bytes)
-}
-
-type PlainEvidence = (String, u64, i64, i64, Vec<(i64, String)>);
-
-pub fn decode(bytes: &[u8]) -> Result<Pane, String> {
-    let (evidence, mut rest) = section(bytes)?;
-    let plain: Vec<PlainEvidence> = serde_json::from_slice(evidence).map_err(|e| e.to_string())?;
-    let mut pane = Pane::default();
-    for (key, count, first, last, events) in plain {
-        let events = events
-            .into_iter()
-            .map(|(time, event_uid)| Evidence { time, event_uid })
-            .collect();
-        pane.bytes += EVIDENCE_BYTES + key.len();
-        pane.evidence.insert(
-            key,
-            KeyEvidence {
-                count,
-                first,
-                last,
-                events,
-            },
-        );
-    }
-    while !rest.is_empty() {
-        let stream;
-        (stream, rest) = section(rest)?;
-        let mut kept = vec![];
-        if !stream.is_empty() {
-            let reader = StreamReader::try_new(stream, None).map_err(|e| e.to_string())?;
-            kept = reader
-                .collect::<std::result::Result<_, _>>()
-                .map_err(|e| e.to_string())?;
-        }
-        pane.bytes += size(&kept);
-        pane.kept.push(kept);
-    }
-    Ok(pane)
-}
-
-/// A length and as many bytes, and what follows.
-fn section(bytes: &[u8]) -> Result<(&[u8], &[u8]), String> {
-    let (length, rest) = bytes.split_first_chunk::<4>().ok_or("pane is cut short")?;
-    Ok(rest
-        .split_at_checked(u32::from_le_bytes(*length) as usize)
-        .ok_or("pane is cut short")?)
+fn size(batches: &[RecordBatch]) -> usize {
+    // Counts a buffer once that several columns share.
+    batches.iter().map(get_record_batch_memory_size).sum()
 }

@@ -108,7 +108,7 @@ async fn streamed(
                 .iter()
                 .map(|((o, k), v)| (o.clone(), *k, v.clone()))
                 .collect();
-            assert!(detector.restore(&pieces).unwrap().is_empty());
+            assert!(detector.restore(&pieces, None).unwrap().is_empty());
         }
     }
     for (id, health) in detector.health() {
@@ -242,6 +242,42 @@ async fn shapes_that_cannot_run_on_a_stream_are_refused_with_a_reason() {
             "DML not supported",
         ),
         ("SELECT * FROM no_such_table", None, "no_such_table"),
+        (
+            "SELECT event_uid FROM cloud_audit WHERE time < now()",
+            None,
+            "now()",
+        ),
+        (
+            "SELECT actor_user_uid, count(*) AS n FROM cloud_audit WHERE random() < 0.5 GROUP BY actor_user_uid",
+            minute,
+            "random()",
+        ),
+        ("SELECT event_uid FROM cloud_audit LIMIT 3", None, "LIMIT"),
+        (
+            "SELECT actor_user_uid, count(*) AS n FROM cloud_audit GROUP BY actor_user_uid LIMIT 3",
+            minute,
+            "LIMIT without ORDER BY",
+        ),
+        (
+            "SELECT actor_user_uid, lag(api_operation) OVER (PARTITION BY actor_user_uid) AS b FROM cloud_audit",
+            minute,
+            "lag OVER without ORDER BY",
+        ),
+        (
+            "SELECT actor_user_uid, array_to_string(array_agg(api_operation), ',') AS x FROM cloud_audit GROUP BY actor_user_uid",
+            minute,
+            "array_sort",
+        ),
+        (
+            "SELECT actor_user_uid FROM (SELECT actor_user_uid, first_value(api_operation) AS f FROM cloud_audit GROUP BY actor_user_uid) WHERE f = 'x'",
+            minute,
+            "first_value",
+        ),
+        (
+            "SELECT a.\"user\" FROM alerts a JOIN cloud_audit c ON a.\"user\" = c.actor_user_uid",
+            minute,
+            "must say what one alert is about",
+        ),
     ] {
         let error = run_all(&[rule("wrong", query, window, None)], &[])
             .await
@@ -252,6 +288,14 @@ async fn shapes_that_cannot_run_on_a_stream_are_refused_with_a_reason() {
             "{query}: {error}"
         );
     }
+    let mixed = rule(
+        "wrong",
+        "SELECT a.\"user\" FROM alerts a JOIN cloud_audit c ON a.\"user\" = c.actor_user_uid",
+        minute,
+        Some((&["user"], 1)),
+    );
+    let error = run_all(&[mixed], &[]).await.unwrap_err().to_string();
+    assert!(error.contains("building block"), "{error}");
     let missing = rule(
         "wrong",
         "SELECT api_operation FROM cloud_audit",

@@ -205,7 +205,7 @@ async fn sequences_outlive_restarts() {
             .iter()
             .map(|((owner, key), value)| (owner.clone(), *key, value.clone()))
             .collect();
-        assert!(detector.restore(&pieces).unwrap().is_empty());
+        assert!(detector.restore(&pieces, None).unwrap().is_empty());
     }
     detector.advance(i64::MAX).await;
     assert_eq!(told(detector.changes(false, None).await), expected);

@@ -136,6 +136,7 @@ async fn run(
         lateness: vec![("test".into(), lateness)],
         correlation: Default::default(),
         dedup_horizon: 30 * MINUTE,
+        dedup_bytes: 1 << 30,
         commit_interval: Duration::from_millis(5),
         commit_rows: 200,
         provisional: random.below(2) == 0,
@@ -168,7 +169,10 @@ async fn run(
         .await
         .unwrap();
     for source in ready {
-        let message = SourceMessage::Ready { source };
+        let message = SourceMessage::Ready {
+            source,
+            shared: false,
+        };
         sender.send(message).await.unwrap();
     }
     let mut sent = 0;

@@ -229,6 +229,47 @@ async fn trap_literals_in_casts_are_still_dispatched() {
     }
 }
 
+/// Keys of evidence were once taken from the event column that a computed one was named after.
+#[tokio::test]
+async fn a_key_computed_in_a_subquery_is_the_key_of_its_evidence() {
+    let named = |n: usize, actor: &str| Event {
+        actor: actor.into(),
+        ..event(n, n as i64)
+    };
+    let events: Vec<Event> = (0..21)
+        .map(|n| named(n, ["Bob", "BOB", "bob"][n % 3]))
+        .collect();
+    let having = "GROUP BY actor_user_uid HAVING count(*) >= 20";
+    for query in [
+        format!("SELECT actor_user_uid, count(*) AS n FROM (SELECT lower(actor_user_uid) AS actor_user_uid FROM cloud_audit) {having}"),
+        format!("WITH low AS (SELECT lower(actor_user_uid) AS actor_user_uid FROM cloud_audit) SELECT actor_user_uid, count(*) AS n FROM low {having}"),
+        "SELECT coalesce(lower(actor_user_uid), 'x') AS actor_user_uid, count(*) AS n FROM cloud_audit GROUP BY coalesce(lower(actor_user_uid), 'x') HAVING count(*) >= 20".into(),
+    ] {
+        let window = Some((5 * MINUTE, 5 * MINUTE));
+        let suppress: Option<(&[&str], i64)> = Some((&["actor_user_uid"], 5 * MINUTE));
+        let alerts = run_all(&[rule("trap", &query, window, suppress)], &[batch(&events)]).await;
+        let alerts = alerts.unwrap();
+        assert_eq!(alerts.len(), 1, "{query}");
+        assert_eq!((&*alerts[0].key[0].1, alerts[0].evidence_count), ("bob", 21), "{query}");
+    }
+}
+
+/// The first look-up of a batch once took an empty text for one that was looked up before.
+#[tokio::test]
+async fn empty_texts_are_dispatched_wherever_they_stand() {
+    let query = "SELECT event_uid FROM cloud_audit WHERE api_operation = ''";
+    for empty in [0, 1] {
+        let events: Vec<Event> = (0..2)
+            .map(|n| Event {
+                operation: if n == empty { "" } else { "Get" }.into(),
+                ..event(n, n as i64)
+            })
+            .collect();
+        let alerts = run_all(&[rule("trap", query, None, None)], &[batch(&events)]).await;
+        assert_eq!(alerts.unwrap().len(), 1, "at row {empty}");
+    }
+}
+
 /// Found by the proof: that a window was closed was stored only together with a pane that changed.
 #[tokio::test]
 async fn a_window_closed_between_commits_is_not_answered_again_after_a_restart() {
@@ -253,7 +294,7 @@ async fn a_window_closed_between_commits_is_not_answered_again_after_a_restart()
     }
     let (mut detector, _) = Detector::new(rules.to_vec(), vec![]).await.unwrap();
     let state: Vec<_> = state.into_iter().map(|((o, k), v)| (o, k, v)).collect();
-    detector.restore(&state).unwrap();
+    detector.restore(&state, None).unwrap();
     detector.advance(i64::MAX).await;
     let alerts = detector.changes(false, None).await;
     let matches: Vec<u64> = alerts.iter().map(|alert| alert.matches).collect();

@@ -14,7 +14,7 @@ use super::{RunningRule, key_text, times_of};
 use crate::alert::Evidence;
 use crate::detect::episode::Match;
 use crate::detect::row;
-use crate::detect::terms::At;
+use crate::detect::terms::{At, Stretched};
 use crate::plan::{self, Plan};
 use crate::schema::{self, col};
 use crate::{Error, Result};
@@ -87,11 +87,14 @@ impl RunningRule {
 
     /// A row of a query that looks at single events.
     fn add_row(&mut self, at: At, row: Map<String, Value>) {
-        if self.began.is_none_or(|began| at.0 < began) {
-            self.began = Some(at.0);
-            self.began_written = self.rule.new_terms.is_none();
-            if self.rule.new_terms.is_some() {
-                self.timelines.refold();
+        if let Some(terms) = &self.rule.new_terms {
+            match self.seen.note(at.0, terms.history) {
+                Stretched::Nothing => {}
+                Stretched::Longer => self.seen_written = false,
+                Stretched::Moved => {
+                    self.seen_written = false;
+                    self.timelines.refold();
+                }
             }
         }
         let values = |columns: &[String]| -> Vec<(String, String)> {

@@ -11,11 +11,11 @@ use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
 
-use crate::Result;
 use crate::alert::Alert;
 use crate::detect::Limits;
 use crate::detect::narrow::{self, Narrow};
 use crate::detect::recall::{self, Recall};
+use crate::detect::terms::Stretches;
 use crate::detect::timeline::{Now, Place, Timelines};
 use crate::dispatch::Rows;
 use crate::plan::Plan;
@@ -24,6 +24,7 @@ use crate::schema::col;
 use crate::score::Score;
 use crate::store::StateWrite;
 use crate::window::WindowState;
+use crate::{Error, Result};
 
 mod events;
 mod windows;
@@ -43,9 +44,9 @@ pub struct RunningRule {
     /// Standing matches of each answered window, by its end.
     window_matches: BTreeMap<i64, Vec<(String, Place)>>,
     recall: Recall,
-    /// Earliest row that the rule ever saw.
-    began: Option<i64>,
-    began_written: bool,
+    /// When a first-seen rule saw rows.
+    seen: Stretches,
+    seen_written: bool,
     timelines: Timelines,
     /// What lies before this is certain.
     clock: i64,
@@ -96,8 +97,8 @@ impl RunningRule {
             keys,
             window,
             window_matches: BTreeMap::new(),
-            began: None,
-            began_written: true,
+            seen: Stretches::default(),
+            seen_written: true,
             timelines: Timelines::default(),
             clock: i64::MIN,
             amend: limits.amend,
@@ -159,7 +160,7 @@ impl RunningRule {
         self.clock = self.clock.max(clock);
         self.answer(self.clock, ctx).await?;
         if let Some(window) = &mut self.window {
-            window.close(self.clock);
+            window.close(self.clock, newest);
             let horizon = window.horizon();
             self.window_matches = self.window_matches.split_off(&horizon.saturating_add(1));
         }
@@ -171,8 +172,11 @@ impl RunningRule {
     fn forget(&mut self) {
         if self.clock >= self.forget_at && self.clock < i64::MAX {
             self.forget_at = self.clock.saturating_add(recall::gap(&self.rule) / 8);
-            self.recall
-                .forget(&self.rule, self.clock.saturating_sub(self.amend));
+            let from = self.clock.saturating_sub(self.amend);
+            self.recall.forget(&self.rule, from);
+            if self.seen.forget(from, recall::gap(&self.rule)) {
+                self.seen_written = false;
+            }
         }
     }
 
@@ -192,9 +196,9 @@ impl RunningRule {
         let open = preview || std::mem::take(&mut self.owed);
         self.answer(if open { i64::MAX } else { self.clock }, ctx)
             .await?;
-        let silent_to = match (&self.rule.new_terms, self.began) {
-            (Some(terms), Some(began)) => began.saturating_add(terms.warmup),
-            _ => i64::MIN,
+        let silent = match &self.rule.new_terms {
+            Some(terms) => self.seen.warmups(terms.warmup),
+            None => vec![],
         };
         let now = Now {
             clock: self.clock,
@@ -203,22 +207,23 @@ impl RunningRule {
         };
         let told = self
             .timelines
-            .tell(&self.rule, &self.version, now, silent_to, self.amend);
+            .tell(&self.rule, &self.version, now, &silent, self.amend);
         Ok(told)
     }
 
     /// End of the warm-up of a first-seen rule, µs of event time, while it lasts.
     pub fn learning_to(&self) -> Option<i64> {
-        let to = self
-            .began?
-            .saturating_add(self.rule.new_terms.as_ref()?.warmup);
-        (self.clock < to).then_some(to)
+        let warmups = self.seen.warmups(self.rule.new_terms.as_ref()?.warmup);
+        let (_, to) = warmups.last()?;
+        (self.clock < *to).then_some(*to)
     }
 
     /// Stops taking rows and lets go of the state, for the reason given. A restart begins anew.
     pub fn suspend(&mut self, reason: String) {
         self.suspended = Some(reason);
         self.recall.clear();
+        self.seen = Stretches::default();
+        self.seen_written = false;
         self.window_matches.clear();
         self.timelines.clear();
         if let Some(window) = &mut self.window {
@@ -245,23 +250,31 @@ impl RunningRule {
         let owner = self.owner();
         let mut writes = vec![];
         if let Some(window) = &mut self.window {
-            for (key, value) in window.take_changes()? {
+            for piece in window.take_pieces()? {
                 writes.push(StateWrite {
-                    owner: format!("{owner}/panes"),
-                    key,
-                    value,
+                    owner: format!("{owner}/panes/{}", piece.pane),
+                    key: piece.number,
+                    value: piece.value,
+                });
+            }
+            if let Some(closed_to) = window.take_closed() {
+                writes.push(StateWrite {
+                    owner: format!("{owner}/closed"),
+                    key: 0,
+                    value: Some(closed_to.to_le_bytes().to_vec()),
                 });
             }
         }
         self.timelines.take_state(&owner, self.clock, &mut writes)?;
         self.recall
             .take_state(&format!("{owner}/memory"), &mut writes)?;
-        if let (false, Some(began)) = (self.began_written, self.began) {
-            self.began_written = true;
+        if !self.seen_written {
+            self.seen_written = true;
+            let json = serde_json::to_vec(&self.seen).map_err(|e| Error::Other(e.to_string()))?;
             writes.push(StateWrite {
-                owner: format!("{owner}/began"),
+                owner: format!("{owner}/seen"),
                 key: 0,
-                value: Some(began.to_le_bytes().to_vec()),
+                value: Some(json).filter(|_| self.suspended.is_none()),
             });
         }
         Ok(writes)
@@ -269,11 +282,19 @@ impl RunningRule {
 
     /// Puts back one piece; `part` is what follows the owner. Pieces of a part come in ascending order.
     pub fn restore(&mut self, part: &str, key: i64, value: &[u8]) -> Result<(), String> {
+        if let Some(pane) = part.strip_prefix("panes/") {
+            let pane = pane
+                .parse()
+                .map_err(|_| format!("`{pane}` is not a time"))?;
+            let window = self.window.as_mut().ok_or("the rule has no window")?;
+            return window.restore(pane, key, value);
+        }
         match part {
-            "panes" => match &mut self.window {
-                Some(window) => window.restore(key, value)?,
-                None => return Err("the rule has no window".into()),
-            },
+            "closed" => {
+                let window = self.window.as_mut().ok_or("the rule has no window")?;
+                let bytes = value.try_into().map_err(|_| "not 8 bytes")?;
+                window.restore_closed(i64::from_le_bytes(bytes));
+            }
             "matches" => {
                 let (end, home, place) = self.timelines.restore_match(value)?;
                 if let Some(end) = end {
@@ -283,10 +304,7 @@ impl RunningRule {
             }
             "heads" => self.timelines.restore_head(value)?,
             "memory" => self.recall.restore(key, value)?,
-            "began" => {
-                let bytes = value.try_into().map_err(|_| "began is not 8 bytes")?;
-                self.began = Some(i64::from_le_bytes(bytes));
-            }
+            "seen" => self.seen = serde_json::from_slice(value).map_err(|e| e.to_string())?,
             other => return Err(format!("unknown part `{other}`")),
         }
         Ok(())
@@ -297,8 +315,9 @@ impl RunningRule {
         self.timelines.finals()
     }
 
-    /// After the last [`restore`](Self::restore).
-    pub fn restored(&mut self) {
+    /// After the last [`restore`](Self::restore). What lies before `watermark` was certain already.
+    pub fn restored(&mut self, watermark: Option<i64>) {
+        self.clock = watermark.unwrap_or(i64::MIN);
         if let Some(window) = &mut self.window {
             window.restored();
             self.owed = self.timelines.owes();
@@ -307,12 +326,9 @@ impl RunningRule {
 
     pub fn state_bytes(&self) -> usize {
         let window = self.window.as_ref().map_or(0, WindowState::state_bytes);
-        window + self.recall.bytes() + self.timelines.matches() * MATCH_BYTES
+        window + self.recall.bytes() + self.timelines.bytes()
     }
 }
-
-/// Stand-in for the memory of one match.
-const MATCH_BYTES: usize = 2048;
 
 fn times_of(events: &RecordBatch) -> &PrimitiveArray<TimestampMicrosecondType> {
     events.column(col::TIME).as_primitive()

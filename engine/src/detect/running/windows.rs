@@ -1,6 +1,6 @@
 //! Rows into windows, answers of windows into matches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch, UInt32Array};
@@ -10,6 +10,7 @@ use super::{RunningRule, key_text, times_of};
 use crate::Result;
 use crate::detect::episode::Match;
 use crate::detect::row;
+use crate::detect::timeline::Place;
 use crate::plan::Plan;
 use crate::schema::col;
 use crate::window::{Answer, key_texts};
@@ -112,25 +113,26 @@ impl RunningRule {
     /// Makes these the matches of the window.
     fn set_window(&mut self, end: i64, found: Vec<(String, Match)>) {
         let before = self.window_matches.remove(&end).unwrap_or_default();
-        let mut now = vec![];
+        let known: HashSet<&Place> = before.iter().map(|(_, place)| place).collect();
+        let mut now = HashSet::new();
         for (id, one) in found {
             let home = key_text(&one.key);
             let place = (one.start, id);
-            if !before.iter().any(|(_, old)| *old == place) {
+            if !known.contains(&place) {
                 self.matches += 1;
             }
             self.last_match = self.last_match.max(one.evidence.iter().map(|e| e.3).max());
             if self.timelines.insert(&home, place.1.clone(), one) {
-                now.push((home, place));
+                now.insert((home, place));
             }
         }
-        for (home, place) in before {
-            if !now.contains(&(home.clone(), place.clone())) {
-                self.timelines.remove(&home, &place);
+        for old in &before {
+            if !now.contains(old) {
+                self.timelines.remove(&old.0, &old.1);
             }
         }
         if !now.is_empty() {
-            self.window_matches.insert(end, now);
+            self.window_matches.insert(end, now.into_iter().collect());
         }
     }
 

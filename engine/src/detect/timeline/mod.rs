@@ -27,6 +27,7 @@ struct Timeline {
     head: Head,
     head_stored: bool,
     matches: BTreeMap<Place, Match>,
+    head_bytes: usize,
 }
 
 /// When alerts are told.
@@ -53,8 +54,8 @@ pub struct Timelines {
     /// Matches and heads that the store has and should not.
     gone: Vec<(&'static str, i64)>,
     unwritten_heads: BTreeSet<String>,
-    /// Matches kept, of all keys.
-    kept: usize,
+    /// Memory of all matches and heads.
+    bytes: usize,
 }
 
 impl Timelines {
@@ -65,8 +66,9 @@ impl Timelines {
         if timeline.head.cut.as_ref().is_some_and(|cut| place <= *cut) {
             return false;
         }
+        self.bytes += found.bytes();
         let before = timeline.matches.insert(place.clone(), found);
-        self.kept += usize::from(before.is_none());
+        self.bytes -= before.as_ref().map_or(0, Match::bytes);
         self.unwritten
             .entry((key.to_owned(), place))
             .or_insert(before.is_some());
@@ -78,8 +80,8 @@ impl Timelines {
         let Some(timeline) = self.by_key.get_mut(key) else {
             return;
         };
-        if timeline.matches.remove(place).is_some() {
-            self.kept -= 1;
+        if let Some(gone) = timeline.matches.remove(place) {
+            self.bytes -= gone.bytes();
             self.unwrite(key, place);
             self.dirty.insert(key.to_owned());
         }
@@ -124,25 +126,24 @@ impl Timelines {
         told.any(|told| told.alert.state == AlertState::Provisional)
     }
 
-    /// Alerts that were told as final and can still change.
+    /// Alerts that were told as final once and can still change.
     pub fn finals(&self) -> impl Iterator<Item = &Alert> {
         let told = self.by_key.values().flat_map(|t| t.head.told.values());
-        told.map(|told| &told.alert)
-            .filter(|alert| alert.state == AlertState::Final)
+        told.filter(|told| told.was_final).map(|told| &told.alert)
     }
 
-    pub fn matches(&self) -> usize {
-        self.kept
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Alerts that are new, changed or retracted since the last call. Matches that start before `silent_to`
-    /// are passed over; matches are kept for `amend` µs after they are certain.
+    /// Alerts that are new, changed or retracted since the last call. Matches that start in a
+    /// `silent` time are passed over; matches are kept for `amend` µs after they are certain.
     pub fn tell(
         &mut self,
         rule: &Rule,
         version: &str,
         now: Now,
-        silent_to: i64,
+        silent: &[(i64, i64)],
         amend: i64,
     ) -> Vec<Alert> {
         let mut told = vec![];
@@ -152,8 +153,8 @@ impl Timelines {
             }
         }
         for key in std::mem::take(&mut self.dirty) {
-            self.tell_key(&key, rule, version, now, silent_to, &mut told);
-            self.let_go(&key, rule, version, now.clock, silent_to, amend);
+            self.tell_key(&key, rule, version, now, silent, &mut told);
+            self.let_go(&key, rule, version, now.clock, silent, amend);
         }
         told
     }
@@ -164,7 +165,7 @@ impl Timelines {
         rule: &Rule,
         version: &str,
         now: Now,
-        silent_to: i64,
+        silent: &[(i64, i64)],
         told: &mut Vec<Alert>,
     ) {
         let Some(timeline) = self.by_key.get_mut(key) else {
@@ -177,7 +178,7 @@ impl Timelines {
         let fold = Fold {
             rule,
             version,
-            silent_to,
+            silent,
         };
         let matches = timeline.matches.values();
         let matches = matches.filter(|m| {
@@ -231,7 +232,7 @@ impl Timelines {
         rule: &Rule,
         version: &str,
         clock: i64,
-        silent_to: i64,
+        silent: &[(i64, i64)],
         amend: i64,
     ) {
         // Matches that stand alone depend on nothing that comes late.
@@ -252,13 +253,14 @@ impl Timelines {
             }
             kept -= 1;
             let (place, found) = entry.remove_entry();
+            self.bytes -= found.bytes();
             let fold = Fold {
                 rule,
                 version,
-                silent_to,
+                silent,
             };
             let head = &mut timeline.head;
-            if found.start >= silent_to {
+            if fold.counts(&found) {
                 let base = head.base.take();
                 let next = fold.one(base, &found, &mut ended);
                 head.base = Some(next);
@@ -266,7 +268,6 @@ impl Timelines {
             head.cut = Some(place.clone());
             folded.push(place);
         }
-        self.kept -= folded.len();
         for place in &folded {
             self.unwrite(key, place);
         }
@@ -290,25 +291,33 @@ impl Timelines {
             head.told.remove(&episode.alert.alert_id);
             self.live.remove(&episode.alert.alert_id);
         }
+        // A retracted alert may come back, and then counts its revisions on.
+        let back = |told: &Told| {
+            let alert = &told.alert;
+            let due = alert.window.map_or(alert.first_time, |(_, end)| end);
+            due.saturating_add(reach(rule)).saturating_add(amend)
+        };
+        let retracted = |told: &Told| told.alert.state == AlertState::Retracted;
+        let live = &mut self.live;
+        head.told.retain(|id, told| {
+            let over = retracted(told) && back(told) <= clock;
+            if over {
+                live.remove(id);
+            }
+            !over
+        });
+        let bytes = head.bytes();
+        self.bytes = self.bytes + bytes - std::mem::replace(&mut timeline.head_bytes, bytes);
+        let head = &timeline.head;
         if timeline.matches.is_empty() && head.base.is_none() {
-            // A retracted alert may come back, and then counts its revisions on.
-            let back = |told: &Told| {
-                let alert = &told.alert;
-                let due = alert.window.map_or(alert.first_time, |(_, end)| end);
-                due.saturating_add(reach(rule)).saturating_add(amend)
-            };
-            let retracted = |told: &&Told| told.alert.state == AlertState::Retracted;
-            let until = head.told.values().filter(retracted).map(back).max();
-            if let Some(until) = until.filter(|until| *until > clock) {
+            if let Some(until) = head.told.values().map(back).max() {
                 self.due.insert((until, key.to_owned()));
                 return;
-            }
-            for id in head.told.keys() {
-                self.live.remove(id);
             }
             if timeline.head_stored {
                 self.gone.push(("heads", piece(key, None)));
             }
+            self.bytes -= bytes;
             self.by_key.remove(key);
             self.unwritten_heads.remove(key);
         }

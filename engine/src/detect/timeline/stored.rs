@@ -64,8 +64,9 @@ impl Timelines {
         let end = found.window.map(|(_, end)| end);
         let place = (found.start, id);
         let timeline = self.by_key.entry_ref(&key).or_default();
+        self.bytes += found.bytes();
         let before = timeline.matches.insert(place.clone(), found);
-        self.kept += usize::from(before.is_none());
+        self.bytes -= before.as_ref().map_or(0, Match::bytes);
         self.dirty.insert(key.clone());
         Ok((end, key, place))
     }
@@ -76,6 +77,8 @@ impl Timelines {
         self.live.extend(head.told.keys().cloned());
         self.dirty.insert(key.clone());
         let timeline = self.by_key.entry(key).or_default();
+        self.bytes += head.bytes();
+        timeline.head_bytes = head.bytes();
         timeline.head = head;
         timeline.head_stored = true;
         Ok(())

@@ -68,6 +68,7 @@ async fn detector(rules: &[Rule]) -> Detector {
 struct Saved {
     next: usize,
     newest: Option<i64>,
+    watermark: Option<i64>,
     ledger: Ledger,
     state: BTreeMap<(String, i64), Vec<u8>>,
 }
@@ -120,6 +121,7 @@ pub async fn late(
             now.newest.unwrap() - way.lateness
         };
         detector.advance(watermark).await;
+        now.watermark = Some(watermark).filter(|w| *w != i64::MAX).or(now.watermark);
         if way.kills == 0 || over || random.below(3) > 0 {
             now.ledger.take(&detector.changes(way.preview, None).await);
             for write in detector.take_state().unwrap() {
@@ -139,7 +141,9 @@ pub async fn late(
                 .iter()
                 .map(|((o, k), v)| (o.clone(), *k, v.clone()))
                 .collect();
-            assert!(detector.restore(&pieces).unwrap().is_empty());
+            assert!(detector.restore(&pieces, now.watermark).unwrap().is_empty());
+            let again = detector.changes(way.preview, None).await;
+            assert!(again.is_empty(), "told anew by a restart: {again:#?}");
         } else if over {
             break;
         }
@@ -314,6 +318,7 @@ async fn life(
         lateness: vec![("test".into(), lateness)],
         correlation: Default::default(),
         dedup_horizon: 24 * 60 * super::stream::MINUTE,
+        dedup_bytes: 1 << 30,
         commit_interval: Duration::from_secs(3600),
         commit_rows: flow.commit_rows,
         provisional: flow.preview,
@@ -383,6 +388,7 @@ fn messages(
         SourceMessage::Assigned { partitions },
         SourceMessage::Ready {
             source: "test".into(),
+            shared: false,
         },
     ];
     let caught_up = |at: usize| SourceMessage::CaughtUp {

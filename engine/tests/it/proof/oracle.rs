@@ -177,8 +177,15 @@ fn single(case: &Case, found: Vec<Occurrence>) -> Vec<Match> {
 
 fn new_terms(case: &Case, mut found: Vec<Occurrence>) -> Vec<Occurrence> {
     let spec = case.rule.new_terms.as_ref().unwrap();
-    let Some(begin) = found.iter().map(|o| o.time).min() else {
-        return found;
+    let mut times: Vec<i64> = found.iter().map(|o| o.time).collect();
+    times.sort_unstable();
+    // The first row of the stretch without a pause longer than the history that holds this time.
+    let begin = |time: i64| {
+        let before = times[..times.partition_point(|t| *t <= time)].iter().rev();
+        before.fold(
+            time,
+            |begin, t| if begin - t <= spec.history { *t } else { begin },
+        )
     };
     found.retain(|o| spec.fields.iter().all(|field| o.row.contains_key(field)));
     found.sort_by(|a, b| (a.time, &a.uid).cmp(&(b.time, &b.uid)));
@@ -187,7 +194,7 @@ fn new_terms(case: &Case, mut found: Vec<Occurrence>) -> Vec<Occurrence> {
         let known = found[..index]
             .iter()
             .any(|b| terms(b) == terms(o) && b.time >= o.time - spec.history);
-        !known && o.time >= begin + spec.warmup
+        !known && o.time >= begin(o.time) + spec.warmup
     };
     let new: Vec<bool> = found.iter().enumerate().map(is_new).collect();
     found
