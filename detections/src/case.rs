@@ -11,6 +11,8 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::temporal_conversions::timestamp_us_to_datetime;
 use weir_engine::{Alert, Rule, Tables};
 
+use crate::enrich::{self, Enrichment};
+
 /// One test of a rule: raw vendor events in, alerts out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
@@ -23,6 +25,8 @@ pub struct Case {
     pub alerts: usize,
     /// Reference tables, by name; those that the rule declares and the case does not fill are empty.
     pub tables: BTreeMap<String, CaseTable>,
+    /// What enrichment would have filled.
+    pub enrich: Enrichment,
     /// Entity kind → values that must occur in the alerts.
     pub entities: BTreeMap<String, Vec<String>>,
 }
@@ -91,6 +95,7 @@ where
                 case.source
             ));
         }
+        let events = enrich::fill(events, &case.enrich)?;
         let mut tables = Tables::default();
         let filled = case
             .tables
@@ -100,7 +105,10 @@ where
             let inserted = tables.insert(name, &table.columns, &table.rows);
             inserted.map_err(|error| error.to_string())?;
         }
-        run(std::slice::from_ref(rule), &[events], &tables)
+        // A building block tells nobody but its test.
+        let mut told = rule.clone();
+        told.building_block = false;
+        run(std::slice::from_ref(&told), &[events], &tables)
             .await
             .map_err(|error| format!("the rule does not run: {error}"))
     };
@@ -187,6 +195,7 @@ mod tests {
             events: b"{}".to_vec(),
             alerts,
             tables: BTreeMap::new(),
+            enrich: BTreeMap::new(),
             entities: BTreeMap::from([("user".into(), vec!["bob".into()])]),
         }
     }

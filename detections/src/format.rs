@@ -14,6 +14,7 @@ use weir_engine::rule::{Absence, Confidence, Level, NewTerms, Pair, Status, Supp
 use weir_engine::time::parse_duration;
 
 use crate::case::{Case, CaseTable};
+use crate::enrich::Enrichment;
 use crate::error::{Error, Result};
 use crate::load::LoadedRule;
 
@@ -101,6 +102,9 @@ struct CaseFile {
     /// Reference tables by name, as lists of rows.
     #[serde(default)]
     tables: BTreeMap<String, Vec<BTreeMap<String, String>>>,
+    /// By source address, or `*`: columns that enrichment would fill.
+    #[serde(default)]
+    enrich: Enrichment,
     #[serde(default)]
     entities: BTreeMap<String, Vec<String>>,
 }
@@ -269,6 +273,7 @@ fn read_case(
         events,
         alerts: case.alerts,
         tables: case.tables.into_iter().map(case_table).collect(),
+        enrich: case.enrich,
         entities: case.entities,
     })
 }

@@ -8,6 +8,7 @@
 
 mod case;
 mod embed;
+mod enrich;
 mod error;
 mod format;
 mod lint;
@@ -16,6 +17,7 @@ mod outputs;
 
 pub use case::{Case, CaseResult, CaseTable, run_case};
 pub use embed::embedded;
+pub use enrich::Enrichment;
 pub use error::{Error, Result};
 pub use lint::{COMPLIANCE, ENTITY_KINDS, Lint, Severity, lint};
 pub use load::{LoadedRule, load_dir, load_file};

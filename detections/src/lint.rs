@@ -26,6 +26,9 @@ pub const ENTITY_KINDS: &[&str] = &[
     "namespace",
     "account",
     "resource",
+    "service_account",
+    "instance",
+    "secret",
 ];
 
 /// Compliance frameworks a rule may refer to.

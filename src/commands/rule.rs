@@ -44,7 +44,10 @@ pub enum Command {
 
 pub async fn run(config: &Config, command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Test { paths, strict } => test(&select(config, &paths)?, strict).await,
+        Command::Test { paths, strict } => {
+            let rules = select(config, &paths)?;
+            test(config, &rules, strict).await
+        }
         Command::List { paths, output } => {
             crate::report::rules(&select(config, &paths)?, output)?;
             Ok(ExitCode::SUCCESS)
@@ -105,10 +108,17 @@ pub fn decode(events: &[u8]) -> Result<RecordBatch, String> {
     }
 }
 
-async fn test(rules: &[LoadedRule], strict: bool) -> anyhow::Result<ExitCode> {
+async fn test(config: &Config, rules: &[LoadedRule], strict: bool) -> anyhow::Result<ExitCode> {
     let (mut passed, mut failed, mut findings) = (0, 0, 0);
-    let all: Vec<_> = rules.iter().map(|loaded| loaded.rule.clone()).collect();
-    // A rule over alerts needs the rules that raise them.
+    let mut all: Vec<_> = rules.iter().map(|loaded| loaded.rule.clone()).collect();
+    // A rule over alerts needs the rules that raise them, those tested in the place of configured ones.
+    if all.iter().any(|rule| reads_alerts(&rule.query)) {
+        for loaded in node::load_rules(config)? {
+            if all.iter().all(|rule| rule.id != loaded.rule.id) {
+                all.push(loaded.rule);
+            }
+        }
+    }
     let run = async |one: &[weir_engine::Rule], events: &[RecordBatch], tables: &Tables| {
         if !one.iter().any(|rule| reads_alerts(&rule.query)) {
             return run_all_with(one, events, tables).await;

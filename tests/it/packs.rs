@@ -12,11 +12,11 @@ use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::compute::filter_record_batch;
 use serde_json::Value;
 use weir_connectors::{Decoder, DecoderConfig, Record};
-use weir_detections::{embedded, run_case};
+use weir_detections::{embedded, reads_alerts, run_case};
 use weir_engine::batch::Partition;
 use weir_engine::detect::{run_all, run_all_with};
 use weir_engine::schema::col;
-use weir_engine::{Alert, Rule};
+use weir_engine::{Alert, Rule, Tables};
 
 /// Lines of bytes to one batch of events; lines that do not decode are left out.
 fn decode(bytes: &[u8]) -> Result<RecordBatch, String> {
@@ -42,10 +42,21 @@ fn decode(bytes: &[u8]) -> Result<RecordBatch, String> {
 
 #[tokio::test]
 async fn every_rule_passes_its_tests() {
+    let packs = embedded().unwrap();
+    let all: Vec<Rule> = packs.iter().map(|loaded| loaded.rule.clone()).collect();
+    // A rule over alerts needs the rules that raise them.
+    let alerts_of = async |one: &[Rule], events: &[RecordBatch], tables: &Tables| {
+        if !one.iter().any(|rule| reads_alerts(&rule.query)) {
+            return run_all_with(one, events, tables).await;
+        }
+        let mut alerts = run_all_with(&all, events, tables).await?;
+        alerts.retain(|alert| one.iter().any(|rule| rule.id == alert.rule_id));
+        Ok(alerts)
+    };
     let (mut run, mut failed) = (0, vec![]);
-    for loaded in embedded().unwrap() {
+    for loaded in &packs {
         for case in &loaded.tests {
-            let result = run_case(&loaded.rule, case, &decode, &run_all_with).await;
+            let result = run_case(&loaded.rule, case, &decode, &alerts_of).await;
             run += 1;
             if !result.passed() {
                 failed.push(result.to_string());
@@ -377,7 +388,9 @@ async fn kubernetes_attack_traces_are_alerted_and_their_twins_are_not() {
     }
     let mut wrong = vec![];
     for (audit_id, (rules, traces)) in &expected {
-        let got = replay.rules_on(&BTreeSet::from([format!("{audit_id}/ResponseComplete")]));
+        let mut got = replay.rules_on(&BTreeSet::from([format!("{audit_id}/ResponseComplete")]));
+        // The traces are hours and months apart, and after each of them the cluster is silent.
+        got.remove("cluster_silent");
         if got != *rules {
             wrong.push(format!("{traces:?}: expected {rules:?}, got {got:?}"));
         }

@@ -87,7 +87,9 @@ fn each_source_has_a_pack() {
         *count.entry(pack).or_default() += 1;
     }
     assert!(
-        count.keys().eq(["cloudtrail", "falco", "k8s_audit"]),
+        count
+            .keys()
+            .eq(["alerts", "cloudtrail", "falco", "k8s_audit"]),
         "{count:?}"
     );
     assert!(count.values().sum::<usize>() >= 30, "{count:?}");

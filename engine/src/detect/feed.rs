@@ -80,16 +80,25 @@ pub fn rows(alerts: &[(&Alert, &Rule)]) -> Result<RecordBatch> {
             .map(|(name, value)| (name.clone(), value.as_str().into()))
             .collect();
         builder.text(col::FINDING_DESC, &json!(key).to_string());
-        let entities = row::entities(&alert.row, &rule.entities);
         for (kind, column) in ENTITIES {
-            if let Some(entity) = entities.iter().find(|entity| entity.kind == *kind) {
-                builder.text(*column, &entity.value);
+            if let Some(value) = first_of(kind, alert, rule) {
+                builder.text(*column, &value);
             }
         }
         builder.text(col::RAW, &json!(alert.row).to_string());
         builder.keep();
     }
     Ok(builder.finish()?)
+}
+
+/// The first entity of a kind, in the order in which the rule names its columns.
+fn first_of(kind: &str, alert: &Alert, rule: &Rule) -> Option<String> {
+    let columns = rule.entities.iter().filter(|(of, _)| of == kind);
+    let mut named = columns.flat_map(|column| {
+        let entities = row::entities(&alert.row, std::slice::from_ref(column));
+        entities.into_iter().map(|entity| entity.value)
+    });
+    named.next()
 }
 
 /// When the alert became certain: its event, the end of its window, the end of the wait for what did not come.
