@@ -10,11 +10,13 @@ use anyhow::bail;
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use serde::{Deserialize, Deserializer};
-use weir_connectors::decode::{DecoderConfig, FormatChoice};
 use weir_engine::archive::Compression;
 use weir_engine::correlate;
-use weir_engine::time::MINUTE;
 use weir_engine::watermark::Lateness;
+
+mod source;
+
+pub use source::{FileSource, KafkaSource, LogFormat, Source, Start, decoder};
 
 /// The annotated default, as `weir config default` prints it.
 pub const DEFAULT: &str = include_str!("../config/default.toml");
@@ -34,6 +36,9 @@ pub struct Config {
     pub correlation: Correlation,
     pub api: Api,
     pub sql: Sql,
+    /// Scheduled backtests, by name.
+    #[serde(default)]
+    pub backtest: BTreeMap<String, Backtest>,
     #[serde(default)]
     pub source: BTreeMap<String, Source>,
 }
@@ -140,90 +145,16 @@ pub struct Sql {
     pub memory_mb: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    #[default]
-    Auto,
-    Cloudtrail,
-    K8sAudit,
-    Falco,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Start {
-    #[default]
-    Earliest,
-    Latest,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Source {
-    Kafka(KafkaSource),
-    File(FileSource),
-}
-
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Kafka properties hold passwords.
-        f.write_str(match self {
-            Self::Kafka(_) => "Kafka",
-            Self::File(_) => "File",
-        })
-    }
-}
-
-#[derive(Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KafkaSource {
-    pub brokers: String,
-    pub topics: Vec<String>,
-    #[serde(default = "group")]
-    pub group: String,
+pub struct Backtest {
+    #[serde(deserialize_with = "duration")]
+    pub every: Duration,
+    /// How far back from the newest stored event, as `weir backtest --from` takes it.
+    pub over: String,
+    /// As `weir backtest` takes them; none: all configured.
     #[serde(default)]
-    pub format: LogFormat,
-    #[serde(default)]
-    pub start: Start,
-    #[serde(default, deserialize_with = "optional_text")]
-    pub dead_letter_topic: Option<String>,
-    #[serde(default, deserialize_with = "optional_text")]
-    pub cluster: Option<String>,
-    #[serde(default, deserialize_with = "optional_duration")]
-    pub lateness: Option<Duration>,
-    #[serde(default, deserialize_with = "optional_duration")]
-    pub idle_after: Option<Duration>,
-    #[serde(default, deserialize_with = "optional_duration")]
-    pub max_skew: Option<Duration>,
-    #[serde(default)]
-    pub max_record_bytes: Option<usize>,
-    #[serde(default)]
-    pub properties: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileSource {
-    pub paths: Vec<PathBuf>,
-    #[serde(default)]
-    pub format: LogFormat,
-    #[serde(default)]
-    pub follow: bool,
-    #[serde(default, deserialize_with = "optional_text")]
-    pub cluster: Option<String>,
-    #[serde(default, deserialize_with = "optional_duration")]
-    pub lateness: Option<Duration>,
-    #[serde(default, deserialize_with = "optional_duration")]
-    pub idle_after: Option<Duration>,
-    #[serde(default, deserialize_with = "optional_duration")]
-    pub max_skew: Option<Duration>,
-    #[serde(default)]
-    pub max_record_bytes: Option<usize>,
-}
-
-fn group() -> String {
-    "weir".into()
+    pub rules: Vec<String>,
 }
 
 impl Config {
@@ -264,6 +195,21 @@ impl Config {
                     "api.tokens: the sha256 of token `{}` is not 64 hex digits; `weir token` prints one",
                     token.name
                 );
+            }
+        }
+        for (name, backtest) in &self.backtest {
+            let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            if name.is_empty() || !name.chars().all(good) {
+                bail!("backtest.{name}: a name may hold only letters, digits, _ and -");
+            }
+            if backtest.every < Duration::from_secs(60) {
+                bail!("backtest.{name}.every must be at least 1m");
+            }
+            if let Err(error) = humantime::parse_duration(&backtest.over) {
+                bail!("backtest.{name}.over: {error}; write a length of time such as 7d");
+            }
+            if !self.archive.enabled {
+                bail!("backtest.{name} needs stored events: set archive.enabled = true");
             }
         }
         if self.engine.commit_interval.is_zero() {
@@ -315,56 +261,6 @@ fn explain(error: figment::Error) -> anyhow::Error {
         "{}\n(`weir config default` shows every key)",
         lines.join("\n")
     )
-}
-
-impl Source {
-    pub fn lateness(&self) -> Lateness {
-        let (format, lateness, idle, skew) = match self {
-            Self::Kafka(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
-            Self::File(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
-        };
-        let default = Lateness::default();
-        Lateness {
-            lateness: lateness.map_or_else(|| usual_lateness(format), micros),
-            idle_after: idle.map_or(default.idle_after, micros),
-            max_skew: skew.map_or(default.max_skew, micros),
-            ..default
-        }
-    }
-
-    pub fn decoder(&self, name: &str) -> DecoderConfig {
-        let (format, cluster, max) = match self {
-            Self::Kafka(s) => (s.format, &s.cluster, s.max_record_bytes),
-            Self::File(s) => (s.format, &s.cluster, s.max_record_bytes),
-        };
-        let mut config = decoder(name, format);
-        config.cluster = cluster.as_deref().map(Into::into);
-        if let Some(max) = max {
-            config.max_record_bytes = max;
-        }
-        config
-    }
-}
-
-pub fn decoder(name: &str, format: LogFormat) -> DecoderConfig {
-    let format = match format {
-        LogFormat::Auto => FormatChoice::Auto,
-        LogFormat::Cloudtrail => FormatChoice::CloudTrail,
-        LogFormat::K8sAudit => FormatChoice::K8sAudit,
-        LogFormat::Falco => FormatChoice::Falco,
-    };
-    DecoderConfig {
-        format,
-        ..DecoderConfig::new(name)
-    }
-}
-
-/// CloudTrail delivers within about 15 minutes, agents within seconds.
-pub fn usual_lateness(format: LogFormat) -> i64 {
-    match format {
-        LogFormat::Auto | LogFormat::Cloudtrail => 20 * MINUTE,
-        LogFormat::K8sAudit | LogFormat::Falco => MINUTE,
-    }
 }
 
 pub fn micros(duration: Duration) -> i64 {

@@ -11,6 +11,7 @@ mod demo;
 mod node;
 mod reload;
 mod report;
+mod scheduled;
 mod serve;
 
 #[global_allocator]
@@ -94,7 +95,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let load = || config::Config::load(cli.config.as_deref());
     match cli.command {
         Command::Demo(args) => commands::demo::run(load()?, args).await,
-        Command::Run => commands::run::run(load()?).await,
+        Command::Run => commands::run::run(load()?, cli.config.as_deref()).await,
         Command::Replay(args) => commands::replay::run(load()?, args).await,
         Command::Backtest(args) => commands::backtest::run(load()?, args).await,
         Command::Rule(command) => commands::rule::run(&load()?, command).await,

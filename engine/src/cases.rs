@@ -5,9 +5,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::alert::{Alert, AlertState};
-use crate::correlate::{Settings, correlate};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::alert::{Alert, AlertState, Entity};
+use crate::correlate::{Past, Settings, can_be_common, correlate_after};
 use crate::incident::Incident;
+use crate::store::StateWrite;
+
+/// Owner of the state.
+const PAST: &str = "past";
 
 #[derive(Debug, Default)]
 pub struct Cases {
@@ -15,6 +21,9 @@ pub struct Cases {
     /// Alerts of open incidents, by id.
     alerts: BTreeMap<String, Alert>,
     incidents: BTreeMap<String, Incident>,
+    /// Alerts of closed incidents that open ones still lie near to, by a hash of their id.
+    past: BTreeMap<i64, Past>,
+    writes: Vec<StateWrite>,
     trips: BTreeMap<&'static str, u64>,
 }
 
@@ -72,11 +81,74 @@ impl Cases {
             self.regroup(&mut changes);
         }
         self.close(horizon, is_live, &mut changes);
+        self.forget(horizon);
         changes
     }
 
+    /// Pieces of state that changed since the last call.
+    pub fn take_state(&mut self) -> Vec<StateWrite> {
+        std::mem::take(&mut self.writes)
+    }
+
+    /// Puts back a piece if it is one of ours.
+    pub fn restore_past(&mut self, owner: &str, key: i64, value: &[u8]) -> Result<(), String> {
+        if owner == PAST {
+            let past = serde_json::from_slice(value).map_err(|e| e.to_string())?;
+            self.past.insert(key, past);
+        }
+        Ok(())
+    }
+
+    /// Keeps what counts of an alert whose incident is closed.
+    fn remember(&mut self, alert: &Alert) {
+        if !alert.entities.iter().any(can_be_common) {
+            return;
+        }
+        let past = Past {
+            first_time: alert.first_time,
+            entities: alert.entities.clone(),
+        };
+        let key = xxh3_64(alert.alert_id.as_bytes()) as i64;
+        self.writes.push(StateWrite {
+            owner: PAST.into(),
+            key,
+            value: serde_json::to_vec(&past).ok(),
+        });
+        self.past.insert(key, past);
+    }
+
+    /// Lets go of what lies further than the gap from all that is open or can come.
+    fn forget(&mut self, horizon: Option<i64>) {
+        let Some(horizon) = horizon.filter(|_| !self.past.is_empty()) else {
+            return;
+        };
+        let mut earliest: HashMap<&Entity, i64> = HashMap::new();
+        for alert in self.alerts.values() {
+            for entity in alert.entities.iter().filter(|e| can_be_common(e)) {
+                let time = earliest.entry(entity).or_insert(i64::MAX);
+                *time = alert.first_time.min(*time);
+            }
+        }
+        let gap = self.settings.gap;
+        let writes = &mut self.writes;
+        self.past.retain(|key, past| {
+            let near = |time: i64| past.first_time.saturating_add(gap) >= time;
+            let mut open = past.entities.iter().filter_map(|e| earliest.get(e));
+            let kept = near(horizon) || open.any(|time| near(*time));
+            if !kept {
+                writes.push(StateWrite {
+                    owner: PAST.into(),
+                    key: *key,
+                    value: None,
+                });
+            }
+            kept
+        });
+    }
+
     fn regroup(&mut self, changes: &mut CaseChanges) {
-        let grouped = correlate(self.alerts.values(), &self.settings);
+        let past: Vec<&Past> = self.past.values().collect();
+        let grouped = correlate_after(self.alerts.values(), &past, &self.settings);
         let over = self.trips.get("open_incidents").copied();
         self.trips = grouped.trips;
         self.trips.extend(over.map(|n| ("open_incidents", n)));
@@ -152,12 +224,81 @@ impl Cases {
             let Some(mut incident) = self.incidents.remove(&id) else {
                 continue;
             };
-            for alert in &incident.alert_ids {
-                self.alerts.remove(alert);
+            for id in &incident.alert_ids {
+                if let Some(alert) = self.alerts.remove(id) {
+                    self.remember(&alert);
+                }
             }
             incident.open = false;
             changes.incidents.retain(|i| i.incident_id != id);
             changes.incidents.push(incident);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::time::{HOUR, MINUTE};
+
+    fn alert(number: usize, minutes: i64) -> Alert {
+        let entity = |kind: &str, value: String| json!({ "kind": kind, "value": value });
+        serde_json::from_value(json!({
+            "alert_id": format!("a{number:02}"), "rule_id": "r", "rule_version": "1", "rule_title": "R",
+            "level": "low", "confidence": "low", "risk_score": 1, "key": [], "window": null,
+            "first_time": minutes * MINUTE, "last_time": minutes * MINUTE,
+            "entities": [entity("ip", "198.51.100.1".into()), entity("user", format!("u{number}"))],
+            "tactics": [], "techniques": [], "row": {}, "matches": 1, "evidence": [],
+            "evidence_count": 1, "state": "final", "revision": 1, "watermark": null
+        }))
+        .unwrap()
+    }
+
+    /// Behind one address: eight identities at once, a ninth two hours later, a tenth another one and a half.
+    /// Around the ninth there are nine, so it links to nobody, also once the first eight are over.
+    #[test]
+    fn how_common_an_entity_was_does_not_depend_on_when_incidents_close() {
+        let mut alerts: Vec<Alert> = (1..=8).map(|n| alert(n, 0)).collect();
+        alerts.push(alert(9, 119));
+        alerts.push(alert(10, 200));
+        let all = crate::correlate::correlate(&alerts, &Settings::default());
+        let apart = |incidents: &BTreeMap<String, Incident>| {
+            let with = |id: &str| {
+                incidents
+                    .values()
+                    .find(|i| i.alert_ids.iter().any(|a| a == id))
+            };
+            with("a09").unwrap().alert_ids.len() == 1
+        };
+        assert!(apart(&all.incidents));
+        for restarts in [false, true] {
+            let mut cases = Cases::new(Settings::default());
+            cases.update(&alerts[..8], Some(0), |_| false);
+            cases.update(&alerts[8..9], Some(119 * MINUTE), |_| false);
+            let closed = cases.update(&[], Some(3 * HOUR), |_| false);
+            assert!(closed.incidents.iter().all(|i| !i.open) && !closed.incidents.is_empty());
+            if restarts {
+                let state = cases.take_state();
+                let (incidents, open) = (cases.incidents, cases.alerts);
+                cases = Cases::new(Settings::default());
+                cases.restore(
+                    incidents.into_values().collect(),
+                    open.into_values().collect(),
+                );
+                for write in state {
+                    cases
+                        .restore_past(&write.owner, write.key, &write.value.unwrap())
+                        .unwrap();
+                }
+            }
+            cases.update(&alerts[9..], Some(3 * HOUR), |_| false);
+            assert!(apart(&cases.incidents), "after a restart: {restarts}");
+            cases.update(&[], Some(20 * HOUR), |_| false);
+            assert!(cases.past.is_empty() && cases.incidents.is_empty());
+            assert!(cases.take_state().iter().any(|write| write.value.is_none()));
         }
     }
 }

@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::alert::{Alert, Entity};
 use crate::incident::Incident;
 use crate::rule::{Level, TACTICS};
@@ -65,9 +67,26 @@ pub struct Correlation {
     pub trips: BTreeMap<&'static str, u64>,
 }
 
+/// What is left of an alert whose incident is closed: nothing can join it any more, but with whom it shared an
+/// entity still counts for how common that entity is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    pub first_time: i64,
+    pub entities: Vec<Entity>,
+}
+
 /// Groups alerts into incidents. Retracted alerts must have been left out.
 pub fn correlate<'a>(
     alerts: impl IntoIterator<Item = &'a Alert>,
+    settings: &Settings,
+) -> Correlation {
+    correlate_after(alerts, &[], settings)
+}
+
+/// The same, knowing alerts of closed incidents.
+pub fn correlate_after<'a>(
+    alerts: impl IntoIterator<Item = &'a Alert>,
+    past: &[&Past],
     settings: &Settings,
 ) -> Correlation {
     let mut alerts: Vec<&Alert> = alerts.into_iter().collect();
@@ -76,6 +95,12 @@ pub fn correlate<'a>(
     for (index, alert) in alerts.iter().enumerate() {
         for entity in &alert.entities {
             chains.entry(entity).or_default().push(index);
+        }
+    }
+    let mut before: BTreeMap<&Entity, Vec<&Past>> = BTreeMap::new();
+    for past in past {
+        for entity in &past.entities {
+            before.entry(entity).or_default().push(past);
         }
     }
     let mut correlation = Correlation::default();
@@ -88,7 +113,8 @@ pub fn correlate<'a>(
             *correlation.trips.entry("stop_value").or_default() += 1;
             continue;
         }
-        let common = too_common(entity, chain, &alerts, settings);
+        let before = before.get(entity).map_or(&[][..], Vec::as_slice);
+        let common = too_common(entity, chain, &alerts, before, settings);
         // The newest alert of the chain so far reaches furthest in time.
         let mut newest = chain[0];
         for &next in &chain[1..] {
@@ -135,28 +161,34 @@ fn too_common(
     entity: &Entity,
     chain: &[usize],
     alerts: &[&Alert],
+    before: &[&Past],
     settings: &Settings,
 ) -> BTreeSet<usize> {
     let mut common = BTreeSet::new();
-    if chain.len() <= settings.ceiling || identity_kind(&entity.kind) {
+    if chain.len() + before.len() <= settings.ceiling || identity_kind(&entity.kind) {
         return common;
     }
-    // The chain is in order of time: what lies within the gap of an alert is a stretch that moves along.
-    let time = |place: usize| alerts[chain[place]].first_time;
-    let identities = |place: usize| {
-        let entities = alerts[chain[place]].entities.iter();
-        entities.filter(|e| identity_kind(&e.kind))
-    };
+    let present = chain.iter().map(|index| {
+        let alert = alerts[*index];
+        (alert.first_time, &alert.entities, Some(*index))
+    });
+    let past = before
+        .iter()
+        .map(|past| (past.first_time, &past.entities, None));
+    let mut all: Vec<(i64, &Vec<Entity>, Option<usize>)> = present.chain(past).collect();
+    all.sort_by_key(|(time, ..)| *time);
+    let identities = |place: usize| all[place].1.iter().filter(|e| identity_kind(&e.kind));
+    // What lies within the gap of an alert is a stretch that moves along.
     let mut around: BTreeMap<&Entity, usize> = BTreeMap::new();
     let (mut from, mut to) = (0, 0);
-    for (place, &index) in chain.iter().enumerate() {
-        while to < chain.len() && time(to).saturating_sub(time(place)) <= settings.gap {
+    for &(time, _, index) in &all {
+        while to < all.len() && all[to].0.saturating_sub(time) <= settings.gap {
             for identity in identities(to) {
                 *around.entry(identity).or_default() += 1;
             }
             to += 1;
         }
-        while time(place).saturating_sub(time(from)) > settings.gap {
+        while time.saturating_sub(all[from].0) > settings.gap {
             for identity in identities(from) {
                 if let Some(count) = around.get_mut(identity) {
                     *count -= 1;
@@ -168,10 +200,15 @@ fn too_common(
             from += 1;
         }
         if around.len() > settings.ceiling {
-            common.insert(index);
+            common.extend(index);
         }
     }
     common
+}
+
+/// Whether an alert's entity of this kind can be shared by so many that it links nothing.
+pub fn can_be_common(entity: &Entity) -> bool {
+    weight(&entity.kind) > 0.0 && !identity_kind(&entity.kind)
 }
 
 fn identity_kind(kind: &str) -> bool {

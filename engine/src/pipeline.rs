@@ -156,6 +156,13 @@ impl Pipeline {
         dedup.advance(watermark.unwrap_or(i64::MIN));
         let mut cases = Cases::new(settings.correlation.clone());
         cases.restore(resume.incidents, resume.alerts);
+        for (owner, key, value) in &resume.state {
+            let restored = cases.restore_past(owner, *key, value);
+            restored.map_err(|reason| Error::State {
+                owner: owner.clone(),
+                reason,
+            })?;
+        }
         parts.health.update(|health| {
             health.started = now;
             health.alerts = resume.alert_count;
@@ -469,6 +476,7 @@ impl Pipeline {
             .update(&alerts, horizon, |alert| detector.is_live(alert));
         let (mut state, mut dropped_owners) = self.dedup.take_state();
         state.extend(self.parts.detector.take_state()?);
+        state.extend(self.cases.take_state());
         if let Some(watermark) = watermark {
             let value = Some(watermark.to_le_bytes().to_vec());
             state.push(StateWrite {

@@ -12,14 +12,14 @@ use weir_engine::pipeline::Reload;
 
 use crate::config::Config;
 use crate::node::{self, Node, Purpose};
-use crate::{reload, serve};
+use crate::{reload, scheduled, serve};
 
 /// How often room is looked for on a full disk.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(2);
 /// Bytes that must fit before the sources are read again.
 const ROOM: usize = 8 << 20;
 
-pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+pub async fn run(config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
         !config.source.is_empty(),
         "no source is configured: add a [source.NAME] section; `weir config default` shows how"
@@ -40,6 +40,12 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         // The sender stays, or waiting for it would end.
         std::future::pending::<()>().await;
     });
+    let backtests = tokio::spawn(scheduled::run(
+        config.clone(),
+        file.map(Path::to_owned),
+        data.clone(),
+        health.clone(),
+    ));
     let outcome = loop {
         match session(&config, node, &rules, terminate.clone()).await {
             Err(error) if error.is_out_of_space() && !*terminate.borrow() => {
@@ -69,6 +75,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         let _ = terminate.wait_for(|stop| *stop).await;
     }
     signal.abort();
+    backtests.abort();
     api.stop().await;
     outcome?;
     tracing::info!("stopped");

@@ -20,7 +20,6 @@ use crate::plan::{self, Plan};
 use crate::rule::Rule;
 use crate::schema::col;
 use crate::score::Score;
-use crate::store::StateWrite;
 use crate::{Error, Result, Tables};
 
 mod closed;
@@ -33,6 +32,7 @@ mod narrow;
 mod recall;
 pub mod row;
 mod running;
+mod state;
 mod terms;
 mod timeline;
 mod told;
@@ -44,9 +44,6 @@ pub use running::RunningRule;
 
 /// Remembered ids of fed alerts at which those that are over are dropped.
 const MAX_FED: usize = 10_000;
-
-/// Owner of the latest event time in the store.
-const CLOCK: &str = "clock";
 
 /// A rule whose answers a trained model scores.
 #[derive(Debug, Clone)]
@@ -62,6 +59,8 @@ pub struct Detector {
     limits: Limits,
     /// Latest event time of all rows.
     newest: i64,
+    /// Latest time up to which the absence of events was certain because the input was closed.
+    ended: i64,
     watermark: Option<i64>,
     /// Alerts that rules over alerts have seen, while they can still change.
     fed: HashSet<String>,
@@ -112,6 +111,7 @@ impl Detector {
             Self {
                 limits,
                 newest: i64::MIN,
+                ended: i64::MIN,
                 watermark: None,
                 fed: HashSet::new(),
                 prune_fed_at: MAX_FED,
@@ -172,6 +172,9 @@ impl Detector {
     /// Answers what lies before the watermark.
     pub async fn advance(&mut self, watermark: i64) {
         self.watermark = Some(watermark);
+        if watermark == i64::MAX {
+            self.ended = self.ended.max(self.newest.saturating_add(1));
+        }
         self.advance_rules(watermark, false).await;
     }
 
@@ -270,73 +273,6 @@ impl Detector {
             health.cost_ns += started.elapsed().as_nanos() as u64;
         }
         alerts
-    }
-
-    /// Pieces of state that changed since the last call.
-    pub fn take_state(&mut self) -> Result<Vec<StateWrite>> {
-        let mut writes = vec![];
-        for rule in &mut self.rules {
-            writes.extend(rule.take_state()?);
-        }
-        if self.newest > i64::MIN {
-            writes.push(StateWrite {
-                owner: CLOCK.into(),
-                key: 0,
-                value: Some(self.newest.to_le_bytes().to_vec()),
-            });
-        }
-        Ok(writes)
-    }
-
-    /// Puts stored state back, pieces of an owner in ascending order, and the watermark that it was stored with.
-    /// Returns owners whose rule (or its version) is gone.
-    pub fn restore(
-        &mut self,
-        state: &[(String, i64, Vec<u8>)],
-        watermark: Option<i64>,
-    ) -> Result<Vec<String>> {
-        let mut gone = vec![];
-        for (owner, key, value) in state
-            .iter()
-            .filter(|(owner, ..)| owner.starts_with("rule/"))
-        {
-            let rule = self.rules.iter_mut().find_map(|rule| {
-                let part = owner.strip_prefix(&rule.owner())?.strip_prefix('/')?;
-                Some((rule, part))
-            });
-            match rule {
-                Some((rule, part)) => {
-                    rule.restore(part, *key, value)
-                        .map_err(|reason| Error::State {
-                            owner: owner.clone(),
-                            reason,
-                        })?
-                }
-                None => {
-                    if owner.ends_with("/heads") {
-                        let told = told::provisional(value);
-                        self.orphans.extend(told.map_err(|reason| Error::State {
-                            owner: owner.clone(),
-                            reason,
-                        })?);
-                    }
-                    if !gone.contains(owner) {
-                        gone.push(owner.clone());
-                    }
-                }
-            }
-        }
-        for (_, _, value) in state.iter().filter(|(owner, ..)| owner == CLOCK) {
-            let bytes = value.as_slice().try_into();
-            self.newest = bytes.map_or(i64::MIN, i64::from_le_bytes);
-        }
-        self.watermark = watermark;
-        for rule in &mut self.rules {
-            rule.restored(watermark);
-        }
-        let told = self.rules.iter().flat_map(RunningRule::finals);
-        self.fed = told.map(|alert| alert.alert_id.clone()).collect();
-        Ok(gone)
     }
 
     /// Whether an alert can still change.

@@ -90,60 +90,69 @@ impl Runs {
 }
 
 /// Stretches of time in which a rule saw rows no further apart than its history. What lies further apart does
-/// not know of each other, so each stretch begins with a warm-up of its own: a single row with a clock from
-/// 1970 teaches nothing.
+/// not know of each other, so each stretch begins with a warm-up of its own, until one has lasted as long as a
+/// warm-up: a single row with a clock from 1970 teaches nothing, and a pause after that is none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Stretches(Vec<(i64, i64)>);
+pub struct Stretches {
+    all: Vec<(i64, i64)>,
+    /// One that is forgotten lasted as long as a warm-up.
+    learned: bool,
+}
 
 /// What a row changed about stretches.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stretched {
     Nothing,
-    /// One reaches further.
+    /// The last one reaches further.
     Longer,
-    /// One begins elsewhere now.
+    /// Warm-ups may lie elsewhere now.
     Moved,
 }
 
 impl Stretches {
     pub fn note(&mut self, time: i64, history: i64) -> Stretched {
         let holds = |(from, to): &(i64, i64)| (*from..=*to).contains(&time);
-        if self.0.iter().rev().any(holds) {
+        if self.all.iter().rev().any(holds) {
             return Stretched::Nothing;
         }
-        let (mut from, mut to) = (time, time);
-        let mut near = 0;
-        let mut begins = vec![];
-        self.0.retain(|(first, last)| {
-            let touches =
-                time >= first.saturating_sub(history) && time <= last.saturating_add(history);
-            if touches {
-                near += 1;
-                begins.push(*first);
-                (from, to) = (from.min(*first), to.max(*last));
-            }
-            !touches
-        });
-        self.0.push((from, to));
-        self.0.sort_unstable();
-        match begins.as_slice() {
-            [begin] if *begin == from => Stretched::Longer,
+        let touches = |(from, to): &(i64, i64)| {
+            time >= from.saturating_sub(history) && time <= to.saturating_add(history)
+        };
+        let last = self.all.last().copied();
+        let near: Vec<_> = self.all.extract_if(.., |one| touches(one)).collect();
+        let from = near.iter().map(|one| one.0).fold(time, i64::min);
+        let to = near.iter().map(|one| one.1).fold(time, i64::max);
+        let place = self.all.partition_point(|one| one.0 < from);
+        self.all.insert(place, (from, to));
+        match near.as_slice() {
+            [one] if Some(*one) == last && one.0 == from => Stretched::Longer,
             _ => Stretched::Moved,
         }
     }
 
-    /// Forgets stretches that no row at or after `from` can touch. False when nothing was forgotten.
-    pub fn forget(&mut self, from: i64, history: i64) -> bool {
-        let before = self.0.len();
-        self.0
-            .retain(|(_, last)| last.saturating_add(history) >= from);
-        self.0.len() < before
+    /// Forgets stretches that no row at or after `from` can touch. Whether any was forgotten.
+    pub fn forget(&mut self, from: i64, history: i64, warmup: i64) -> bool {
+        let mut over = self
+            .all
+            .extract_if(.., |(_, last)| last.saturating_add(history) < from);
+        let mut any = false;
+        for (first, last) in &mut over {
+            any = true;
+            self.learned |= last.saturating_sub(first) >= warmup;
+        }
+        any
     }
 
     /// The warm-ups, `[from, to)`.
     pub fn warmups(&self, length: i64) -> Vec<(i64, i64)> {
+        if self.learned {
+            return vec![];
+        }
+        let learned = |(from, to): &&(i64, i64)| to.saturating_sub(*from) >= length;
+        let before = self.all.iter().position(|one| learned(&one));
+        let until = before.map_or(self.all.len(), |place| place + 1);
         let one = |(from, _): &(i64, i64)| (*from, from.saturating_add(length));
-        self.0.iter().map(one).collect()
+        self.all[..until].iter().map(one).collect()
     }
 }
 

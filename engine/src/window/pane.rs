@@ -287,9 +287,9 @@ fn key_batch(keys: &Keys) -> Result<RecordBatch> {
 
 /// The events of all keys, one key after the other.
 fn event_batch(keys: &Keys) -> Result<RecordBatch> {
-    let events = || keys.iter().flat_map(|(_, e)| &e.events);
-    let times = Int64Array::from_iter_values(events().map(|e| e.time));
-    let uids = StringArray::from_iter_values(events().map(|e| &e.event_uid));
+    let events: Vec<&Evidence> = keys.iter().flat_map(|(_, e)| &e.events).collect();
+    let times = Int64Array::from_iter_values(events.iter().map(|e| e.time));
+    let uids = StringArray::from_iter_values(events.iter().map(|e| &e.event_uid));
     Ok(RecordBatch::try_from_iter([
         ("time", Arc::new(times) as ArrayRef),
         ("event_uid", Arc::new(uids)),

@@ -174,7 +174,8 @@ impl RunningRule {
             self.forget_at = self.clock.saturating_add(recall::gap(&self.rule) / 8);
             let from = self.clock.saturating_sub(self.amend);
             self.recall.forget(&self.rule, from);
-            if self.seen.forget(from, recall::gap(&self.rule)) {
+            let warmup = self.rule.new_terms.as_ref().map_or(0, |t| t.warmup);
+            if self.seen.forget(from, recall::gap(&self.rule), warmup) {
                 self.seen_written = false;
             }
         }
@@ -315,9 +316,13 @@ impl RunningRule {
         self.timelines.finals()
     }
 
-    /// After the last [`restore`](Self::restore). What lies before `watermark` was certain already.
-    pub fn restored(&mut self, watermark: Option<i64>) {
+    /// After the last [`restore`](Self::restore). What lies before `watermark` was certain already, absences
+    /// also before `ended`.
+    pub fn restored(&mut self, watermark: Option<i64>, ended: i64) {
         self.clock = watermark.unwrap_or(i64::MIN);
+        if self.rule.absence.is_some() {
+            self.clock = self.clock.max(ended);
+        }
         if let Some(window) = &mut self.window {
             window.restored();
             self.owed = self.timelines.owes();

@@ -179,13 +179,14 @@ fn new_terms(case: &Case, mut found: Vec<Occurrence>) -> Vec<Occurrence> {
     let spec = case.rule.new_terms.as_ref().unwrap();
     let mut times: Vec<i64> = found.iter().map(|o| o.time).collect();
     times.sort_unstable();
-    // The first row of the stretch without a pause longer than the history that holds this time.
-    let begin = |time: i64| {
-        let before = times[..times.partition_point(|t| *t <= time)].iter().rev();
-        before.fold(
-            time,
-            |begin, t| if begin - t <= spec.history { *t } else { begin },
-        )
+    // Stretches without a pause longer than the history; up to the first that lasted as long as the warm-up,
+    // each begins with one.
+    let stretches: Vec<&[i64]> = times.chunk_by(|a, b| b - a <= spec.history).collect();
+    let lasted = |s: &&[i64]| s[s.len() - 1] - s[0] >= spec.warmup;
+    let learned = stretches.iter().position(lasted).unwrap_or(stretches.len());
+    let silent = |time: i64| {
+        let mut learning = stretches.iter().take(learned + 1);
+        learning.any(|s| (s[0]..s[0] + spec.warmup).contains(&time))
     };
     found.retain(|o| spec.fields.iter().all(|field| o.row.contains_key(field)));
     found.sort_by(|a, b| (a.time, &a.uid).cmp(&(b.time, &b.uid)));
@@ -194,7 +195,7 @@ fn new_terms(case: &Case, mut found: Vec<Occurrence>) -> Vec<Occurrence> {
         let known = found[..index]
             .iter()
             .any(|b| terms(b) == terms(o) && b.time >= o.time - spec.history);
-        !known && o.time >= begin(o.time) + spec.warmup
+        !known && !silent(o.time)
     };
     let new: Vec<bool> = found.iter().enumerate().map(is_new).collect();
     found

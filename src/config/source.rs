@@ -1,0 +1,148 @@
+//! Sources in the configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use weir_connectors::decode::{DecoderConfig, FormatChoice};
+use weir_engine::time::MINUTE;
+use weir_engine::watermark::Lateness;
+
+use super::{micros, optional_duration, optional_text};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    #[default]
+    Auto,
+    Cloudtrail,
+    K8sAudit,
+    Falco,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    #[default]
+    Earliest,
+    Latest,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Source {
+    Kafka(KafkaSource),
+    File(FileSource),
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Kafka properties hold passwords.
+        f.write_str(match self {
+            Self::Kafka(_) => "Kafka",
+            Self::File(_) => "File",
+        })
+    }
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSource {
+    pub brokers: String,
+    pub topics: Vec<String>,
+    #[serde(default = "group")]
+    pub group: String,
+    #[serde(default)]
+    pub format: LogFormat,
+    #[serde(default)]
+    pub start: Start,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub dead_letter_topic: Option<String>,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub cluster: Option<String>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub lateness: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub idle_after: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub max_skew: Option<Duration>,
+    #[serde(default)]
+    pub max_record_bytes: Option<usize>,
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSource {
+    pub paths: Vec<PathBuf>,
+    #[serde(default)]
+    pub format: LogFormat,
+    #[serde(default)]
+    pub follow: bool,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub cluster: Option<String>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub lateness: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub idle_after: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub max_skew: Option<Duration>,
+    #[serde(default)]
+    pub max_record_bytes: Option<usize>,
+}
+
+fn group() -> String {
+    "weir".into()
+}
+
+impl Source {
+    pub fn lateness(&self) -> Lateness {
+        let (format, lateness, idle, skew) = match self {
+            Self::Kafka(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
+            Self::File(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
+        };
+        let default = Lateness::default();
+        Lateness {
+            lateness: lateness.map_or_else(|| usual_lateness(format), micros),
+            idle_after: idle.map_or(default.idle_after, micros),
+            max_skew: skew.map_or(default.max_skew, micros),
+            ..default
+        }
+    }
+
+    pub fn decoder(&self, name: &str) -> DecoderConfig {
+        let (format, cluster, max) = match self {
+            Self::Kafka(s) => (s.format, &s.cluster, s.max_record_bytes),
+            Self::File(s) => (s.format, &s.cluster, s.max_record_bytes),
+        };
+        let mut config = decoder(name, format);
+        config.cluster = cluster.as_deref().map(Into::into);
+        if let Some(max) = max {
+            config.max_record_bytes = max;
+        }
+        config
+    }
+}
+
+pub fn decoder(name: &str, format: LogFormat) -> DecoderConfig {
+    let format = match format {
+        LogFormat::Auto => FormatChoice::Auto,
+        LogFormat::Cloudtrail => FormatChoice::CloudTrail,
+        LogFormat::K8sAudit => FormatChoice::K8sAudit,
+        LogFormat::Falco => FormatChoice::Falco,
+    };
+    DecoderConfig {
+        format,
+        ..DecoderConfig::new(name)
+    }
+}
+
+/// CloudTrail delivers within about 15 minutes, agents within seconds.
+pub fn usual_lateness(format: LogFormat) -> i64 {
+    match format {
+        LogFormat::Auto | LogFormat::Cloudtrail => 20 * MINUTE,
+        LogFormat::K8sAudit | LogFormat::Falco => MINUTE,
+    }
+}
