@@ -29,6 +29,15 @@ ci:
 bench:
     cargo run --release -p weir-benches --bin road
 
+# state of a rule with a million keys: memory, bytes stored, time to restore
+bench-state keys="1000000":
+    cargo run --release -p weir-benches --bin state -- --keys {{keys}}
+
+# from the event that crosses a threshold to its alert, through a real Kafka broker (needs Java 17 and Maven)
+bench-delay:
+    cargo run --release -p weir-benches --bin delay -- --broker "$(scripts/kafka.sh start)"
+    scripts/kafka.sh stop
+
 # two sliding windows over a million disordered events, beside DuckDB over the same file (needs `pip install duckdb`)
 bench-windows file="/tmp/weir-windows.ndjson":
     cargo run --release -p weir-benches --bin windows -- --out {{file}}

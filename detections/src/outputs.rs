@@ -5,8 +5,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Query, SelectItem, SetExpr, Statement, Value,
-    visit_relations,
+    BinaryOperator, Expr, GroupByExpr, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    Value, visit_relations,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -45,6 +45,8 @@ pub(crate) fn shape(sql: &str) -> Result<Shape, String> {
     tables.retain(|table| !own.contains(table));
     tables.sort();
     tables.dedup();
+    let parts = with.iter().flat_map(|with| &with.cte_tables);
+    let inner = parts.into_iter().any(|cte| query_tells(&cte.query));
     let SetExpr::Select(select) = *body else {
         return Err("the query must be one plain SELECT".to_owned());
     };
@@ -72,7 +74,7 @@ pub(crate) fn shape(sql: &str) -> Result<Shape, String> {
     Ok(Shape {
         columns,
         grouped,
-        dispatchable: select.selection.as_ref().is_some_and(needs_literal),
+        dispatchable: inner || tells(&select),
         tables,
     })
 }
@@ -80,6 +82,20 @@ pub(crate) fn shape(sql: &str) -> Result<Shape, String> {
 /// Whether a query reads the alerts of other rules. False for what is no query.
 pub fn reads_alerts(sql: &str) -> bool {
     shape(sql).is_ok_and(|shape| shape.tables.iter().any(|table| table == "alerts"))
+}
+
+/// Whether a literal dispatches the rows of a SELECT, there or in a subquery that it reads.
+fn tells(select: &Select) -> bool {
+    let derived = |factor: &TableFactor| match factor {
+        TableFactor::Derived { subquery, .. } => query_tells(subquery),
+        _ => false,
+    };
+    select.selection.as_ref().is_some_and(needs_literal)
+        || select.from.iter().any(|from| derived(&from.relation))
+}
+
+fn query_tells(query: &Query) -> bool {
+    matches!(query.body.as_ref(), SetExpr::Select(select) if tells(select))
 }
 
 /// `column = 'text'` or `column IN ('text', …)` on every way through the predicate.

@@ -7,7 +7,6 @@
 //! One million events of 10,000 identities at 250 a second of event time, each up to 60 s behind the newest;
 //! one in ten comes from 50 busy identities, so that thresholds are reached.
 
-use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,10 +14,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use weir_benches::generator::{Spec, write_events};
-use weir_benches::{peak_mib, road};
+use weir_benches::{failures, peak_mib, regions, road};
+use weir_engine::Rule;
 use weir_engine::detect::Detector;
-use weir_engine::rule::{Confidence, Level, Rule, Status, Suppress, Window};
-use weir_engine::time::{HOUR, MINUTE};
+use weir_engine::time::MINUTE;
 use weir_engine::watermark::Lateness;
 
 #[global_allocator]
@@ -36,19 +35,6 @@ struct Arguments {
     only: Option<String>,
 }
 
-const RULES: &[(&str, &str)] = &[
-    (
-        "failures",
-        "SELECT actor_user_uid, count(*) AS n FROM cloud_audit WHERE status = 'failure' \
-         GROUP BY actor_user_uid HAVING count(*) >= 20",
-    ),
-    (
-        "regions",
-        "SELECT actor_user_uid, count(DISTINCT cloud_region) AS n FROM cloud_audit \
-         WHERE actor_user_uid IS NOT NULL GROUP BY actor_user_uid HAVING count(DISTINCT cloud_region) >= 5",
-    ),
-];
-
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if !arguments.out.exists() {
@@ -58,13 +44,14 @@ fn main() -> Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    for (title, query) in RULES {
-        if arguments.only.as_deref().is_some_and(|only| only != *title) {
+    for rule in [failures(), regions()] {
+        let title = rule.title.clone();
+        if arguments.only.as_ref().is_some_and(|only| *only != title) {
             continue;
         }
         let folder = tempfile::tempdir()?;
         let (took, matches, state) =
-            runtime.block_on(whole(&arguments.out, folder.path(), rule(title, query)))?;
+            runtime.block_on(whole(&arguments.out, folder.path(), rule))?;
         println!(
             "{title:10} {:9.0} events/s, {matches} windows matched, {} MiB of state at the end, peak {} MiB",
             arguments.events as f64 / took.as_secs_f64(),
@@ -127,40 +114,6 @@ fn place(out: &mut impl Write, line: &[u8], index: usize) -> Result<()> {
         out.write_all(line)?;
     }
     Ok(())
-}
-
-fn rule(title: &str, query: &str) -> Rule {
-    Rule {
-        id: title.into(),
-        title: title.into(),
-        status: Status::Test,
-        description: String::new(),
-        references: vec![],
-        author: String::new(),
-        date: String::new(),
-        tags: vec![],
-        level: Level::Medium,
-        confidence: Confidence::Medium,
-        query: query.into(),
-        window: Some(Window {
-            size: 10 * MINUTE,
-            slide: MINUTE,
-        }),
-        suppress: Some(Suppress {
-            by: vec!["actor_user_uid".into()],
-            length: HOUR,
-            gap: None,
-        }),
-        new_terms: None,
-        absence: None,
-        building_block: false,
-        tables: BTreeMap::new(),
-        entities: vec![],
-        compliance: BTreeMap::new(),
-        falsepositives: vec![],
-        runbook: String::new(),
-        path: String::new(),
-    }
 }
 
 async fn whole(path: &Path, data: &Path, rule: Rule) -> Result<(Duration, u64, u64)> {

@@ -48,9 +48,12 @@ fn the_binary_holds_what_the_folder_holds() {
 
 #[tokio::test]
 async fn every_rule_plans_and_is_dispatched_by_a_literal() {
-    let session = plan::session(&[], &Tables::default()).await.unwrap();
+    let packs = packs();
+    let declared = Tables::default().with_declared(packs.iter().map(|loaded| &loaded.rule));
+    let tables = declared.unwrap();
+    let session = plan::session(&[], &tables).await.unwrap();
     let (mut windows, mut refused) = (0, vec![]);
-    for LoadedRule { rule, .. } in packs() {
+    for LoadedRule { rule, .. } in packs {
         let plan = match Plan::new(&session, &rule).await {
             Ok(plan) => plan,
             Err(error) => {
