@@ -1,9 +1,10 @@
 //! What a rule remembers beside its matches, by key.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::Result;
 use crate::detect::memory::Memory;
+use crate::detect::row::Row;
 use crate::detect::terms::{At, Change, Pairs, Runs};
 use crate::rule::Rule;
 use crate::store::StateWrite;
@@ -40,7 +41,7 @@ impl Recall {
         what: &str,
         home: &str,
         at: &At,
-        row: &Map<String, Value>,
+        row: Row,
     ) -> (Change, i64) {
         let gap = gap(rule);
         let now = at.0.saturating_add(1);
@@ -65,7 +66,7 @@ impl Recall {
                 let mut change = Change::default();
                 let pair = rule.absence.as_ref().and_then(|a| a.pair.as_ref());
                 if let Some(pair) = pair {
-                    let is = |column: &str| row.get(column) == Some(&Value::Bool(true));
+                    let is = |column: &str| row.get(column) == Some(Value::Bool(true));
                     if is(&pair.of) {
                         change = memory.change(what).answer(at.0, gap);
                     }

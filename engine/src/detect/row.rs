@@ -62,6 +62,25 @@ pub fn json(batch: &RecordBatch, row: usize) -> Map<String, Value> {
         .collect()
 }
 
+/// A row of a batch. Most rows turn out to be no match: JSON is made of what is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    pub rows: &'a RecordBatch,
+    pub index: usize,
+}
+
+impl Row<'_> {
+    /// None if the column is null, or is not there.
+    pub fn get(&self, column: &str) -> Option<Value> {
+        let value = value(self.rows.column_by_name(column)?, self.index);
+        (!value.is_null()).then_some(value)
+    }
+
+    pub fn json(&self) -> Map<String, Value> {
+        json(self.rows, self.index)
+    }
+}
+
 /// One value as JSON: times as RFC 3339, floats to nine digits, lists sorted.
 pub fn value(column: &ArrayRef, row: usize) -> Value {
     if column.is_null(row) {

@@ -155,10 +155,13 @@ impl WindowState {
                 Some(reduce) => plan::run(&reduce.merge, vec![tail.to_vec()], ctx)
                     .await
                     .ok(),
-                None => concat_batches(&tail[0].schema(), tail)
-                    .ok()
-                    .map(|one| vec![one]),
+                None => Some(tail.to_vec()),
             };
+            // An answer of many groups comes as slices of the same memory: one batch holds just its own.
+            let merged = merged.and_then(|batches| {
+                let one = concat_batches(&batches.first()?.schema(), &batches).ok()?;
+                compact(one).ok().map(|one| vec![one])
+            });
             if let Some(merged) = merged {
                 entry.replace(input, from, merged);
             }

@@ -21,7 +21,7 @@ use crate::{Error, Result};
 /// Evidence kept per key and pane: the earliest ones, so that what is kept does not depend on arrival.
 pub const PANE_EVIDENCE: usize = 16;
 /// Memory of a key and of an event beside their texts.
-const KEY_BYTES: usize = 144;
+const KEY_BYTES: usize = 208;
 const EVENT_BYTES: usize = 56;
 /// Pieces after which a pane is written anew as a whole.
 const MAX_PIECES: i64 = 32;
@@ -120,7 +120,11 @@ impl Pane {
                 }
             }
             None => {
-                let mut evidence = KeyEvidence::default();
+                // Most keys have one event: no room is taken for more.
+                let mut evidence = KeyEvidence {
+                    events: Vec::with_capacity(1),
+                    ..KeyEvidence::default()
+                };
                 evidence.add(time, event_uid);
                 self.bytes += evidence.bytes(key);
                 self.evidence.insert(key.to_owned(), evidence);

@@ -8,12 +8,11 @@ use datafusion::arrow::array::{AsArray, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::{cast, concat_batches};
 use datafusion::arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::execution::TaskContext;
-use serde_json::{Map, Value};
 
 use super::{RunningRule, key_text, times_of};
 use crate::alert::Evidence;
 use crate::detect::episode::Match;
-use crate::detect::row;
+use crate::detect::row::{self, Row};
 use crate::detect::terms::{At, Stretched};
 use crate::plan::{self, Plan};
 use crate::schema::{self, col};
@@ -47,7 +46,13 @@ impl RunningRule {
         for (index, source) in matched.values().iter().enumerate() {
             let source = *source as usize;
             let at = (times.value(source), uids.value(source).to_owned());
-            self.add_row(at, row::json(&output, index));
+            self.add_row(
+                at,
+                Row {
+                    rows: &output,
+                    index,
+                },
+            );
         }
         Ok(())
     }
@@ -64,29 +69,34 @@ impl RunningRule {
             uids.as_string_view(),
         );
         // An event that joins with several rows is one match: that of the least output row.
-        let mut least: BTreeMap<At, (String, Map<String, Value>)> = BTreeMap::new();
+        let mut least: BTreeMap<At, (String, usize)> = BTreeMap::new();
         for index in 0..output.num_rows() {
             let at = (times.value(index), uids.value(index).to_owned());
-            let row = row::json(output, index);
-            let text = serde_json::to_string(&row).unwrap_or_default();
+            let text = serde_json::to_string(&row::json(output, index)).unwrap_or_default();
             match least.entry(at) {
                 Entry::Vacant(place) => {
-                    place.insert((text, row));
+                    place.insert((text, index));
                 }
                 Entry::Occupied(mut held) if text < held.get().0 => {
-                    held.insert((text, row));
+                    held.insert((text, index));
                 }
                 Entry::Occupied(_) => {}
             }
         }
-        for (at, (_, row)) in least {
-            self.add_row(at, row);
+        for (at, (_, index)) in least {
+            self.add_row(
+                at,
+                Row {
+                    rows: output,
+                    index,
+                },
+            );
         }
         Ok(())
     }
 
     /// A row of a query that looks at single events.
-    fn add_row(&mut self, at: At, row: Map<String, Value>) {
+    fn add_row(&mut self, at: At, row: Row) {
         if let Some(terms) = &self.rule.new_terms {
             match self.seen.note(at.0, terms.history) {
                 Stretched::Nothing => {}
@@ -98,7 +108,8 @@ impl RunningRule {
             }
         }
         let values = |columns: &[String]| -> Vec<(String, String)> {
-            let value = |column: &String| row.get(column).map(row::text).unwrap_or_default();
+            let value =
+                |column: &String| row.get(column).map_or_else(String::new, |v| row::text(&v));
             let named = columns.iter().map(|column| (column.clone(), value(column)));
             named.collect()
         };
@@ -108,7 +119,7 @@ impl RunningRule {
             (None, Some(absence)) => Some(&absence.by),
             (None, None) => None,
         };
-        if remembered.is_some_and(|columns| columns.iter().any(|c| !row.contains_key(c))) {
+        if remembered.is_some_and(|columns| columns.iter().any(|c| row.get(c).is_none())) {
             return;
         }
         let key = match (&rule.suppress, remembered) {
@@ -119,7 +130,7 @@ impl RunningRule {
         let home = key_text(&key);
         let what = remembered.map(|columns| key_text(&values(columns)));
         let what = what.unwrap_or_default();
-        let (change, due) = self.recall.note(rule, &what, &home, &at, &row);
+        let (change, due) = self.recall.note(rule, &what, &home, &at, row);
         for (home, place) in &change.gone {
             self.timelines.remove(home, place);
         }
@@ -127,6 +138,7 @@ impl RunningRule {
             return;
         }
         let (time, uid) = at;
+        let row = row.json();
         let evidence = vec![Evidence {
             time,
             event_uid: uid.clone(),
