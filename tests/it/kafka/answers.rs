@@ -69,6 +69,10 @@ impl Answers {
     pub fn replayed(traces: &[&Trace], lateness: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let output = weir(folder.path())
+            .env(
+                "WEIR_RULES__DISABLED",
+                format!("{:?}", super::disabled(lateness)),
+            )
             .arg("replay")
             .args(traces.iter().map(|t| &t.file))
             .args([

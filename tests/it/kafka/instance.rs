@@ -58,6 +58,8 @@ impl Instance {
             r#"
                 [store]
                 path = "data"
+                [rules]
+                disabled = {:?}
                 [api]
                 listen = "127.0.0.1:{port}"
                 [source.{SOURCE}]
@@ -72,6 +74,7 @@ impl Instance {
                 "session.timeout.ms" = "6000"
                 "heartbeat.interval.ms" = "1000"
             "#,
+            super::disabled(lateness),
             broker.address
         );
         std::fs::write(folder.path().join("weir.toml"), config).unwrap();
