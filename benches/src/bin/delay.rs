@@ -149,7 +149,8 @@ fn spec(events: u64, rate: f64) -> Spec {
 async fn maximum(broker: &str, events: u64) -> Result<f64> {
     let name = format!("weir-bench-max-{}", std::process::id());
     let producer = topic(broker, &name).await?;
-    let mut generator = Generator::new(spec(events, 250.0));
+    // A busy stream: read far behind its own time, few events a minute would be many panes a batch.
+    let mut generator = Generator::new(spec(events, 50_000.0));
     let mut line = vec![];
     while generator.append_next(&mut line).is_some() {
         send(&producer, &name, &line)?;

@@ -122,6 +122,8 @@ impl KafkaConfig {
             // Larger single messages are still delivered, one at a time.
             .set("fetch.message.max.bytes", "1048576")
             .set("fetch.max.bytes", "8388608")
+            // A full queue is looked at again after this, not after the second that is the default.
+            .set("fetch.queue.backoff.ms", "20")
             .set(
                 "queued.max.messages.kbytes",
                 (PREFETCH_BYTES / 1024 / self.topics.len().max(1))
