@@ -33,20 +33,8 @@ const LONGER: &[(&str, &str)] = &[
         "the reader's thread, one state machine",
     ),
     (
-        "engine/src/archive/worker.rs",
-        "one thing; to be split when it next grows",
-    ),
-    (
-        "engine/src/builder.rs",
-        "the event builder and its column kinds",
-    ),
-    (
         "engine/src/pipeline.rs",
         "the one loop, to be read top to bottom",
-    ),
-    (
-        "engine/src/store/write.rs",
-        "one thing; to be split when it next grows",
     ),
 ];
 

@@ -32,12 +32,15 @@ impl Trace {
         }
     }
 
-    /// A real intrusion recorded in CloudTrail, or our own when the sample data is not here.
+    /// A real intrusion recorded in CloudTrail, or our own when the sample data is not here. At its end every
+    /// partition gets an ordinary event of the next day, by which all that was before is certain.
     pub fn intrusion() -> Self {
-        match sample("cloudtrail/invictus_stratus_2023.ndjson.gz") {
-            Some(events) => Self::of("intrusion", events),
-            None => Self::of("intrusion", own_intrusion()),
+        let mut events =
+            sample("cloudtrail/invictus_stratus_2023.ndjson.gz").unwrap_or_else(own_intrusion);
+        for n in 0..PARTITIONS {
+            events.push(next_day(&events[0], n));
         }
+        Self::of("intrusion", events)
     }
 
     /// Short attacks from many days in no order of time.
@@ -96,6 +99,28 @@ pub fn sample(path: &str) -> Option<Vec<Vec<u8>>> {
     }
     let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
     Some(lines.map(<[u8]>::to_vec).collect())
+}
+
+/// An ordinary event of the account of `event`, on the day after it.
+fn next_day(event: &[u8], n: i32) -> Vec<u8> {
+    let event: Value = serde_json::from_slice(event).unwrap();
+    let account = &event["recipientAccountId"];
+    let time: jiff::Timestamp = event["eventTime"].as_str().unwrap().parse().unwrap();
+    let time = time + jiff::SignedDuration::from_hours(24);
+    json!({
+        "eventVersion": "1.08",
+        "userIdentity": {
+            "type": "IAMUser", "principalId": "AIDAEXAMPLE", "accountId": account,
+            "arn": format!("arn:aws:iam::{}:user/ana", account.as_str().unwrap()), "userName": "ana"
+        },
+        "eventTime": time.to_string(), "eventSource": "s3.amazonaws.com", "eventName": "GetObject",
+        "awsRegion": "eu-west-1", "sourceIPAddress": "192.0.2.10", "userAgent": "aws-cli/2.15",
+        "requestParameters": {"bucketName": "reports"}, "responseElements": null,
+        "eventID": format!("{n:08}-0000-4000-8000-00000000eeee"), "readOnly": true, "eventType": "AwsApiCall",
+        "managementEvent": false, "recipientAccountId": account
+    })
+    .to_string()
+    .into_bytes()
 }
 
 /// An hour of an account: ordinary reads, and one identity that tries out stolen keys, hides and opens doors.
