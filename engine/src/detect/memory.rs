@@ -39,6 +39,10 @@ impl<T: Default + Serialize + DeserializeOwned> Memory<T> {
         self.entries.len()
     }
 
+    pub fn get(&self, key: &str) -> Option<&T> {
+        self.entries.get(key)
+    }
+
     /// The entry of a key, which will be written.
     pub fn change(&mut self, key: &str) -> &mut T {
         if !self.changed.contains(key) {

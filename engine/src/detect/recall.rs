@@ -1,11 +1,8 @@
 //! What a rule remembers beside its matches, by key.
 
-use serde_json::Value;
-
 use crate::Result;
 use crate::detect::memory::Memory;
-use crate::detect::row::Row;
-use crate::detect::terms::{At, Change, Pairs, Runs};
+use crate::detect::terms::{At, Change, Pairs, Run, Runs};
 use crate::rule::Rule;
 use crate::store::StateWrite;
 
@@ -33,50 +30,61 @@ impl Recall {
         }
     }
 
-    /// Takes a row in: what it changes among the matches, and when its own match is certain. `what` is the key
-    /// remembered, `home` the key of the alert.
-    pub fn note(
+    /// Whether occurrences of a key change nothing, by their first and last.
+    pub fn holds(&self, what: &str, first: (i64, &str), last: (i64, &str)) -> bool {
+        match self {
+            Self::Terms(memory) | Self::Signs(memory) => {
+                memory.get(what).is_some_and(|runs| runs.holds(first, last))
+            }
+            Self::Nothing | Self::Pairs(_) => false,
+        }
+    }
+
+    /// Takes in occurrences of a key that follow each other by no more than the gap: what that changes among the
+    /// matches. The new match, if there is one, is [`the run's first or last`](Self::matches_first).
+    pub fn note(&mut self, rule: &Rule, what: &str, run: Run) -> Change {
+        let gap = gap(rule);
+        match self {
+            Self::Terms(memory) => memory.change(what).note_first(run, gap),
+            Self::Signs(memory) => memory.change(what).note_last(run, gap),
+            Self::Nothing | Self::Pairs(_) => Change::default(),
+        }
+    }
+
+    /// Whether a match is the first occurrence of a run, or the last.
+    pub fn matches_first(&self) -> bool {
+        !matches!(self, Self::Signs(_))
+    }
+
+    /// Takes in an answer, a call, or an event that is both.
+    pub fn note_pair(
         &mut self,
         rule: &Rule,
         what: &str,
         home: &str,
         at: &At,
-        row: Row,
-    ) -> (Change, i64) {
-        let gap = gap(rule);
-        let now = at.0.saturating_add(1);
-        let later = now.saturating_add(gap);
+        is: [bool; 2],
+    ) -> Change {
+        let mut change = Change::default();
+        let Self::Pairs(memory) = self else {
+            return change;
+        };
+        let [answer, call] = is;
+        if answer {
+            change = memory.change(what).answer(at.0, gap(rule));
+        }
+        if call {
+            let call = memory.change(what).call(at.clone(), home, gap(rule));
+            change.matches = call.matches;
+        }
+        change
+    }
+
+    /// Until when a match waits to be certain, from its event on, µs.
+    pub fn wait(&self, rule: &Rule) -> i64 {
         match self {
-            Self::Nothing => {
-                let change = Change {
-                    matches: true,
-                    gone: vec![],
-                };
-                (change, now)
-            }
-            Self::Terms(memory) => {
-                let runs = memory.change(what);
-                (runs.note_first(at.clone(), home, gap), now)
-            }
-            Self::Signs(memory) => {
-                let runs = memory.change(what);
-                (runs.note_last(at.clone(), home, gap), later)
-            }
-            Self::Pairs(memory) => {
-                let mut change = Change::default();
-                let pair = rule.absence.as_ref().and_then(|a| a.pair.as_ref());
-                if let Some(pair) = pair {
-                    let is = |column: &str| row.get(column) == Some(Value::Bool(true));
-                    if is(&pair.of) {
-                        change = memory.change(what).answer(at.0, gap);
-                    }
-                    if is(&pair.after) {
-                        let call = memory.change(what).call(at.clone(), home, gap);
-                        change.matches = call.matches;
-                    }
-                }
-                (change, later)
-            }
+            Self::Nothing | Self::Terms(_) => 1,
+            Self::Signs(_) | Self::Pairs(_) => gap(rule).saturating_add(1),
         }
     }
 

@@ -8,12 +8,12 @@ pub type At = (i64, String);
 
 /// Occurrences that follow each other by no more than the gap.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Run {
-    first: At,
-    last: At,
+pub struct Run {
+    pub first: At,
+    pub last: At,
     /// Keys of the alerts that the first and the last occurrence belong to.
-    first_home: String,
-    last_home: String,
+    pub first_home: String,
+    pub last_home: String,
 }
 
 /// What an occurrence changed.
@@ -30,10 +30,17 @@ pub struct Change {
 pub struct Runs(Vec<Run>);
 
 impl Runs {
-    /// Notes an occurrence. A match is the first one of each run.
-    pub fn note_first(&mut self, at: At, home: &str, gap: i64) -> Change {
-        let (run, absorbed) = self.note(at.clone(), home, gap);
-        let matches = run.first == at;
+    /// Whether these occurrences lie inside a run, and change nothing.
+    pub fn holds(&self, first: (i64, &str), last: (i64, &str)) -> bool {
+        let holds = |run: &Run| at(&run.first) <= first && last <= at(&run.last);
+        self.0.iter().any(holds)
+    }
+
+    /// Notes occurrences. A match is the first one of each run.
+    pub fn note_first(&mut self, new: Run, gap: i64) -> Change {
+        let first = new.first.clone();
+        let (run, absorbed) = self.note(new, gap);
+        let matches = run.first == first;
         let starts = absorbed.into_iter().filter(|old| old.first != run.first);
         Change {
             matches,
@@ -41,10 +48,11 @@ impl Runs {
         }
     }
 
-    /// Notes an occurrence. A match is the last one of each run.
-    pub fn note_last(&mut self, at: At, home: &str, gap: i64) -> Change {
-        let (run, absorbed) = self.note(at.clone(), home, gap);
-        let matches = run.last == at;
+    /// Notes occurrences. A match is the last one of each run.
+    pub fn note_last(&mut self, new: Run, gap: i64) -> Change {
+        let last = new.last.clone();
+        let (run, absorbed) = self.note(new, gap);
+        let matches = run.last == last;
         let ends = absorbed.into_iter().filter(|old| old.last != run.last);
         Change {
             matches,
@@ -52,24 +60,13 @@ impl Runs {
         }
     }
 
-    /// The run that holds the occurrence now, and those that went into it.
-    fn note(&mut self, at: At, home: &str, gap: i64) -> (Run, Vec<Run>) {
-        let near = |run: &Run| {
-            at.0 >= run.first.0.saturating_sub(gap) && at.0 <= run.last.0.saturating_add(gap)
+    /// The run that holds the occurrences now, and those that went into it.
+    fn note(&mut self, mut run: Run, gap: i64) -> (Run, Vec<Run>) {
+        let (from, to) = (run.first.0, run.last.0);
+        let near = |old: &mut Run| {
+            to >= old.first.0.saturating_sub(gap) && from <= old.last.0.saturating_add(gap)
         };
-        let mut run = Run {
-            first: at.clone(),
-            last: at.clone(),
-            first_home: home.to_owned(),
-            last_home: home.to_owned(),
-        };
-        let mut absorbed = vec![];
-        self.0.retain(|old| {
-            if near(old) {
-                absorbed.push(old.clone());
-            }
-            !near(old)
-        });
+        let absorbed: Vec<Run> = self.0.extract_if(.., near).collect();
         for old in &absorbed {
             if old.first < run.first {
                 (run.first, run.first_home) = (old.first.clone(), old.first_home.clone());
@@ -87,6 +84,10 @@ impl Runs {
         self.0.retain(|run| run.last.0.saturating_add(gap) >= from);
         !self.0.is_empty()
     }
+}
+
+fn at(at: &At) -> (i64, &str) {
+    (at.0, &at.1)
 }
 
 /// Stretches of time in which a rule saw rows no further apart than its history. What lies further apart does
@@ -211,6 +212,16 @@ mod tests {
         (time, format!("uid {time}"))
     }
 
+    /// A run of ascending times.
+    fn run(times: &[i64]) -> Run {
+        Run {
+            first: at(times[0]),
+            last: at(times[times.len() - 1]),
+            first_home: "k".into(),
+            last_home: "k".into(),
+        }
+    }
+
     /// Standing matches after all occurrences, by the definition.
     fn firsts(times: &[i64], gap: i64) -> Vec<i64> {
         let mut sorted = times.to_vec();
@@ -249,11 +260,29 @@ mod tests {
             let (mut first, mut last) = (Runs::default(), Runs::default());
             let (mut new, mut old) = (vec![], vec![]);
             for time in &times {
-                apply(&mut new, *time, first.note_first(at(*time), "k", gap));
-                apply(&mut old, *time, last.note_last(at(*time), "k", gap));
+                apply(&mut new, *time, first.note_first(run(&[*time]), gap));
+                apply(&mut old, *time, last.note_last(run(&[*time]), gap));
             }
             assert_eq!(new, firsts(&times, gap), "{times:?} gap {gap}");
             assert_eq!(old, lasts(&times, gap), "{times:?} gap {gap}");
+            let mut split = times.clone();
+            let batches = [split.split_off(times.len() / 2), split];
+            let (mut first, mut last) = (Runs::default(), Runs::default());
+            let (mut new, mut old) = (vec![], vec![]);
+            for mut batch in batches {
+                batch.sort_unstable();
+                for times in batch.chunk_by(|a, b| b - a <= gap) {
+                    let (run, ends) = (run(times), [times[0], times[times.len() - 1]]);
+                    if !first.holds(super::at(&run.first), super::at(&run.last)) {
+                        apply(&mut new, ends[0], first.note_first(run.clone(), gap));
+                    }
+                    if !last.holds(super::at(&run.first), super::at(&run.last)) {
+                        apply(&mut old, ends[1], last.note_last(run, gap));
+                    }
+                }
+            }
+            assert_eq!(new, firsts(&times, gap), "{times:?} gap {gap} in batches");
+            assert_eq!(old, lasts(&times, gap), "{times:?} gap {gap} in batches");
         }
     }
 

@@ -9,17 +9,19 @@
 //! Only shapes whose answer cannot depend on batching are admitted; anything else is refused here, at load,
 //! with the reason.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::Column;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::Operator;
+use datafusion::logical_expr::{Expr, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext};
 
 use self::split::Refusal;
 pub use self::template::{family_views, run, session};
@@ -51,6 +53,25 @@ pub struct EventPlan {
     pub template: Arc<dyn ExecutionPlan>,
     /// The query joins reference tables: its rows are told apart by their columns `time` and `event_uid`.
     pub joined: bool,
+    /// For a rule that remembers: what it remembers of a row, which is less than what it returns.
+    pub remembered: Option<Remembered>,
+}
+
+/// The same query with fewer columns.
+#[derive(Debug, Clone)]
+pub struct Remembered {
+    /// Event columns that the leaf expects.
+    pub columns: Vec<usize>,
+    pub template: Arc<dyn ExecutionPlan>,
+}
+
+/// Columns whose values a rule remembers; none if it remembers nothing.
+pub fn remembered_columns(rule: &Rule) -> &[String] {
+    match (&rule.new_terms, &rule.absence) {
+        (Some(terms), _) => &terms.fields,
+        (None, Some(absence)) => &absence.by,
+        (None, None) => &[],
+    }
 }
 
 /// A GROUP BY expression and the output column that carries it.
@@ -98,18 +119,25 @@ impl Plan {
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
-        let frame = ctx
+        let frame: DataFrame = ctx
             .sql_with_options(&rule.query, options)
             .await
             .map_err(|e| refuse(short(&e)))?;
         let logical = frame.logical_plan().clone();
         let physical = frame
+            .clone()
             .create_physical_plan()
             .await
             .map_err(|e| refuse(short(&e)))?;
         repeatable::check(&logical).map_err(refuse)?;
         let plan = match rule.window {
-            None => Self::Event(rows::event_plan(&physical).map_err(refuse)?),
+            None => {
+                let mut plan = rows::event_plan(&physical).map_err(refuse)?;
+                if !plan.joined && !remembered_columns(rule).is_empty() {
+                    plan.remembered = Some(remembered(frame, rule, &plan).await.map_err(refuse)?);
+                }
+                Self::Event(plan)
+            }
             Some(_) => Self::Window(match split::window_plan(ctx, &logical, physical.clone()) {
                 Err(Refusal::Shape(reason)) => {
                     whole::window_plan(ctx, rule, &logical, physical, &reason).map_err(refuse)?
@@ -221,6 +249,37 @@ impl Plan {
             }
         }
     }
+}
+
+/// The columns that decide whether a row of this rule is a match, and of which alert.
+async fn remembered(
+    frame: DataFrame,
+    rule: &Rule,
+    whole: &EventPlan,
+) -> Result<Remembered, String> {
+    let suppress = rule.suppress.iter().flat_map(|suppress| &suppress.by);
+    let pair = rule
+        .absence
+        .iter()
+        .filter_map(|absence| absence.pair.as_ref());
+    let pair = pair.flat_map(|pair| [&pair.of, &pair.after]);
+    let names = remembered_columns(rule).iter().chain(suppress).chain(pair);
+    let outputs = whole.template.schema();
+    let names: BTreeSet<&String> = names
+        .filter(|name| outputs.index_of(name).is_ok())
+        .collect();
+    let columns = names
+        .into_iter()
+        .map(|name| Expr::Column(Column::from_name(name)));
+    let frame = frame
+        .select(columns.collect::<Vec<_>>())
+        .map_err(|e| short(&e))?;
+    let template = frame.create_physical_plan().await.map_err(|e| short(&e))?;
+    let plan = rows::event_plan(&template)?;
+    Ok(Remembered {
+        columns: plan.rows.columns,
+        template,
+    })
 }
 
 /// Whether the rows are alerts of other rules.

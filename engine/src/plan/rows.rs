@@ -34,6 +34,7 @@ pub(super) fn event_plan(
         rows: row_part(physical, hint)?,
         template: physical.clone(),
         joined: false,
+        remembered: None,
     })
 }
 

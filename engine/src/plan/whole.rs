@@ -115,6 +115,7 @@ pub(super) fn event_plan(physical: &Arc<dyn ExecutionPlan>) -> Result<EventPlan,
         rows,
         template: physical.clone(),
         joined: true,
+        remembered: None,
     })
 }
 

@@ -5,15 +5,16 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch, UInt32Array};
-use datafusion::arrow::compute::{cast, concat_batches};
+use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
 
 use super::{RunningRule, key_text, times_of};
 use crate::alert::Evidence;
 use crate::detect::episode::Match;
 use crate::detect::row::{self, Row};
-use crate::detect::terms::{At, Stretched};
+use crate::detect::terms::At;
 use crate::plan::{self, Plan};
 use crate::schema::{self, col};
 use crate::{Error, Result};
@@ -29,32 +30,57 @@ impl RunningRule {
         let Plan::Event(plan) = &self.plan else {
             return Ok(());
         };
-        let input = row::gather(events, &plan.rows.columns, Some(matched))?;
-        let output = plan::run(&plan.template, vec![vec![input]], ctx).await?;
-        let output = concat_batches(&plan.template.schema(), &output)?;
+        let times = times_of(events);
+        let uids = events.column(col::EVENT_UID).as_string_view();
+        let at = |row: u32| (times.value(row as usize), uids.value(row as usize));
+        let mut matched = matched.clone();
+        if let Some(remembered) = &plan.remembered {
+            // Most rows turn out to be no match: first what is remembered of all, then all of what matches.
+            let keys = rows_of(
+                &remembered.template,
+                &remembered.columns,
+                events,
+                &matched,
+                ctx,
+            );
+            let keys = self.whole(keys.await?, &matched)?;
+            let ats: Vec<_> = matched.values().iter().map(|row| at(*row)).collect();
+            let found = self.remember(&keys, &ats);
+            let rows = found.into_iter().map(|index| matched.value(index));
+            matched = UInt32Array::from_iter_values(rows);
+            if matched.is_empty() {
+                return Ok(());
+            }
+        }
+        let Plan::Event(plan) = &self.plan else {
+            return Ok(());
+        };
+        let rows = &plan.rows.columns;
+        let output = rows_of(&plan.template, rows, events, &matched, ctx).await?;
         if plan.joined {
             return self.add_joined(&output);
         }
-        if output.num_rows() != matched.len() {
-            return Err(Error::rule(
-                &self.rule.title,
-                "rows were dropped outside the WHERE clause",
-            ));
-        }
-        let times = times_of(events);
-        let uids = events.column(col::EVENT_UID).as_string_view();
+        let output = self.whole(output, &matched)?;
         for (index, source) in matched.values().iter().enumerate() {
-            let source = *source as usize;
-            let at = (times.value(source), uids.value(source).to_owned());
-            self.add_row(
-                at,
-                Row {
-                    rows: &output,
-                    index,
-                },
-            );
+            let (time, uid) = at(*source);
+            let row = Row {
+                rows: &output,
+                index,
+            };
+            self.add_match((time, uid.to_owned()), row);
         }
         Ok(())
+    }
+
+    /// The output, if each row has its own.
+    fn whole(&self, output: RecordBatch, rows: &UInt32Array) -> Result<RecordBatch> {
+        match output.num_rows() == rows.len() {
+            true => Ok(output),
+            false => Err(Error::rule(
+                &self.rule.title,
+                "rows were dropped outside the WHERE clause",
+            )),
+        }
     }
 
     fn add_joined(&mut self, output: &RecordBatch) -> Result<()> {
@@ -83,60 +109,40 @@ impl RunningRule {
                 Entry::Occupied(_) => {}
             }
         }
-        for (at, (_, index)) in least {
-            self.add_row(
-                at,
-                Row {
-                    rows: output,
-                    index,
-                },
-            );
+        let least: Vec<(At, usize)> = least.into_iter().map(|(at, (_, row))| (at, row)).collect();
+        let found = match plan::remembered_columns(&self.rule).is_empty() {
+            true => (0..least.len()).collect(),
+            false => {
+                let rows = UInt32Array::from_iter_values(least.iter().map(|(_, row)| *row as u32));
+                let keys = take_record_batch(output, &rows)?;
+                let ats: Vec<_> = least.iter().map(|(at, _)| (at.0, &*at.1)).collect();
+                self.remember(&keys, &ats)
+            }
+        };
+        for index in found {
+            let (at, index) = least[index].clone();
+            let row = Row {
+                rows: output,
+                index,
+            };
+            self.add_match(at, row);
         }
         Ok(())
     }
 
-    /// A row of a query that looks at single events.
-    fn add_row(&mut self, at: At, row: Row) {
-        if let Some(terms) = &self.rule.new_terms {
-            match self.seen.note(at.0, terms.history) {
-                Stretched::Nothing => {}
-                Stretched::Longer => self.seen_written = false,
-                Stretched::Moved => {
-                    self.seen_written = false;
-                    self.timelines.refold();
-                }
+    /// A row of a query that looks at single events, and that is a match.
+    fn add_match(&mut self, at: At, row: Row) {
+        let key = match self.key_columns() {
+            [] => vec![("event_uid".into(), at.1.clone())],
+            columns => {
+                let value =
+                    |column: &String| row.get(column).map_or_else(String::new, |v| row::text(&v));
+                let named = columns.iter().map(|column| (column.clone(), value(column)));
+                named.collect()
             }
-        }
-        let values = |columns: &[String]| -> Vec<(String, String)> {
-            let value =
-                |column: &String| row.get(column).map_or_else(String::new, |v| row::text(&v));
-            let named = columns.iter().map(|column| (column.clone(), value(column)));
-            named.collect()
-        };
-        let rule = &self.rule;
-        let remembered = match (&rule.new_terms, &rule.absence) {
-            (Some(terms), _) => Some(&terms.fields),
-            (None, Some(absence)) => Some(&absence.by),
-            (None, None) => None,
-        };
-        if remembered.is_some_and(|columns| columns.iter().any(|c| row.get(c).is_none())) {
-            return;
-        }
-        let key = match (&rule.suppress, remembered) {
-            (Some(suppress), _) => values(&suppress.by),
-            (None, Some(columns)) => values(columns),
-            (None, None) => vec![("event_uid".into(), at.1.clone())],
         };
         let home = key_text(&key);
-        let what = remembered.map(|columns| key_text(&values(columns)));
-        let what = what.unwrap_or_default();
-        let (change, due) = self.recall.note(rule, &what, &home, &at, row);
-        for (home, place) in &change.gone {
-            self.timelines.remove(home, place);
-        }
-        if !change.matches {
-            return;
-        }
+        let rule = &self.rule;
         let (time, uid) = at;
         let row = row.json();
         let evidence = vec![Evidence {
@@ -147,7 +153,7 @@ impl RunningRule {
             entities: row::entities(&row, &rule.entities),
             key,
             start: time,
-            due,
+            due: time.saturating_add(self.recall.wait(rule)),
             window: None,
             row,
             group: String::new(),
@@ -162,4 +168,17 @@ impl RunningRule {
             self.rows_too_late += 1;
         }
     }
+}
+
+/// Runs a template over some of the events.
+async fn rows_of(
+    template: &Arc<dyn ExecutionPlan>,
+    columns: &[usize],
+    events: &RecordBatch,
+    rows: &UInt32Array,
+    ctx: &Arc<TaskContext>,
+) -> Result<RecordBatch> {
+    let input = row::gather(events, columns, Some(rows))?;
+    let output = plan::run(template, vec![vec![input]], ctx).await?;
+    Ok(concat_batches(&template.schema(), &output)?)
 }

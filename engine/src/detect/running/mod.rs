@@ -27,6 +27,7 @@ use crate::window::WindowState;
 use crate::{Error, Result};
 
 mod events;
+mod remember;
 mod windows;
 
 #[derive(Debug)]

@@ -1,0 +1,136 @@
+//! Rows of rules that remember, first-seen and absence: which of a batch are matches.
+
+use std::collections::BTreeMap;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use hashbrown::HashMap;
+use serde_json::Value;
+
+use super::RunningRule;
+use crate::detect::recall;
+use crate::detect::row;
+use crate::detect::terms::{At, Run, Stretched};
+use crate::plan;
+
+impl RunningRule {
+    /// Columns that say which alert a match belongs to; none if each stands alone.
+    pub(super) fn key_columns(&self) -> &[String] {
+        match &self.rule.suppress {
+            Some(suppress) => &suppress.by,
+            None => plan::remembered_columns(&self.rule),
+        }
+    }
+
+    /// Takes rows of a batch in: `keys` has their remembered columns, `ats` their time and uid. Takes back
+    /// matches that are none any more, and gives the rows that are.
+    pub(super) fn remember(&mut self, keys: &RecordBatch, ats: &[(i64, &str)]) -> Vec<usize> {
+        self.note_stretches(ats);
+        let columns = |names: &[String]| -> Vec<ArrayRef> {
+            let columns = names.iter().filter_map(|name| keys.column_by_name(name));
+            columns.cloned().collect()
+        };
+        let what = columns(plan::remembered_columns(&self.rule));
+        let homes = columns(self.key_columns());
+        let home = |index: usize| key_text(&homes, index);
+        let mut by_key: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut key = String::new();
+        for index in (0..ats.len()).filter(|i| what.iter().all(|column| column.is_valid(*i))) {
+            key.clear();
+            write_key(&what, index, &mut key);
+            by_key.entry_ref(&*key).or_default().push(index);
+        }
+        let pair = self.rule.absence.as_ref().and_then(|a| a.pair.as_ref());
+        let pair = pair.map(|pair| [&pair.of, &pair.after].map(|name| keys.column_by_name(name)));
+        let gap = recall::gap(&self.rule);
+        // By alert key and time: the last word on an occurrence counts.
+        let mut standing: BTreeMap<(String, At), usize> = BTreeMap::new();
+        for (what, mut rows) in by_key {
+            rows.sort_unstable_by_key(|index| ats[*index]);
+            let together =
+                |a: &usize, b: &usize| pair.is_none() && ats[*b].0.saturating_sub(ats[*a].0) <= gap;
+            for rows in rows.chunk_by(together) {
+                let (first, last) = (rows[0], rows[rows.len() - 1]);
+                if self.recall.holds(&what, ats[first], ats[last]) {
+                    continue;
+                }
+                let place = |index: usize| (home(index), owned(ats[index]));
+                let (at, change) = match &pair {
+                    Some(pair) => {
+                        let is = pair.map(|column| is_true(column, first));
+                        let (home, at) = place(first);
+                        (
+                            first,
+                            self.recall.note_pair(&self.rule, &what, &home, &at, is),
+                        )
+                    }
+                    None => {
+                        let run = Run {
+                            first: owned(ats[first]),
+                            last: owned(ats[last]),
+                            first_home: home(first),
+                            last_home: home(last),
+                        };
+                        let at = if self.recall.matches_first() {
+                            first
+                        } else {
+                            last
+                        };
+                        (at, self.recall.note(&self.rule, &what, run))
+                    }
+                };
+                for (home, at) in change.gone {
+                    self.timelines.remove(&home, &at);
+                    standing.remove(&(home, at));
+                }
+                if change.matches {
+                    standing.insert(place(at), at);
+                }
+            }
+        }
+        standing.into_values().collect()
+    }
+
+    fn note_stretches(&mut self, ats: &[(i64, &str)]) {
+        let Some(terms) = &self.rule.new_terms else {
+            return;
+        };
+        for (time, _) in ats {
+            match self.seen.note(*time, terms.history) {
+                Stretched::Nothing => {}
+                Stretched::Longer => self.seen_written = false,
+                Stretched::Moved => {
+                    self.seen_written = false;
+                    self.timelines.refold();
+                }
+            }
+        }
+    }
+}
+
+fn owned(at: (i64, &str)) -> At {
+    (at.0, at.1.to_owned())
+}
+
+fn is_true(column: Option<&ArrayRef>, row: usize) -> bool {
+    column.is_some_and(|column| row::value(column, row) == Value::Bool(true))
+}
+
+fn key_text(columns: &[ArrayRef], row: usize) -> String {
+    let mut text = String::new();
+    write_key(columns, row, &mut text);
+    text
+}
+
+/// The values as texts, as [`super::key_text`] joins them.
+fn write_key(columns: &[ArrayRef], row: usize, to: &mut String) {
+    for (index, column) in columns.iter().enumerate() {
+        if index > 0 {
+            to.push('\u{1f}');
+        }
+        match column.as_string_view_opt() {
+            Some(texts) if texts.is_valid(row) => to.push_str(texts.value(row)),
+            Some(_) => {}
+            None => to.push_str(&row::text(&row::value(column, row))),
+        }
+    }
+}
