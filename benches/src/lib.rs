@@ -67,6 +67,7 @@ fn rule(title: &str, query: &str) -> Rule {
         }),
         new_terms: None,
         absence: None,
+        finding: None,
         building_block: false,
         tables: BTreeMap::new(),
         entities: vec![],

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use weir_engine::Rule;
+use weir_engine::finding::Finding;
 use weir_engine::rule::{Absence, Confidence, Level, NewTerms, Pair, Status, Suppress, Window};
 use weir_engine::time::parse_duration;
 
@@ -43,6 +44,7 @@ struct RuleFile {
     suppress: Option<SuppressFile>,
     new_terms: Option<NewTermsFile>,
     absence: Option<AbsenceFile>,
+    finding: Option<Finding>,
     #[serde(default)]
     building_block: bool,
     #[serde(default)]
@@ -154,6 +156,13 @@ pub(crate) fn parse(
             kinds.join(" and ")
         )));
     }
+    if file.finding.is_some() && (!kinds.is_empty() || file.suppress.is_none()) {
+        return Err(refuse(
+            "finding belongs to a per-event rule with suppress: name the finding's id in suppress.by, so that its \
+             updates are one alert"
+                .to_owned(),
+        ));
+    }
     let tests = file.tests.into_iter().map(|case| {
         let name = case.name.clone();
         read_case(case, read).map_err(|reason| refuse(format!("test `{name}`: {reason}")))
@@ -182,6 +191,7 @@ pub(crate) fn parse(
         }),
         new_terms,
         absence,
+        finding: file.finding,
         building_block: file.building_block,
         tables: file.tables,
         entities: file.entities.0,

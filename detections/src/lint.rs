@@ -135,7 +135,7 @@ pub fn lint(loaded: &LoadedRule) -> Vec<Lint> {
             format!("`{}` is not a date; write it as 2026-11-21", rule.date),
         );
     }
-    tags(&rule.tags, &mut say);
+    tags(&rule.tags, rule.finding.is_some(), &mut say);
     query(loaded, &mut say);
     for (framework, controls) in &rule.compliance {
         if !COMPLIANCE.contains(&framework.as_str()) {
@@ -181,7 +181,11 @@ pub fn lint(loaded: &LoadedRule) -> Vec<Lint> {
     lints
 }
 
-fn tags(tags: &[String], say: &mut impl FnMut(Severity, &'static str, String)) {
+fn tags(
+    tags: &[String],
+    named_by_finding: bool,
+    say: &mut impl FnMut(Severity, &'static str, String),
+) {
     let (mut tactics, mut techniques) = (0, 0);
     for tag in tags {
         let Some(rest) = tag.strip_prefix("attack.") else {
@@ -201,7 +205,7 @@ fn tags(tags: &[String], say: &mut impl FnMut(Severity, &'static str, String)) {
             );
         }
     }
-    if tactics == 0 || techniques == 0 {
+    if !named_by_finding && (tactics == 0 || techniques == 0) {
         say(
             Severity::Error,
             "tags",

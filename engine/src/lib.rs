@@ -15,6 +15,7 @@ pub mod detect;
 pub mod dispatch;
 pub mod enrich;
 pub mod error;
+pub mod finding;
 pub mod functions;
 pub mod health;
 pub mod hunt;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::finding::Finding;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -139,6 +141,9 @@ pub struct Rule {
     pub new_terms: Option<NewTerms>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absence: Option<Absence>,
+    /// Each row is a finding of another product, told as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
     /// Feeds rules over `alerts` and is not told to anybody by itself.
     #[serde(default)]
     pub building_block: bool,
@@ -198,6 +203,9 @@ impl Rule {
         if self.new_terms.is_some() || self.absence.is_some() || self.building_block {
             let more = (&self.new_terms, &self.absence, self.building_block);
             text += &serde_json::to_string(&more).unwrap_or_default();
+        }
+        if let Some(finding) = &self.finding {
+            text += &serde_json::to_string(finding).unwrap_or_default();
         }
         format!("{:08x}", xxh3_64(text.as_bytes()) as u32)
     }

@@ -160,6 +160,7 @@ impl FeatureSpec {
             }),
             new_terms: None,
             absence: None,
+            finding: None,
             building_block: false,
             tables: BTreeMap::new(),
             entities: text

@@ -222,6 +222,7 @@ fn rule(id: &str) -> Rule {
         suppress: None,
         new_terms: None,
         absence: None,
+        finding: None,
         building_block: false,
         tables: Default::default(),
         entities: vec![("user".into(), "actor_user_uid".into())],

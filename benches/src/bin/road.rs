@@ -152,7 +152,28 @@ async fn rules(blocks: &[(Buffer, Vec<Record>)]) -> Result<Duration> {
             .await;
         std::hint::black_box(detector.changes(false, None).await);
     }
-    Ok(started.elapsed())
+    let took = started.elapsed();
+    costly(&mut detector);
+    Ok(took)
+}
+
+/// The rules that took the most time.
+fn costly(detector: &mut Detector) {
+    let mut rules: Vec<_> = detector
+        .health()
+        .map(|(_, health)| health.clone())
+        .collect();
+    rules.sort_by_key(|rule| std::cmp::Reverse(rule.cost_ns));
+    let all: u64 = rules.iter().map(|rule| rule.cost_ns).sum();
+    for rule in rules.iter().take(12) {
+        println!(
+            "  {:4.1} % {:9} rows {:8} matches  {}",
+            rule.cost_ns as f64 * 100.0 / all.max(1) as f64,
+            rule.rows_evaluated,
+            rule.matches,
+            rule.title
+        );
+    }
 }
 
 async fn whole(path: &Path, data: &Path, archive: bool) -> Result<Duration> {

@@ -78,7 +78,7 @@ impl Episode {
             alert_id: alert_id(&rule.id, version, &first.key, first.start),
             rule_id: rule.id.clone(),
             rule_version: version.to_owned(),
-            rule_title: rule.title.clone(),
+            rule_title: title(rule, &first.row),
             level,
             confidence: rule.confidence,
             risk_score: risk(level, rule.confidence, &first.row),
@@ -122,6 +122,16 @@ impl Episode {
             alert.level = level;
             alert.risk_score = risk(level, rule.confidence, &more.row);
         }
+        if let Some(finding) = &rule.finding {
+            let (tactics, techniques) = finding.attack_of(&more.row);
+            add(&mut alert.tactics, tactics);
+            add(&mut alert.techniques, techniques);
+            if alert.matches > 1 {
+                alert.rule_title = title(rule, &more.row);
+                let latest = update(&alert.row, &more.row);
+                alert.row.insert(LATEST.into(), latest);
+            }
+        }
         for entity in &more.entities {
             if let Err(place) = alert.entities.binary_search(entity) {
                 alert.entities.insert(place, entity.clone());
@@ -156,8 +166,36 @@ impl Episode {
     }
 }
 
+/// Where the row of a finding's alert holds what the newest update says otherwise than the first.
+pub const LATEST: &str = "latest";
+
+fn title(rule: &Rule, row: &Map<String, Value>) -> String {
+    let finding = rule.finding.as_ref();
+    let title = finding.and_then(|finding| finding.title_of(row));
+    title.unwrap_or(&rule.title).to_owned()
+}
+
+fn add(to: &mut Vec<String>, more: Vec<String>) {
+    for text in more {
+        if !to.contains(&text) {
+            to.push(text);
+        }
+    }
+}
+
+fn update(first: &Map<String, Value>, newest: &Map<String, Value>) -> Value {
+    let other = newest
+        .iter()
+        .filter(|(name, value)| first.get(*name) != Some(value));
+    Value::Object(
+        other
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+    )
+}
+
 /// 0 to 100: the level's weight, less when the rule is not sure, more when the asset matters.
-fn risk(level: Level, confidence: Confidence, row: &Map<String, Value>) -> u32 {
+pub fn risk(level: Level, confidence: Confidence, row: &Map<String, Value>) -> u32 {
     let sure = match confidence {
         Confidence::Low => 0.5,
         Confidence::Medium => 0.75,

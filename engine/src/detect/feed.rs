@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::Result;
 use crate::alert::Alert;
 use crate::builder::EventBuilder;
+use crate::detect::episode::{LATEST, risk};
 use crate::detect::row;
 use crate::rule::Rule;
 use crate::schema::{COLUMNS, col};
@@ -71,9 +72,21 @@ pub fn rows(alerts: &[(&Alert, &Rule)]) -> Result<RecordBatch> {
         builder.text(col::LOG_NAME, FAMILY);
         builder.text(col::API_OPERATION, &rule.id);
         builder.text(col::FINDING_TITLE, &rule.title);
-        builder.text(col::STATUS_CODE, rule.level.as_str());
-        builder.int(col::SEVERITY_ID, alert.risk_score.into());
-        builder.text(col::FINDING_TAGS, &json!(alert.tactics).to_string());
+        let (level, risk, tactics) = match &rule.finding {
+            Some(finding) => {
+                let level = finding.level_of(&alert.row).unwrap_or(rule.level);
+                let (tactics, _) = finding.attack_of(&alert.row);
+                (
+                    level,
+                    risk(level, rule.confidence, &alert.row),
+                    [rule.tactics(), tactics].concat(),
+                )
+            }
+            None => (rule.level, alert.risk_score, alert.tactics.clone()),
+        };
+        builder.text(col::STATUS_CODE, level.as_str());
+        builder.int(col::SEVERITY_ID, risk.into());
+        builder.text(col::FINDING_TAGS, &json!(tactics).to_string());
         let key: serde_json::Map<_, _> = alert
             .key
             .iter()
@@ -85,7 +98,9 @@ pub fn rows(alerts: &[(&Alert, &Rule)]) -> Result<RecordBatch> {
                 builder.text(*column, &value);
             }
         }
-        builder.text(col::RAW, &json!(alert.row).to_string());
+        let mut first = alert.row.clone();
+        first.remove(LATEST);
+        builder.text(col::RAW, &json!(first).to_string());
         builder.keep();
     }
     Ok(builder.finish()?)

@@ -158,6 +158,9 @@ impl Detector {
                     None => note(health, &rule.rule, &error),
                 }
             }
+            if let Some(error) = rule.failed.take() {
+                note(health, &rule.rule, &error);
+            }
             health.cost_ns += started.elapsed().as_nanos() as u64;
         }
     }

@@ -18,7 +18,7 @@ use crate::time::rfc3339;
 /// Entities kept per alert and column.
 const MAX_ENTITIES: usize = 50;
 
-/// Selected columns of selected rows, compacted: nothing points into the source's big blocks any more.
+/// Selected columns of selected rows. Their texts still lie in the source's blocks.
 pub fn gather(
     events: &RecordBatch,
     columns: &[usize],
@@ -33,7 +33,7 @@ pub fn gather(
         let Some(rows) = rows else {
             return Ok(array.clone());
         };
-        Ok(compact(take(array, rows, None)?))
+        Ok(take(array, rows, None)?)
     });
     let arrays = arrays.collect::<Result<Vec<_>>>()?;
     let count = rows.map_or(events.num_rows(), |rows| rows.len());
@@ -43,13 +43,6 @@ pub fn gather(
         arrays,
         &options,
     )?)
-}
-
-fn compact(array: ArrayRef) -> ArrayRef {
-    match array.as_string_view_opt() {
-        Some(text) => std::sync::Arc::new(text.gc()),
-        None => array,
-    }
 }
 
 /// A row as JSON without its nulls and without `raw`, which stays with the event.

@@ -27,6 +27,7 @@ use self::split::Refusal;
 pub use self::template::{family_views, run, session};
 use crate::detect::feed;
 use crate::dispatch::necessary;
+use crate::finding::Finding;
 use crate::rule::Rule;
 use crate::schema;
 use crate::{Error, Result};
@@ -45,6 +46,8 @@ pub struct RowPart {
     pub predicate: Option<Arc<dyn PhysicalExpr>>,
     /// Event columns that the plan's leaf expects, by index.
     pub columns: Vec<usize>,
+    /// What is computed of them.
+    steps: Vec<rows::Step>,
 }
 
 #[derive(Debug, Clone)]
@@ -54,15 +57,7 @@ pub struct EventPlan {
     /// The query joins reference tables: its rows are told apart by their columns `time` and `event_uid`.
     pub joined: bool,
     /// For a rule that remembers: what it remembers of a row, which is less than what it returns.
-    pub remembered: Option<Remembered>,
-}
-
-/// The same query with fewer columns.
-#[derive(Debug, Clone)]
-pub struct Remembered {
-    /// Event columns that the leaf expects.
-    pub columns: Vec<usize>,
-    pub template: Arc<dyn ExecutionPlan>,
+    pub remembered: Option<RowPart>,
 }
 
 /// Columns whose values a rule remembers; none if it remembers nothing.
@@ -87,7 +82,7 @@ pub struct Input {
 
 #[derive(Debug, Clone)]
 pub struct Reduce {
-    /// Rows → states.
+    /// What was computed of rows → states.
     pub partial: Arc<dyn ExecutionPlan>,
     /// States → states.
     pub merge: Arc<dyn ExecutionPlan>,
@@ -151,6 +146,8 @@ impl Plan {
             .suppress
             .iter()
             .flat_map(|s| s.by.iter().map(|column| ("suppress.by", column)));
+        let finding = rule.finding.iter().flat_map(Finding::columns);
+        let named = named.chain(finding.map(|column| ("finding", column)));
         for (place, column) in
             named.chain(rule.entities.iter().map(|(_, column)| ("entities", column)))
         {
@@ -217,6 +214,10 @@ impl Plan {
     pub fn explain(&self) -> String {
         let show =
             |plan: &Arc<dyn ExecutionPlan>| displayable(plan.as_ref()).indent(false).to_string();
+        let shown = |rows: &RowPart| match &rows.predicate {
+            Some(predicate) => predicate.to_string(),
+            None => "nothing (all of them)".into(),
+        };
         match self {
             Self::Event(plan) => format!(
                 "on each batch, over the rows that dispatch hits:\n{}",
@@ -228,7 +229,8 @@ impl Plan {
                     match &input.reduce {
                         Some(reduce) => {
                             text += &format!(
-                                "on each batch, per pane, rows → states:\n{}\nwhen a pane has many batches, states → states:\n{}\n",
+                                "on each batch, per pane, rows that satisfy {} → states:\n{}\nwhen a pane has many batches, states → states:\n{}\n",
+                                shown(&input.rows),
                                 show(&reduce.partial),
                                 show(&reduce.merge)
                             );
@@ -252,11 +254,7 @@ impl Plan {
 }
 
 /// The columns that decide whether a row of this rule is a match, and of which alert.
-async fn remembered(
-    frame: DataFrame,
-    rule: &Rule,
-    whole: &EventPlan,
-) -> Result<Remembered, String> {
+async fn remembered(frame: DataFrame, rule: &Rule, whole: &EventPlan) -> Result<RowPart, String> {
     let suppress = rule.suppress.iter().flat_map(|suppress| &suppress.by);
     let pair = rule
         .absence
@@ -275,11 +273,7 @@ async fn remembered(
         .select(columns.collect::<Vec<_>>())
         .map_err(|e| short(&e))?;
     let template = frame.create_physical_plan().await.map_err(|e| short(&e))?;
-    let plan = rows::event_plan(&template)?;
-    Ok(Remembered {
-        columns: plan.rows.columns,
-        template,
-    })
+    Ok(rows::event_plan(&template)?.rows)
 }
 
 /// Whether the rows are alerts of other rules.

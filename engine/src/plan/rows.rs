@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result as DfResult};
@@ -11,10 +12,11 @@ use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::conjunction;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::streaming::StreamingTableExec;
 
 use super::{EventPlan, RowPart, short, whole};
-use crate::schema;
+use crate::{Result, schema};
 
 const ROW_LOCAL: &[&str] = &[
     "FilterExec",
@@ -80,10 +82,58 @@ pub(super) fn row_part(
         return Err(reason);
     }
     let columns = columns.ok_or("the query does not read `events` or one of its views")?;
+    let mut steps = vec![];
+    add_steps(plan, &mut steps);
     Ok(RowPart {
         predicate: simplified(predicates)?,
         columns,
+        steps,
     })
+}
+
+/// Columns computed from those of the step before, for rows that satisfy the predicate already.
+#[derive(Debug, Clone)]
+pub struct Step {
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
+}
+
+/// Collects what a row-local plan computes, from the leaf upwards.
+fn add_steps(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) {
+    for child in plan.children() {
+        add_steps(child, steps);
+    }
+    let exprs = if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        projection.expr().iter().map(|e| e.expr.clone()).collect()
+    } else if let Some(filter) = plan.downcast_ref::<FilterExec>()
+        && let Some(kept) = filter.projection()
+    {
+        let input = filter.input().schema();
+        let column = |at: &usize| {
+            Arc::new(Column::new(input.field(*at).name(), *at)) as Arc<dyn PhysicalExpr>
+        };
+        kept.iter().map(column).collect()
+    } else {
+        return;
+    };
+    let schema = plan.schema();
+    steps.push(Step { exprs, schema });
+}
+
+impl RowPart {
+    /// What the query computes of rows that satisfy the predicate, given the columns of its leaf. Expressions
+    /// alone: to set up a plan for each batch costs more than to evaluate it, the more so the wider the events.
+    pub fn evaluate(&self, mut rows: RecordBatch) -> Result<RecordBatch> {
+        for step in &self.steps {
+            let count = rows.num_rows();
+            let columns = step.exprs.iter();
+            let columns = columns.map(|expr| expr.evaluate(&rows)?.into_array(count));
+            let options = RecordBatchOptions::new().with_row_count(Some(count));
+            let columns = columns.collect::<DfResult<Vec<_>>>()?;
+            rows = RecordBatch::try_new_with_options(step.schema.clone(), columns, &options)?;
+        }
+        Ok(rows)
+    }
 }
 
 /// The conjunction of predicates over the event schema.

@@ -67,6 +67,11 @@ pub(super) fn window_plan(
     let below = below.ok_or(shape("the aggregate reads nothing"))?;
     let hint = "below a GROUP BY that is split there are only filters and computed columns";
     let rows = row_part(&below, hint).map_err(Refusal::Shape)?;
+    let computed = slot(below.schema()).and_then(|computed| {
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        partial.replace_children(vec![computed], options)
+    });
+    let partial = computed.map_err(|e| Refusal::Wrong(short(&e)))?;
     Ok(WindowPlan {
         inputs: vec![Input {
             rows,

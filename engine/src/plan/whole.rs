@@ -192,6 +192,7 @@ fn collect(
         found.push(RowPart {
             predicate: simplified(predicates)?,
             columns,
+            steps: vec![],
         });
         return Ok(());
     }

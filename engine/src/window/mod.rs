@@ -128,10 +128,11 @@ impl WindowState {
     ) -> Result<Vec<RecordBatch>> {
         match &self.plan.inputs[input].reduce {
             Some(reduce) => {
+                let rows = self.plan.inputs[input].rows.evaluate(rows)?;
                 let states = plan::run(&reduce.partial, vec![vec![rows]], ctx).await?;
                 Ok(states.into_iter().map(compact).collect::<Result<_, _>>()?)
             }
-            None => Ok(vec![rows]),
+            None => Ok(vec![compact(rows)?]),
         }
     }
 
@@ -290,6 +291,13 @@ impl WindowState {
     pub fn amend_no_more(&mut self) {
         self.amend = 0;
         self.close(self.closed_to, i64::MIN);
+    }
+
+    /// End of the first window that holds the newest pane. Those that end later hold less of what there is: until
+    /// there is more, they have nothing to tell that this one does not.
+    pub fn newest_end(&self) -> i64 {
+        let newest = self.panes.last_key_value();
+        newest.map_or(i64::MIN, |(pane, _)| first_window_end(*pane, self.window))
     }
 
     /// Whether windows wait to be answered that end at or before `to`.

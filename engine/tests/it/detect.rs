@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use weir_engine::alert::{Alert, AlertState};
 use weir_engine::detect::{Detector, run_all};
-use weir_engine::rule::Rule;
-use weir_engine::time::{MINUTE, SECOND};
+use weir_engine::rule::{NewTerms, Rule};
+use weir_engine::time::{HOUR, MINUTE, SECOND};
 
 use crate::events::{Event, Random, batch, rule};
 
@@ -320,6 +320,21 @@ async fn a_row_that_fails_costs_no_other_row() {
     let (mut detector, refused) = Detector::new(vec![rule("cast", query, None, None)], vec![])
         .await
         .unwrap();
+    assert!(refused.is_empty());
+    detector.push(&batch(&events)).await;
+    detector.advance(i64::MAX).await;
+    assert_eq!(detector.changes(false, None).await.len(), 39);
+    let (_, health) = detector.health().next().unwrap();
+    assert_eq!(health.errors, 1);
+    // What a rule remembers of a row does not fail, what it returns does.
+    let query = "SELECT event_uid, CAST(actor_user_uid AS BIGINT) AS number FROM cloud_audit";
+    let mut first_seen = rule("first seen", query, None, None);
+    first_seen.new_terms = Some(NewTerms {
+        fields: vec!["event_uid".into()],
+        history: HOUR,
+        warmup: 0,
+    });
+    let (mut detector, refused) = Detector::new(vec![first_seen], vec![]).await.unwrap();
     assert!(refused.is_empty());
     detector.push(&batch(&events)).await;
     detector.advance(i64::MAX).await;

@@ -82,6 +82,7 @@ pub fn rule(
         }),
         new_terms: None,
         absence: None,
+        finding: None,
         building_block: false,
         tables: Default::default(),
         entities: vec![],

@@ -8,14 +8,13 @@ use datafusion::arrow::array::{AsArray, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::ExecutionPlan;
 
 use super::{RunningRule, key_text, times_of};
 use crate::alert::Evidence;
 use crate::detect::episode::Match;
 use crate::detect::row::{self, Row};
 use crate::detect::terms::At;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, RowPart};
 use crate::schema::{self, col};
 use crate::{Error, Result};
 
@@ -33,17 +32,12 @@ impl RunningRule {
         let times = times_of(events);
         let uids = events.column(col::EVENT_UID).as_string_view();
         let at = |row: u32| (times.value(row as usize), uids.value(row as usize));
+        let gather =
+            |part: &RowPart, rows: &UInt32Array| row::gather(events, &part.columns, Some(rows));
         let mut matched = matched.clone();
         if let Some(remembered) = &plan.remembered {
             // Most rows turn out to be no match: first what is remembered of all, then all of what matches.
-            let keys = rows_of(
-                &remembered.template,
-                &remembered.columns,
-                events,
-                &matched,
-                ctx,
-            );
-            let keys = self.whole(keys.await?, &matched)?;
+            let keys = remembered.evaluate(gather(remembered, &matched)?)?;
             let ats: Vec<_> = matched.values().iter().map(|row| at(*row)).collect();
             let found = self.remember(&keys, &ats);
             let rows = found.into_iter().map(|index| matched.value(index));
@@ -55,32 +49,38 @@ impl RunningRule {
         let Plan::Event(plan) = &self.plan else {
             return Ok(());
         };
-        let rows = &plan.rows.columns;
-        let output = rows_of(&plan.template, rows, events, &matched, ctx).await?;
         if plan.joined {
-            return self.add_joined(&output);
+            let input = gather(&plan.rows, &matched)?;
+            let output = plan::run(&plan.template, vec![vec![input]], ctx).await?;
+            return self.add_joined(&concat_batches(&plan.template.schema(), &output)?);
         }
-        let output = self.whole(output, &matched)?;
-        for (index, source) in matched.values().iter().enumerate() {
-            let (time, uid) = at(*source);
-            let row = Row {
-                rows: &output,
-                index,
-            };
-            self.add_match((time, uid.to_owned()), row);
+        let of = |rows: &UInt32Array| plan.rows.evaluate(gather(&plan.rows, rows)?);
+        let mut outputs = vec![];
+        match of(&matched) {
+            Ok(output) => outputs.push((matched, output)),
+            Err(error) if plan.remembered.is_none() => return Err(error),
+            // They are noted already and would be no match if they were tried again: only what fails alone is lost.
+            Err(_) => {
+                for row in matched.values() {
+                    let one = UInt32Array::from(vec![*row]);
+                    match of(&one) {
+                        Ok(output) => outputs.push((one, output)),
+                        Err(error) => self.failed = Some(error),
+                    }
+                }
+            }
+        }
+        for (rows, output) in outputs {
+            for (index, source) in rows.values().iter().enumerate() {
+                let (time, uid) = at(*source);
+                let row = Row {
+                    rows: &output,
+                    index,
+                };
+                self.add_match((time, uid.to_owned()), row);
+            }
         }
         Ok(())
-    }
-
-    /// The output, if each row has its own.
-    fn whole(&self, output: RecordBatch, rows: &UInt32Array) -> Result<RecordBatch> {
-        match output.num_rows() == rows.len() {
-            true => Ok(output),
-            false => Err(Error::rule(
-                &self.rule.title,
-                "rows were dropped outside the WHERE clause",
-            )),
-        }
     }
 
     fn add_joined(&mut self, output: &RecordBatch) -> Result<()> {
@@ -150,6 +150,7 @@ impl RunningRule {
             event_uid: uid.clone(),
         }];
         let found = Match {
+            level: rule.finding.as_ref().and_then(|f| f.level_of(&row)),
             entities: row::entities(&row, &rule.entities),
             key,
             start: time,
@@ -158,7 +159,6 @@ impl RunningRule {
             row,
             group: String::new(),
             evidence: vec![(time, 1, time, time, evidence)],
-            level: None,
             reasons: vec![],
         };
         if self.timelines.insert(&home, uid, found) {
@@ -168,17 +168,4 @@ impl RunningRule {
             self.rows_too_late += 1;
         }
     }
-}
-
-/// Runs a template over some of the events.
-async fn rows_of(
-    template: &Arc<dyn ExecutionPlan>,
-    columns: &[usize],
-    events: &RecordBatch,
-    rows: &UInt32Array,
-    ctx: &Arc<TaskContext>,
-) -> Result<RecordBatch> {
-    let input = row::gather(events, columns, Some(rows))?;
-    let output = plan::run(template, vec![vec![input]], ctx).await?;
-    Ok(concat_batches(&template.schema(), &output)?)
 }

@@ -56,6 +56,8 @@ pub struct RunningRule {
     forget_at: i64,
     /// Open windows must be answered once, whatever the mode: an earlier run told provisional alerts.
     owed: bool,
+    /// Why a match was given up.
+    pub failed: Option<Error>,
     /// Why the rule takes no rows any more.
     pub suspended: Option<String>,
     pub rows_late: u64,
@@ -105,6 +107,7 @@ impl RunningRule {
             amend: limits.amend,
             forget_at: i64::MIN,
             owed: false,
+            failed: None,
             suspended: None,
             rows_late: 0,
             rows_too_late: 0,
@@ -196,8 +199,9 @@ impl RunningRule {
         ctx: &Arc<TaskContext>,
     ) -> Result<Vec<Alert>> {
         let open = preview || std::mem::take(&mut self.owed);
-        self.answer(if open { i64::MAX } else { self.clock }, ctx)
-            .await?;
+        let newest = self.window.as_ref().map(WindowState::newest_end);
+        let early = newest.filter(|_| open).unwrap_or(i64::MIN);
+        self.answer(self.clock.max(early), ctx).await?;
         let silent = match &self.rule.new_terms {
             Some(terms) => self.seen.warmups(terms.warmup),
             None => vec![],
