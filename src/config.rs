@@ -10,6 +10,7 @@ use anyhow::bail;
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use serde::{Deserialize, Deserializer};
+use weir_connectors::enrich::ListConfig;
 use weir_engine::archive::Compression;
 use weir_engine::correlate;
 use weir_engine::watermark::Lateness;
@@ -30,6 +31,7 @@ pub struct Config {
     pub rules: Rules,
     pub models: Models,
     pub enrichment: Enrichment,
+    pub privacy: Privacy,
     /// Reference tables: name → CSV file.
     #[serde(default)]
     pub tables: BTreeMap<String, PathBuf>,
@@ -95,9 +97,37 @@ pub struct Enrichment {
     pub geo_city: Option<PathBuf>,
     #[serde(deserialize_with = "optional_path")]
     pub geo_asn: Option<PathBuf>,
-    pub indicators: Vec<PathBuf>,
+    pub indicators: Vec<ListConfig>,
     #[serde(deserialize_with = "optional_path")]
     pub assets: Option<PathBuf>,
+    pub inventory: Option<Inventory>,
+    pub automation: Vec<String>,
+}
+
+/// A compacted topic of assets.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inventory {
+    pub brokers: String,
+    pub topic: String,
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Inventory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Kafka properties hold passwords.
+        f.debug_struct("Inventory")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Privacy {
+    pub mask_secrets: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

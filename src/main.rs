@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 
 mod commands;
 mod config;
+mod dead_letters;
 mod demo;
+mod logging;
 mod node;
 mod reload;
 mod report;
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,datafusion=warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| logging::Masked)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .init();

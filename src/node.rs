@@ -5,28 +5,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use async_trait::async_trait;
 use tokio::sync::mpsc;
-use weir_connectors::dead_letter::FileDeadLetters;
 use weir_connectors::enrich::{EnrichConfig, Enricher, read_table};
 use weir_connectors::file::{FileConfig, FileSource};
-use weir_connectors::kafka::{KafkaConfig, KafkaDeadLetters, KafkaSource, Start};
+use weir_connectors::kafka::{InventoryConfig, KafkaConfig, KafkaSource, Start};
 use weir_detections::LoadedRule;
 use weir_engine::archive::{ArchiveConfig, ArchiveWriter};
-use weir_engine::batch::DeadLetter;
 use weir_engine::detect::{Detector, Limits, ModelRule};
-use weir_engine::enrich::Enrich;
 use weir_engine::health::Health;
 use weir_engine::pipeline::{Parts, Pipeline, Settings};
-use weir_engine::source::{DeadLetters, Positions, Source, SourceSender};
+use weir_engine::source::{Positions, Source, SourceSender};
 use weir_engine::store::SharedStore;
 use weir_engine::store::sqlite::SqliteStore;
 use weir_engine::{Rule, Tables};
 
 use crate::config::{self, Config};
+use crate::dead_letters::Routed;
 
 /// Messages between sources and the engine; one holds at most one block of input (8 MiB).
 const CHANNEL: usize = 8;
+/// Beginning of warnings about reference data.
+pub const ENRICHMENT: &str = "enrichment: ";
 
 /// A node whose store is open and whose rules are planned; nothing is read yet.
 pub struct Node {
@@ -36,6 +35,7 @@ pub struct Node {
     pub health: Arc<Health>,
     pub rules: Vec<Rule>,
     pub data: PathBuf,
+    pub enricher: Arc<Enricher>,
 }
 
 /// What differs between a service and a one-off replay.
@@ -110,6 +110,9 @@ pub fn load_models(folder: &Path) -> (Vec<ModelRule>, Vec<String>) {
 /// What `weir config check` can check without opening anything for writing.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     tokens(config)?;
+    if let Some(inventory) = inventory_config(config) {
+        inventory.check()?;
+    }
     load_rules(config)?;
     self::tables(config)?;
     for (name, source) in &config.source {
@@ -176,7 +179,7 @@ impl Node {
         let parts = Parts {
             store: store.clone(),
             detector,
-            enrich: enricher,
+            enrich: enricher.clone(),
             archive,
             dead_letters,
             health: health.clone(),
@@ -189,6 +192,7 @@ impl Node {
             health,
             rules: all,
             data: data.to_owned(),
+            enricher,
         })
     }
 }
@@ -238,15 +242,28 @@ pub fn read_tables(paths: &BTreeMap<String, PathBuf>) -> anyhow::Result<Tables> 
 }
 
 /// Reference data of the configuration, and what of it is missing.
-pub fn enricher(config: &Config) -> (Arc<dyn Enrich>, Vec<String>) {
+pub fn enricher(config: &Config) -> (Arc<Enricher>, Vec<String>) {
+    let (enricher, missing) = Enricher::open(&enrich_config(config));
+    (Arc::new(enricher), enrich_warnings(missing))
+}
+
+/// What enrichment reads, by the configuration.
+pub fn enrich_config(config: &Config) -> EnrichConfig {
     let enrichment = &config.enrichment;
-    let (enricher, missing) = Enricher::open(&EnrichConfig {
+    EnrichConfig {
         geo_city: enrichment.geo_city.clone(),
         geo_asn: enrichment.geo_asn.clone(),
         indicators: enrichment.indicators.clone(),
         assets: enrichment.assets.clone(),
-    });
-    (Arc::new(enricher), missing)
+        automation: enrichment.automation.clone(),
+    }
+}
+
+/// Warnings as health shows them.
+pub fn enrich_warnings(warnings: Vec<String>) -> Vec<String> {
+    let told = warnings.into_iter();
+    told.map(|warning| format!("{ENRICHMENT}{warning}"))
+        .collect()
 }
 
 /// What rules may keep, by the configuration.
@@ -308,7 +325,11 @@ pub fn channel() -> (
     mpsc::channel(CHANNEL)
 }
 
-fn kafka_config(name: &str, source: &config::Source, kafka: &config::KafkaSource) -> KafkaConfig {
+pub fn kafka_config(
+    name: &str,
+    source: &config::Source,
+    kafka: &config::KafkaSource,
+) -> KafkaConfig {
     let mut settings = KafkaConfig::new(
         name,
         &kafka.brokers,
@@ -327,46 +348,14 @@ fn kafka_config(name: &str, source: &config::Source, kafka: &config::KafkaSource
     settings
 }
 
-/// Dead letters to their source's topic, or to the file.
-struct Routed {
-    file: FileDeadLetters,
-    topics: Vec<(String, KafkaDeadLetters)>,
-}
-
-impl Routed {
-    fn open(config: &Config, data: &Path) -> anyhow::Result<Self> {
-        let file = FileDeadLetters::open(&data.join("dead-letters.ndjson"))?;
-        let mut topics = vec![];
-        for (name, source) in &config.source {
-            if let config::Source::Kafka(kafka) = source
-                && let Some(sink) = KafkaDeadLetters::new(&kafka_config(name, source, kafka))?
-            {
-                topics.push((name.clone(), sink));
-            }
-        }
-        Ok(Self { file, topics })
-    }
-}
-
-#[async_trait]
-impl DeadLetters for Routed {
-    async fn write(&self, letters: &[DeadLetter]) -> weir_engine::Result<()> {
-        let mut rest = letters.to_vec();
-        for (name, sink) in &self.topics {
-            let (own, others) = rest
-                .into_iter()
-                .partition::<Vec<_>, _>(|l| *l.partition.source == **name);
-            if !own.is_empty() {
-                sink.write(&own).await?;
-            }
-            rest = others;
-        }
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            self.file.write(&rest).await
-        }
-    }
+/// The inventory's topic, if there is one.
+pub fn inventory_config(config: &Config) -> Option<InventoryConfig> {
+    let inventory = config.enrichment.inventory.as_ref()?;
+    Some(InventoryConfig {
+        brokers: inventory.brokers.clone(),
+        topic: inventory.topic.clone(),
+        properties: inventory.properties.clone(),
+    })
 }
 
 /// API tokens of the configuration.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
+use weir_connectors::enrich::Enricher;
 use weir_engine::Rule;
 use weir_engine::health::Health;
 use weir_engine::pipeline::Reload;
 
 use crate::config::Config;
-use crate::node;
+use crate::node::{self, ENRICHMENT};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -28,6 +29,7 @@ pub async fn watch(
     config: Config,
     health: Arc<Health>,
     rules: Arc<watch::Sender<Arc<Vec<Rule>>>>,
+    mut enricher: Arc<Enricher>,
     reloads: mpsc::Sender<Reload>,
 ) {
     let mut of_rules = config.rules.paths.clone();
@@ -36,7 +38,7 @@ pub async fn watch(
     let e = &config.enrichment;
     let files = e.geo_city.iter().chain(&e.geo_asn);
     let of_data: Vec<PathBuf> = files
-        .chain(&e.indicators)
+        .chain(e.indicators.iter().map(|list| &list.path))
         .chain(&e.assets)
         .cloned()
         .collect();
@@ -62,12 +64,18 @@ pub async fn watch(
             }
         }
         if changed(&of_data, &mut data_seen).await {
-            let (enricher, missing) = node::enricher(&config);
+            // Lists can be long: read aside, while events go on.
+            let (files, before) = (node::enrich_config(&config), enricher.clone());
+            let reading = tokio::task::spawn_blocking(move || before.reopen(&files));
+            let Ok((read, missing)) = reading.await else {
+                continue;
+            };
+            enricher = Arc::new(read);
             tracing::info!("reference data changed on disk: exchanged");
-            for warning in &missing {
-                tracing::warn!("{warning}");
-            }
-            if reloads.send(Reload::Enrich(enricher)).await.is_err() {
+            let warnings = node::enrich_warnings(missing);
+            replace(&health, ENRICHMENT, warnings);
+            let exchanged = Reload::Enrich(enricher.clone());
+            if reloads.send(exchanged).await.is_err() {
                 return;
             }
         }
@@ -93,9 +101,14 @@ fn say(health: &Health, warning: Option<String>) {
     if let Some(warning) = &warning {
         tracing::error!("{warning}");
     }
+    replace(health, NOT_LOADED, warning);
+}
+
+/// Puts warnings in the place of those that begin alike.
+fn replace(health: &Health, kind: &str, warnings: impl IntoIterator<Item = String>) {
     health.update(|health| {
-        health.warnings.retain(|w| !w.starts_with(NOT_LOADED));
-        health.warnings.extend(warning);
+        health.warnings.retain(|w| !w.starts_with(kind));
+        health.warnings.extend(warnings);
     });
 }
 

@@ -47,6 +47,7 @@ pub async fn start(
     let api = ApiConfig {
         listen: config.api.listen,
         tokens: node::tokens(config)?,
+        mask_secrets: config.privacy.mask_secrets,
         ..ApiConfig::default()
     };
     let events = Arc::new(Stored {

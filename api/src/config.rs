@@ -31,6 +31,8 @@ pub struct ApiConfig {
     pub sql_queue: Duration,
     /// Live streams that are open at the same time.
     pub max_streams: usize,
+    /// Secrets in what is shown are replaced by `***`.
+    pub mask_secrets: bool,
 }
 
 impl Default for ApiConfig {
@@ -43,6 +45,7 @@ impl Default for ApiConfig {
             sql_concurrency: 2,
             sql_queue: Duration::from_secs(5),
             max_streams: 256,
+            mask_secrets: true,
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod config;
 mod cursor;
 mod extract;
 mod guard;
+mod masked;
 pub mod metrics;
 pub mod problem;
 pub mod router;

@@ -19,6 +19,7 @@ pub fn render(health: &Snapshot, now: i64, resident: Option<u64>) -> String {
     time(&mut text, health, now);
     rules(&mut text, health);
     outcome(&mut text, health);
+    enrichment(&mut text, health);
     text.out
 }
 
@@ -332,6 +333,33 @@ fn outcome(text: &mut Text, health: &Snapshot) {
         "weir_correlation_guard_trips_total",
         "Times that a guard of correlation refused to join, by guard.",
         trips.map(|(guard, count)| (vec![("guard", guard.as_str())], *count as f64)),
+    );
+}
+
+fn enrichment(text: &mut Text, health: &Snapshot) {
+    let data = &health.enrichment;
+    let entries = [
+        ("indicators", data.indicators),
+        ("exclusions", data.exclusions),
+        ("assets", data.assets),
+        ("pods", data.pods),
+    ];
+    text.gauge(
+        "weir_enrichment_entries",
+        "Entries of reference data in use, by kind.",
+        entries.map(|(kind, count)| (vec![("kind", kind)], count as f64)),
+    );
+    let unused = data.unused.iter();
+    text.gauge(
+        "weir_enrichment_unused_entries",
+        "Entries of lists that were read and are not used, by reason.",
+        unused.map(|(reason, count)| (vec![("reason", reason.as_str())], *count as f64)),
+    );
+    let broken = data.broken.iter();
+    text.gauge(
+        "weir_enrichment_broken",
+        "1 for reference data whose files could not be read last; what was known before is used.",
+        broken.map(|part| (vec![("part", part.as_str())], 1.0)),
     );
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use utoipa::OpenApi as _;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::Operation;
@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::guard::{OPEN, guard, needed};
+use crate::masked::masked;
 use crate::problem::{MEDIA_TYPE, Problem, ProblemBody};
 use crate::routes::{alerts, comments, incidents, operation, rules, sql, stream, timeline};
 use crate::state::ApiState;
@@ -55,7 +56,10 @@ fn table() -> OpenApiRouter<ApiState> {
 
 /// All routes, behind the guard.
 pub fn router(state: ApiState) -> Router {
-    let (router, _) = table().split_for_parts();
+    let (mut router, _) = table().split_for_parts();
+    if state.mask_secrets {
+        router = router.layer(from_fn(masked));
+    }
     router
         .fallback(|| async {
             let detail = "there is nothing here; see /api/openapi.json";

@@ -77,6 +77,7 @@ pub struct ApiState {
     pub(crate) sql_queue: Duration,
     pub(crate) sql_slots: Arc<Semaphore>,
     pub(crate) stream_slots: Arc<Semaphore>,
+    pub(crate) mask_secrets: bool,
     /// True once the server is stopping: streams end, so that nothing waits for them.
     pub(crate) closing: watch::Sender<bool>,
 }
@@ -103,6 +104,7 @@ impl ApiState {
             sql_queue: config.sql_queue,
             sql_slots: Arc::new(Semaphore::new(config.sql_concurrency.max(1))),
             stream_slots: Arc::new(Semaphore::new(config.max_streams.max(1))),
+            mask_secrets: config.mask_secrets,
             closing: watch::Sender::new(false),
         })
     }

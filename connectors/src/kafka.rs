@@ -16,12 +16,14 @@ mod callbacks;
 mod config;
 mod dead_letters;
 mod gather;
+mod inventory;
 mod reader;
 mod shared;
 mod source;
 
 pub use config::{KafkaConfig, Start};
 pub use dead_letters::KafkaDeadLetters;
+pub use inventory::{InventoryConfig, InventoryReader};
 pub use source::KafkaSource;
 
 /// Bytes that Kafka's client may fetch ahead, over all topics of a source.

@@ -3,11 +3,14 @@
 //! Invariant: positions ride in the batch. Whoever commits the batch's effects commits its position in the
 //! same transaction, so that neither can run ahead of the other.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
+
+use crate::mask;
 
 /// One ordered stream of a source: a Kafka topic partition (`topic/3`), or a file (its path).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,6 +98,18 @@ pub struct DeadLetter {
     #[serde(serialize_with = "lossy")]
     pub payload: Vec<u8>,
     pub payload_bytes: u64,
+}
+
+impl DeadLetter {
+    /// Masks the secrets in what people will read.
+    pub fn mask(&mut self) {
+        if let Cow::Owned(masked) = mask::bytes(&self.payload) {
+            self.payload = masked;
+        }
+        if let Cow::Owned(masked) = mask::text(&self.detail) {
+            self.detail = masked;
+        }
+    }
 }
 
 /// Bytes of a dead letter's payload that are kept.

@@ -50,6 +50,20 @@ pub struct SourceHealth {
     pub future: u64,
 }
 
+/// Reference data in use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct EnrichHealth {
+    pub indicators: u64,
+    /// Values that are never a match.
+    pub exclusions: u64,
+    pub assets: u64,
+    pub pods: u64,
+    /// Entries of lists that were read and not used, by reason.
+    pub unused: BTreeMap<String, u64>,
+    /// Parts whose files could not be read last; what was known before is used.
+    pub broken: Vec<String>,
+}
+
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Snapshot {
     pub started: i64,
@@ -79,6 +93,7 @@ pub struct Snapshot {
     /// Times that rules were exchanged while running.
     pub reloads: u64,
     pub state_bytes: u64,
+    pub enrichment: EnrichHealth,
 }
 
 /// Shared, cheap to read.

@@ -20,6 +20,7 @@ pub mod functions;
 pub mod health;
 pub mod hunt;
 pub mod incident;
+pub mod mask;
 pub mod pipeline;
 pub mod plan;
 pub mod rule;

@@ -159,6 +159,9 @@ impl Pipeline {
         watermarks.restore_current(watermark);
         let gone_owners = parts.detector.restore(&resume.state, watermark)?;
         dedup.advance(watermark.unwrap_or(i64::MIN));
+        for (owner, key, value) in &resume.state {
+            parts.enrich.restore(owner, *key, value);
+        }
         let mut cases = Cases::new(settings.correlation.clone());
         cases.restore(resume.incidents, resume.alerts);
         for (owner, key, value) in &resume.state {
@@ -484,6 +487,7 @@ impl Pipeline {
         let (mut state, mut dropped_owners) = self.dedup.take_state();
         state.extend(self.parts.detector.take_state()?);
         state.extend(self.cases.take_state());
+        state.extend(self.parts.enrich.take_state());
         if let Some(watermark) = watermark {
             let value = Some(watermark.to_le_bytes().to_vec());
             state.push(StateWrite {
@@ -574,6 +578,7 @@ impl Pipeline {
         let watermark = self.watermark.filter(|w| *w != i64::MAX);
         let watermarks = self.watermarks.describe(now);
         let trips = self.cases.trips();
+        let enrichment = self.parts.enrich.health();
         self.parts.health.update(|health| {
             health.watermark = watermark;
             for (partition, time, idle) in watermarks {
@@ -598,6 +603,7 @@ impl Pipeline {
             let short = watermark.map_or((0, 0), |w| self.dedup.short_of(w));
             health.dedup_short_seconds = short.0 / SECOND;
             health.dedup_unchecked = short.1;
+            health.enrichment = enrichment;
             health.guard_trips = trips
                 .iter()
                 .map(|(guard, n)| ((*guard).to_owned(), *n))

@@ -105,12 +105,22 @@ columns! {
     FINDING_DESC Text "finding_info_desc" "";
     FINDING_TAGS Text "finding_info_tags" "JSON array of the vendor's tags.";
     OSINT_VALUE Text "osint_value" "Indicator that matched this event.";
-    OSINT_TYPE Text "osint_type" "ip, domain or hash.";
+    OSINT_TYPE Text "osint_type" "ip (also networks), domain, url or hash.";
     OSINT_SOURCE Text "osint_source" "Name of the list that holds it.";
+    OSINT_CONFIDENCE Int "osint_confidence" "0 to 100; 50 where the list states none.";
+    OSINT_LABELS Text "osint_labels" "JSON array of the list's labels.";
     ASSET_NAME Text "asset_name" "From the asset table.";
     ASSET_OWNER Text "asset_owner" "";
     ASSET_ENVIRONMENT Text "asset_environment" "";
     ASSET_CRITICALITY Text "asset_criticality" "low, medium, high or critical.";
+    ASSET_TAGS Text "asset_tags" "JSON array.";
+    POD_WORKLOAD_KIND Text "k8s_workload_kind" "Deployment, CronJob, …: what the pod belongs to, learnt from audit events.";
+    POD_WORKLOAD Text "k8s_workload_name" "";
+    POD_NODE Text "k8s_pod_node_name" "Node that the pod was bound to.";
+    POD_IMAGES Text "k8s_pod_images" "JSON array of its containers' images.";
+    POD_SERVICE_ACCOUNT Text "k8s_pod_service_account" "";
+    POD_LABELS Text "k8s_pod_labels" "JSON object.";
+    ACTOR_IS_AUTOMATION Bool "actor_is_automation" "Whether a controller or a cloud's own service acts; null where no one is named.";
     RAW Text "raw" "The original JSON. Never null.";
 }
 

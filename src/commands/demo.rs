@@ -108,7 +108,8 @@ pub fn enrichment(config: &mut Config, folder: &Path) -> anyhow::Result<()> {
     };
     config.enrichment.geo_city = Some(put("demo-city.mmdb", demo::CITY_MMDB)?);
     config.enrichment.geo_asn = Some(put("demo-asn.mmdb", demo::ASN_MMDB)?);
-    config.enrichment.indicators = vec![put("indicators.csv", demo::INDICATORS_CSV.as_bytes())?];
+    config.enrichment.indicators =
+        vec![put("indicators.csv", demo::INDICATORS_CSV.as_bytes())?.into()];
     config.enrichment.assets = Some(put("assets.csv", demo::ASSETS_CSV.as_bytes())?);
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use weir_connectors::kafka::InventoryReader;
 use weir_engine::Rule;
 use weir_engine::health::Health;
 use weir_engine::pipeline::Reload;
@@ -18,6 +19,8 @@ use crate::{reload, scheduled, serve};
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(2);
 /// Bytes that must fit before the sources are read again.
 const ROOM: usize = 8 << 20;
+/// How long events wait for the inventory at the start.
+const INVENTORY: Duration = Duration::from_secs(15);
 
 pub async fn run(config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
@@ -92,6 +95,7 @@ async fn session(
     let running = node::start_sources(config, &node.positions)
         .map_err(|error| weir_engine::Error::Other(format!("{error:#}")))?;
     tracing::info!(sources = running.sources.len(), rules = node.rules.len(), store = %node.data.display(), "running");
+    let _inventory = read_inventory(config, &node).await?;
     let (stop, stopped) = oneshot::channel();
     let stopping = tokio::spawn(async move {
         if terminate.wait_for(|stop| *stop).await.is_ok() {
@@ -105,6 +109,7 @@ async fn session(
         config.clone(),
         node.health.clone(),
         rules.clone(),
+        node.enricher.clone(),
         sender,
     ));
     let outcome = node
@@ -118,6 +123,25 @@ async fn session(
         source.stop().await;
     }
     outcome
+}
+
+/// Keeps the asset table like its topic as long as the reader lives. Events wait until it was read once.
+async fn read_inventory(
+    config: &Config,
+    node: &Node,
+) -> weir_engine::Result<Option<InventoryReader>> {
+    let Some(settings) = node::inventory_config(config) else {
+        return Ok(None);
+    };
+    let reader = InventoryReader::start(&settings, node.enricher.inventory())?;
+    if !reader.caught_up(INVENTORY).await {
+        tracing::warn!(
+            "inventory: topic {} is not read to its end after {} s; events go on without the rest",
+            settings.topic,
+            INVENTORY.as_secs()
+        );
+    }
+    Ok(Some(reader))
 }
 
 /// Waits until a file of some size can be written. False if asked to stop meanwhile.

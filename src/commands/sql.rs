@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use weir_engine::hunt::{self, QueryResult};
+use weir_engine::mask;
 use weir_engine::store::SharedStore;
 use weir_engine::store::sqlite::SqliteStore;
 
@@ -32,7 +33,13 @@ pub async fn run(config: &Config, args: Args) -> anyhow::Result<ExitCode> {
         "{}: no such data folder; --data names another",
         data.display()
     );
-    match serve::runner(config, data)?.run(&args.query).await {
+    let mut answer = serve::runner(config, data)?.run(&args.query).await;
+    if let Ok(result) = &mut answer
+        && config.privacy.mask_secrets
+    {
+        result.rows.iter_mut().flatten().for_each(mask::value);
+    }
+    match answer {
         Ok(result) if args.output == Output::Json => {
             println!("{}", serde_json::to_string_pretty(&result)?)
         }

@@ -14,6 +14,7 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use utoipa::{IntoParams, ToSchema};
+use weir_engine::mask;
 use weir_engine::store::{IncidentChange, SharedStore};
 
 use crate::extract::Params;
@@ -71,6 +72,7 @@ pub async fn stream(
     let reader = Reader {
         closing: state.closing.subscribe(),
         store: state.store,
+        mask_secrets: state.mask_secrets,
         changed,
         after,
         waiting: VecDeque::from([Event::default().retry(RETRY)]),
@@ -95,6 +97,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
 
 struct Reader {
     store: SharedStore,
+    mask_secrets: bool,
     changed: watch::Receiver<i64>,
     closing: watch::Receiver<bool>,
     /// `seq` of the last change read.
@@ -132,14 +135,18 @@ impl Reader {
         let changes = self.store.changes(None, self.after, BATCH).await?;
         for change in changes {
             self.after = change.seq;
-            let event = event(&self.store, change).await?;
+            let event = event(&self.store, change, self.mask_secrets).await?;
             self.waiting.push_back(event);
         }
         Ok(())
     }
 }
 
-async fn event(store: &SharedStore, change: IncidentChange) -> weir_engine::Result<Event> {
+async fn event(
+    store: &SharedStore,
+    change: IncidentChange,
+    mask_secrets: bool,
+) -> weir_engine::Result<Event> {
     let incident = store.incident(&change.incident_id).await?;
     let event = Event::default()
         .id(change.seq.to_string())
@@ -148,7 +155,10 @@ async fn event(store: &SharedStore, change: IncidentChange) -> weir_engine::Resu
         change: change.into(),
         incident: incident.as_ref().map(IncidentSummary::from),
     };
-    event
-        .json_data(data)
-        .map_err(|error| weir_engine::Error::Other(error.to_string()))
+    let wrong = |error: serde_json::Error| weir_engine::Error::Other(error.to_string());
+    let text = serde_json::to_string(&data).map_err(wrong)?;
+    Ok(event.data(match mask_secrets {
+        true => mask::text(&text),
+        false => text.into(),
+    }))
 }

@@ -38,7 +38,7 @@ struct Events;
 impl EventLookup for Events {
     async fn events(&self, wanted: &[Evidence]) -> Result<Vec<Value>, weir_engine::Error> {
         let stored = wanted.iter().filter(|e| !e.event_uid.starts_with("lost"));
-        let event = |e: &Evidence| json!({ "event_uid": e.event_uid, "raw": "{\"a\":\"\u{1b}\"}" });
+        let event = |e: &Evidence| json!({ "event_uid": e.event_uid, "raw": "{\"a\":\"\u{1b}\",\"password\":\"planted-secret\"}" });
         Ok(stored.map(event).collect())
     }
 }
@@ -57,6 +57,15 @@ impl SqlRunner for Sql {
                 tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
                 Err(SqlError::Internal("woke up".into()))
             }
+            "SELECT raw" => Ok(SqlResult {
+                columns: vec![SqlColumn {
+                    name: "raw".into(),
+                    r#type: "Utf8View".into(),
+                }],
+                rows: vec![vec![json!("{\"password\":\"planted-secret\",\"n\":1}")]],
+                truncated: false,
+                elapsed_ms: 2,
+            }),
             _ => Ok(SqlResult {
                 columns: vec![SqlColumn {
                     name: "n".into(),

@@ -68,7 +68,10 @@ async fn evidence_events_come_with_raw_and_the_lost_ones_are_named() {
     let path = format!("/api/v1/incidents/{id}/events");
     let page = server.get(&path).await.json();
     assert_eq!(page["items"][0]["event_uid"], "event-0");
-    assert_eq!(page["items"][0]["raw"], "{\"a\":\"\u{1b}\"}");
+    assert_eq!(
+        page["items"][0]["raw"],
+        "{\"a\":\"\u{1b}\",\"password\":\"***\"}"
+    );
     assert_eq!(page["missing"][0]["event_uid"], "lost-0");
     assert_eq!(page["next_cursor"], Value::Null);
 

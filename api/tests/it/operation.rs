@@ -66,6 +66,27 @@ async fn sql_answers_and_refusals() {
 }
 
 #[tokio::test]
+async fn secrets_are_masked_unless_that_is_turned_off() {
+    for mask_secrets in [true, false] {
+        let config = ApiConfig {
+            tokens: tokens(),
+            mask_secrets,
+            ..ApiConfig::default()
+        };
+        let server = with_config(config).await;
+        let answer = sql(&server, "SELECT raw").await;
+        assert_eq!(answer.text.contains("planted-secret"), !mask_secrets);
+        let raw = answer.json()["rows"][0][0].clone();
+        let password = if mask_secrets {
+            "***"
+        } else {
+            "planted-secret"
+        };
+        assert_eq!(raw, format!("{{\"password\":\"{password}\",\"n\":1}}"));
+    }
+}
+
+#[tokio::test]
 async fn slow_sql_ends_and_others_wait_only_so_long() {
     let server = with_config(ApiConfig {
         tokens: tokens(),
@@ -172,6 +193,9 @@ async fn metrics_have_these_names_and_labels() {
         health.rules.insert("rule-a".into(), RuleHealth::default());
         health.guard_trips.insert("entity_cardinality".into(), 2);
         health.watermark = Some(1_000_000);
+        health.enrichment.indicators = 7;
+        health.enrichment.unused = [("revoked".to_owned(), 3)].into();
+        health.enrichment.broken = vec!["indicators".into()];
         health.last_commit = Some(1);
     });
     let answer = server.get("/metrics").await;
@@ -187,6 +211,9 @@ async fn metrics_have_these_names_and_labels() {
         "weir_events_dead_lettered_total{source=\"audit\\\"\\n\",reason=\"unknown\"} 1",
         "weir_kafka_lag_messages{source=\"audit\\\"\\n\",partition=\"topic/0\"} 5",
         "weir_correlation_guard_trips_total{guard=\"entity_cardinality\"} 2",
+        "weir_enrichment_entries{kind=\"indicators\"} 7",
+        "weir_enrichment_unused_entries{reason=\"revoked\"} 3",
+        "weir_enrichment_broken{part=\"indicators\"} 1",
         "weir_ready 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

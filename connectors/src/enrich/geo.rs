@@ -15,6 +15,7 @@ use serde::Deserialize;
 use weir_engine::Result;
 use weir_engine::schema::col;
 
+use super::problems::Problems;
 use super::{Distinct, replace};
 
 /// Addresses remembered across batches (about 10 MB); when full, the cache starts anew.
@@ -82,7 +83,7 @@ pub struct Geo {
 }
 
 impl Geo {
-    pub fn open(city: Option<&Path>, asn: Option<&Path>, warnings: &mut Vec<String>) -> Self {
+    pub fn open(city: Option<&Path>, asn: Option<&Path>, problems: &mut Problems) -> Self {
         let mut open = |path: Option<&Path>, what: &str, swapped: &[&str]| -> Option<Database> {
             let path = path?;
             let shown = path.display();
@@ -90,14 +91,15 @@ impl Geo {
                 Ok(reader) => {
                     let kind = &reader.metadata().database_type;
                     if swapped.iter().any(|other| kind.contains(other)) {
-                        warnings.push(format!(
+                        problems.warnings.push(format!(
                             "{shown}: configured as the {what} database, but it says it is {kind}; are the two paths swapped?"
                         ));
                     }
                     Some(reader)
                 }
                 Err(error) => {
-                    warnings.push(format!(
+                    problems.broken = true;
+                    problems.warnings.push(format!(
                         "{shown}: the {what} database cannot be read, its columns stay null: {error}"
                     ));
                     None

@@ -1,80 +1,99 @@
-//! Reads the CSV files that people maintain: indicator lists and the asset table.
+//! Reads the CSV files that people and feeds write: indicator lists and the asset table.
 //!
-//! The first line is a header; columns are found by name, unknown ones ignored. Lines that start with `#`
-//! are comments. A line that cannot be used is a warning with file and line number, never a failure.
-
-use std::path::Path;
+//! Columns are found by the names in the header, unknown ones are ignored, lines that start with `#` are
+//! comments. A line that cannot be used is a warning with file and line number, never a failure.
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
 
-/// Warnings per file that are spelled out; the rest is counted.
-const MAX_WARNINGS: usize = 10;
+use super::problems::Account;
 
-/// One line of a CSV file, by column name.
+/// A field and the names that its column may have, the best first.
+pub type Field = (&'static str, &'static [&'static str]);
+
+/// Where each field stands in a file.
+#[derive(Debug, Default)]
+pub struct Header(Vec<(&'static str, usize)>);
+
+impl Header {
+    /// Finds fields in the names of columns. `named` names the columns of some fields outright.
+    pub fn of<'n>(
+        names: &StringRecord,
+        fields: &[Field],
+        named: impl Fn(&str) -> Option<&'n str>,
+    ) -> Self {
+        let position = |name: &str| {
+            let same = |n: &str| n.trim().eq_ignore_ascii_case(name);
+            names.iter().position(same)
+        };
+        let find = |(field, usual): &Field| {
+            let at = match named(field) {
+                Some(name) => position(name),
+                None => usual.iter().find_map(|name| position(name)),
+            };
+            Some((*field, at?))
+        };
+        Self(fields.iter().filter_map(find).collect())
+    }
+
+    pub fn has(&self, field: &str) -> bool {
+        self.0.iter().any(|(name, _)| *name == field)
+    }
+}
+
+/// One line of a CSV file, by field.
 pub struct Line<'a> {
-    header: &'a [(&'static str, Option<usize>)],
+    header: &'a Header,
     record: &'a StringRecord,
 }
 
 impl<'a> Line<'a> {
     /// The trimmed value; none when it is empty or the file has no such column.
-    pub fn get(&self, name: &str) -> Option<&'a str> {
-        let (_, position) = self.header.iter().find(|(column, _)| *column == name)?;
-        self.record
-            .get((*position)?)
-            .filter(|value| !value.is_empty())
+    pub fn get(&self, field: &str) -> Option<&'a str> {
+        let (_, position) = self.header.0.iter().find(|(name, _)| *name == field)?;
+        self.record.get(*position).filter(|value| !value.is_empty())
     }
 }
 
-/// Calls `each` for every line. `required` columns must stand in the header and have a value in each line;
-/// the error that `each` returns becomes a warning.
-pub fn read(
-    path: &Path,
-    required: &[&'static str],
-    optional: &[&'static str],
-    warnings: &mut Vec<String>,
-    mut each: impl FnMut(&Line) -> Result<(), String>,
-) {
-    let shown = path.display();
-    let reader = ReaderBuilder::new()
+/// The delimiter that a header uses.
+pub fn delimiter(header: &str) -> u8 {
+    let count = |delimiter: &u8| header.bytes().filter(|b| b == delimiter).count();
+    let most = [b',', b';', b'\t', b'|']
+        .into_iter()
+        .rev()
+        .max_by_key(count);
+    most.unwrap_or(b',')
+}
+
+/// One line as a record of its own.
+pub fn split(line: &str, delimiter: u8) -> StringRecord {
+    let mut reader = reader(line, delimiter);
+    let mut record = StringRecord::new();
+    let _ = reader.read_record(&mut record);
+    record
+}
+
+fn reader(text: &str, delimiter: u8) -> csv::Reader<&[u8]> {
+    ReaderBuilder::new()
         .comment(Some(b'#'))
+        .delimiter(delimiter)
+        .has_headers(false)
         .flexible(true)
         .trim(Trim::All)
-        .from_path(path);
-    let mut reader = match reader {
-        Ok(reader) => reader,
-        Err(error) => return warnings.push(format!("{shown}: cannot be read: {error}")),
-    };
-    let names = match reader.headers() {
-        Ok(names) => names.clone(),
-        Err(error) => return warnings.push(format!("{shown}: cannot be read: {error}")),
-    };
-    let position = |name: &str| names.iter().position(|n| n.eq_ignore_ascii_case(name));
-    let missing: Vec<&str> = required
-        .iter()
-        .copied()
-        .filter(|name| position(name).is_none())
-        .collect();
-    if !missing.is_empty() {
-        return warnings.push(format!(
-            "{shown}: the first line must be a header with the columns {}; {} is missing, the file is ignored",
-            required.join(", "),
-            missing.join(", "),
-        ));
-    }
-    let header: Vec<(&'static str, Option<usize>)> = required
-        .iter()
-        .chain(optional)
-        .map(|name| (*name, position(name)))
-        .collect();
+        .from_reader(text.as_bytes())
+}
 
-    let mut skipped = 0;
-    let mut skip = |line: u64, reason: String| {
-        skipped += 1;
-        if skipped <= MAX_WARNINGS {
-            warnings.push(format!("{shown}:{line}: {reason}; the line is ignored"));
-        }
-    };
+/// Calls `each` for every line. The first `required` field must have a value in each; the error that `each`
+/// returns becomes a warning. `before` lines stand in front of `text`.
+pub fn read(
+    text: &str,
+    before: u64,
+    delimiter: u8,
+    header: &Header,
+    required: &'static str,
+    account: &mut Account,
+    mut each: impl FnMut(&Line) -> Result<(), String>,
+) {
+    let mut reader = reader(text, delimiter);
     let mut record = StringRecord::new();
     loop {
         match reader.read_record(&mut record) {
@@ -82,29 +101,25 @@ pub fn read(
             Ok(true) => {
                 let number = record.position().map_or(0, |position| position.line());
                 let line = Line {
-                    header: &header,
+                    header,
                     record: &record,
                 };
-                let result = match required.iter().find(|name| line.get(name).is_none()) {
-                    Some(name) => Err(format!("no {name}")),
-                    None => each(&line),
+                let result = match line.get(required) {
+                    None => Err(format!("no {required}")),
+                    Some(_) => each(&line),
                 };
-                if let Err(reason) = result {
-                    skip(number, reason);
+                match result {
+                    Ok(()) => account.used(),
+                    Err(reason) => account.skip(before + number, &reason),
                 }
             }
             Err(error) => {
                 let line = error.position().map_or(0, |position| position.line());
-                let fatal = matches!(error.kind(), ErrorKind::Io(_));
-                skip(line, error.to_string());
-                if fatal {
+                account.skip(before + line, &error.to_string());
+                if matches!(error.kind(), ErrorKind::Io(_)) {
                     break;
                 }
             }
         }
-    }
-    if skipped > MAX_WARNINGS {
-        let rest = skipped - MAX_WARNINGS;
-        warnings.push(format!("{shown}: {rest} more lines are ignored"));
     }
 }

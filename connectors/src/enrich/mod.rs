@@ -1,75 +1,132 @@
-//! Enrichment: GeoIP, threat intelligence and the asset table, filled into event batches.
+//! Enrichment: GeoIP, threat intelligence, the asset table, what was learnt of pods, and whether a machine acts,
+//! filled into event batches.
 //!
-//! Everything is read once, by [`Enricher::open`]; after that no file is touched and nothing can fail for
-//! want of data. A missing or damaged database is a warning and null columns. Rows are never added,
-//! dropped or reordered, and no column but this stage's own is changed.
+//! Files are read by [`Enricher::open`] and, when they change, by [`Enricher::reopen`]; after that no file is
+//! touched and nothing can fail for want of data. A missing or damaged file is a warning and null columns, or
+//! what was known before. Rows are never added, dropped or reordered, and no column but this stage's own is
+//! changed.
 //!
 //! Cost: each text column that is looked up is first reduced to its distinct values; lookups happen per
 //! distinct value, and rows get their result by one index `take` per output column.
 
 mod assets;
+mod automation;
 mod geo;
 mod intel;
 mod list;
+mod pods;
+mod problems;
 mod table;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, RecordBatch, StringViewArray, UInt32Array, new_null_array,
 };
 use datafusion::arrow::compute::take;
 use hashbrown::HashMap;
-use serde::{Deserialize, Serialize};
 use weir_engine::Result;
 use weir_engine::enrich::Enrich;
+use weir_engine::health::EnrichHealth;
 use weir_engine::schema::col;
+use weir_engine::store::StateWrite;
 
+pub use assets::Inventory;
+pub use intel::{Columns, Form, ListConfig};
 pub use table::read_table;
 
 use assets::Assets;
+use automation::Automation;
 use geo::Geo;
 use intel::Intel;
+use pods::Pods;
+use problems::Problems;
 
-/// Files that enrichment reads. All are optional.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// What enrichment reads. All is optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnrichConfig {
     /// MaxMind DB with cities or countries.
     pub geo_city: Option<PathBuf>,
     /// MaxMind DB with autonomous systems.
     pub geo_asn: Option<PathBuf>,
-    /// CSV files with the header `indicator,type` and optionally `source,confidence,expires`.
-    pub indicators: Vec<PathBuf>,
-    /// CSV file with the header `entity` and any of `name,owner,environment,criticality`.
+    /// Threat intelligence and exclusions.
+    pub indicators: Vec<ListConfig>,
+    /// CSV or JSON with `entity` and any of `name`, `owner`, `environment`, `criticality`, `tags`.
     pub assets: Option<PathBuf>,
+    /// Identities that act by themselves, beside the built-in ones; `*` stands for any text.
+    pub automation: Vec<String>,
 }
 
 /// The enrichment stage.
 #[derive(Debug)]
 pub struct Enricher {
-    geo: Geo,
-    intel: Intel,
-    assets: Assets,
+    geo: Arc<Geo>,
+    intel: Arc<Intel>,
+    assets: Arc<Assets>,
+    inventory: Arc<Inventory>,
+    pods: Arc<Pods>,
+    automation: Automation,
+    health: EnrichHealth,
 }
 
 impl Enricher {
     /// Reads everything that the configuration names. What could not be used comes back as one line per
-    /// problem, and is logged; the rest works.
+    /// problem; the rest works.
     pub fn open(config: &EnrichConfig) -> (Self, Vec<String>) {
+        Self::read(config, None)
+    }
+
+    /// Reads everything again. A part (GeoIP, intelligence, assets) whose files are broken now stays as it was.
+    pub fn reopen(&self, config: &EnrichConfig) -> (Self, Vec<String>) {
+        Self::read(config, Some(self))
+    }
+
+    fn read(config: &EnrichConfig, before: Option<&Self>) -> (Self, Vec<String>) {
+        let mut health = EnrichHealth::default();
         let mut warnings = vec![];
-        let enricher = Self {
-            geo: Geo::open(
-                config.geo_city.as_deref(),
-                config.geo_asn.as_deref(),
-                &mut warnings,
-            ),
-            intel: Intel::open(&config.indicators, &mut warnings),
-            assets: Assets::open(config.assets.as_deref(), &mut warnings),
+        // What was read, or what was there before if that is broken.
+        let mut part = |name: &str, problems: Problems| {
+            warnings.extend(problems.warnings);
+            for (reason, count) in problems.unused {
+                *health.unused.entry(reason.into()).or_default() += count;
+            }
+            if problems.broken {
+                health.broken.push(name.into());
+            }
+            let kept = before.filter(|_| problems.broken);
+            if kept.is_some() {
+                warnings.push(format!(
+                    "the {name} of before stay in use until the files can be read again"
+                ));
+            }
+            kept
         };
+        let mut problems = Problems::default();
+        let geo = Geo::open(
+            config.geo_city.as_deref(),
+            config.geo_asn.as_deref(),
+            &mut problems,
+        );
+        let geo = part("databases", problems).map_or_else(|| geo.into(), |old| old.geo.clone());
+        let mut problems = Problems::default();
+        let intel = Intel::open(&config.indicators, &mut problems);
+        let intel = part("indicators", problems).map_or_else(|| intel.into(), |e| e.intel.clone());
+        let mut problems = Problems::default();
+        let assets = Assets::open(config.assets.as_deref(), &mut problems);
+        let assets = part("assets", problems).map_or_else(|| assets.into(), |e| e.assets.clone());
         for warning in &warnings {
             tracing::warn!("enrichment: {warning}");
         }
+        let enricher = Self {
+            geo,
+            intel,
+            assets,
+            inventory: before.map_or_else(Arc::default, |before| before.inventory.clone()),
+            pods: before.map_or_else(Arc::default, |before| before.pods.clone()),
+            automation: Automation::new(&config.automation),
+            health,
+        };
         (enricher, warnings)
     }
 
@@ -78,29 +135,68 @@ impl Enricher {
         self.intel.len()
     }
 
+    /// Exclusions in use.
+    pub fn exclusions(&self) -> usize {
+        self.intel.exclusions()
+    }
+
+    /// Memory of the indicators, about.
+    pub fn indicator_bytes(&self) -> usize {
+        self.intel.bytes()
+    }
+
     /// Assets in use.
     pub fn assets(&self) -> usize {
-        self.assets.len()
+        self.assets.len() + self.inventory.len()
+    }
+
+    /// Entries of the asset table that change while we run; the same after every [`reopen`](Self::reopen).
+    pub fn inventory(&self) -> Arc<Inventory> {
+        self.inventory.clone()
     }
 }
 
 impl Enrich for Enricher {
     fn enrich(&self, events: RecordBatch) -> Result<RecordBatch> {
-        if self.geo.is_empty() && self.intel.len() == 0 && self.assets.len() == 0 {
-            return Ok(events);
-        }
         let mut columns = events.columns().to_vec();
-        let src = Distinct::of(events.column(col::SRC_IP));
-        let mut changed = false;
+        let mut changed = self.automation.fill(&events, &mut columns);
+        changed |= self.pods.fill(&events, &mut columns)?;
+        let addresses = !self.geo.is_empty() || self.intel.len() > 0;
+        let src = addresses
+            .then(|| Distinct::of(events.column(col::SRC_IP)))
+            .flatten();
         if let Some(src) = &src {
             changed |= self.geo.fill(src, &mut columns)?;
         }
         changed |= self.intel.fill(src.as_ref(), &events, &mut columns)?;
-        changed |= self.assets.fill(&events, &mut columns)?;
+        changed |= self.assets.fill(&self.inventory, &events, &mut columns)?;
         if !changed {
             return Ok(events);
         }
         Ok(RecordBatch::try_new(events.schema(), columns)?)
+    }
+
+    fn restore(&self, owner: &str, _key: i64, value: &[u8]) {
+        self.pods.restore(owner, value);
+    }
+
+    fn take_state(&self) -> Vec<StateWrite> {
+        self.pods.take_state()
+    }
+
+    fn health(&self) -> EnrichHealth {
+        let mut unused = self.health.unused.clone();
+        if self.inventory.refused() > 0 {
+            unused.insert("inventory".into(), self.inventory.refused());
+        }
+        EnrichHealth {
+            unused,
+            indicators: self.indicators() as u64,
+            exclusions: self.exclusions() as u64,
+            assets: self.assets() as u64,
+            pods: self.pods.len() as u64,
+            ..self.health.clone()
+        }
     }
 }
 

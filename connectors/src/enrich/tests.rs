@@ -136,7 +136,7 @@ fn missing_and_unreadable_databases_are_warnings_and_null_columns() {
     let (enricher, warnings) = Enricher::open(&EnrichConfig {
         geo_city: Some(file(folder.path(), "broken.mmdb", "this is no database")),
         geo_asn: Some(folder.path().join("absent.mmdb")),
-        indicators: vec![folder.path().join("absent.csv")],
+        indicators: vec![folder.path().join("absent.csv").into()],
         assets: Some(file(folder.path(), "assets.csv", "name,owner\na,b\n")),
     });
     assert_eq!(warnings.len(), 4, "{warnings:?}");
@@ -193,7 +193,7 @@ fn indicators_match_addresses_domains_and_image_digests_until_they_expire() {
          {digest},hash,images,,\n"
     );
     let (enricher, warnings) = Enricher::open(&EnrichConfig {
-        indicators: vec![file(folder.path(), "blocked.csv", &list)],
+        indicators: vec![file(folder.path(), "blocked.csv", &list).into()],
         ..Default::default()
     });
     assert!(warnings.is_empty(), "{warnings:?}");
@@ -258,7 +258,7 @@ fn a_bad_line_is_named_and_the_others_are_used() {
                 com,domain\n";
     let assets = "entity,criticality\nweb-1,huge\nweb-2,High\nweb-2,low\n";
     let (enricher, warnings) = Enricher::open(&EnrichConfig {
-        indicators: vec![file(folder.path(), "list.csv", list)],
+        indicators: vec![file(folder.path(), "list.csv", list).into()],
         assets: Some(file(folder.path(), "assets.csv", assets)),
         ..Default::default()
     });
@@ -268,7 +268,7 @@ fn a_bad_line_is_named_and_the_others_are_used() {
         assert!(warnings.iter().any(both), "{line} {reason}: {warnings:#?}");
     };
     found("list.csv:2:", "\"300.1.2.3\" is not a valid address");
-    found("list.csv:4:", "use ip, cidr, domain or hash");
+    found("list.csv:4:", "use ip, cidr, domain, url or hash");
     found("list.csv:5:", "no indicator");
     found("list.csv:6:", "confidence \"high\"");
     found("list.csv:7:", "expires \"tomorrow\"");
@@ -288,18 +288,22 @@ fn a_file_of_rubbish_gives_few_warnings() {
     let path = folder.path().join("list.csv");
     fs::write(&path, list).unwrap();
     let (enricher, warnings) = Enricher::open(&EnrichConfig {
-        indicators: vec![path],
+        indicators: vec![path.into()],
         ..Default::default()
     });
     assert_eq!((enricher.indicators(), warnings.len()), (0, 11));
-    assert!(warnings[10].contains("990 more lines"), "{}", warnings[10]);
+    assert!(
+        warnings[10].contains("990 more entries"),
+        "{}",
+        warnings[10]
+    );
 }
 
 #[test]
 fn the_most_specific_asset_is_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let assets = "entity,name,owner,environment,criticality\n\
-                  111122223333,Shop account,cloud team,production,high\n\
+    let assets = "entity,name,owner,environment,criticality,tags\n\
+                  111122223333,Shop account,cloud team,production,high,shop; pci\n\
                   arn:aws:s3:::customer-data,Customer data,\"data, privacy\",production,critical\n\
                   pod-1,,,test,\n";
     let (enricher, warnings) = Enricher::open(&EnrichConfig {
@@ -329,9 +333,98 @@ fn the_most_specific_asset_is_taken() {
         [Some("production"), Some("production"), Some("test"), None]
     );
     assert_eq!(
+        text(&rows, col::ASSET_TAGS),
+        [Some("[\"shop\",\"pci\"]"), None, None, None]
+    );
+    assert_eq!(
         text(&rows, col::ASSET_CRITICALITY),
         [Some("high"), Some("critical"), None, None]
     );
+}
+
+#[test]
+fn json_and_an_inventory_fill_the_asset_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "{\"entity\":\"web-1\",\"owner\":\"shop\",\"tags\":[\"a\",\"b\"],\"rack\":{\"row\":1}}\n\
+                 {\"owner\":\"nobody\"}\n{\"entity\":\"web-2\",\"criticality\":\"LOW\"}\n";
+    let (enricher, warnings) = Enricher::open(&EnrichConfig {
+        assets: Some(file(folder.path(), "assets.ndjson", lines)),
+        ..Default::default()
+    });
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("assets.ndjson:2:"),
+        "{warnings:?}"
+    );
+    let inventory = enricher.inventory();
+    let owners = || {
+        let hosts = ["web-1", "web-2", "web-3"].map(|host| [(col::HOSTNAME, host)]);
+        let rows: Vec<&[(usize, &str)]> = hosts.iter().map(|row| row.as_slice()).collect();
+        let rows = enricher.enrich(events(&rows)).unwrap();
+        let owners = text(&rows, col::ASSET_OWNER);
+        owners
+            .into_iter()
+            .map(|o| o.map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    let some = |owner: &str| Some(owner.to_owned());
+    assert_eq!(owners(), [some("shop"), None, None]);
+    inventory.put("web-1", Some(br#"{"owner":"new"}"#)).unwrap();
+    inventory
+        .put("web-3", Some(br#"{"owner":"third"}"#))
+        .unwrap();
+    assert_eq!(owners(), [some("new"), None, some("third")]);
+    // What is wrong changes nothing, and a tombstone gives the file's entry back.
+    assert!(inventory.put("web-3", Some(b"no json")).is_err());
+    assert!(
+        inventory
+            .put("web-3", Some(br#"{"criticality":"huge"}"#))
+            .is_err()
+    );
+    inventory.put("web-1", None).unwrap();
+    assert_eq!(owners(), [some("shop"), None, some("third")]);
+}
+
+#[test]
+fn a_broken_new_file_keeps_what_was_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = EnrichConfig {
+        indicators: vec![file(folder.path(), "list.txt", "203.0.113.9\n").into()],
+        assets: Some(file(
+            folder.path(),
+            "assets.csv",
+            "entity,owner\nweb-1,shop\n",
+        )),
+        ..Default::default()
+    };
+    let (first, warnings) = Enricher::open(&config);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let seen = |enricher: &Enricher| {
+        let rows = enricher
+            .enrich(events(&[&[(col::SRC_IP, "203.0.113.9")]]))
+            .unwrap();
+        text(&rows, col::OSINT_VALUE)[0].is_some()
+    };
+    file(folder.path(), "list.txt", "<html>\n<body>\nsorry\n");
+    file(
+        folder.path(),
+        "assets.csv",
+        "entity,owner\nweb-1,shop\nweb-2,shop\n",
+    );
+    let (second, warnings) = first.reopen(&config);
+    assert!(seen(&second));
+    // The parts that can be read are new.
+    assert_eq!((second.indicators(), second.assets()), (1, 2));
+    assert_eq!(second.health().broken, ["indicators"]);
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains("indicators of before stay in use")),
+        "{warnings:?}"
+    );
+    file(folder.path(), "list.txt", "198.51.100.1\n198.51.100.2\n");
+    let (third, warnings) = second.reopen(&config);
+    assert!(warnings.is_empty() && !seen(&third), "{warnings:?}");
+    assert_eq!((third.indicators(), third.health().broken.len()), (2, 0));
 }
 
 /// The cost must not grow with the list: one lookup per distinct address and prefix length.
@@ -344,7 +437,7 @@ fn lists_of_many_networks_cost_as_much_as_short_ones() {
         let content = format!("indicator,type\n{lines}");
         let path = file(folder.path(), &format!("{count}.csv"), &content);
         let (enricher, warnings) = Enricher::open(&EnrichConfig {
-            indicators: vec![path],
+            indicators: vec![path.into()],
             ..Default::default()
         });
         assert!(warnings.is_empty(), "{warnings:?}");

@@ -3,5 +3,6 @@
 
 #[path = "../../../tests/support/broker.rs"]
 mod broker;
+mod inventory;
 mod kafka;
 mod real_logs;
