@@ -15,9 +15,10 @@ use weir_engine::archive::Compression;
 use weir_engine::correlate;
 use weir_engine::watermark::Lateness;
 
+mod mapping;
 mod source;
 
-pub use source::{FileSource, KafkaSource, LogFormat, Source, Start, decoder};
+pub use source::{FileSource, KafkaSource, Source, Start, decoder, format_named};
 
 /// The annotated default, as `weir config default` prints it.
 pub const DEFAULT: &str = include_str!("../config/default.toml");
@@ -213,7 +214,10 @@ impl Config {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        for name in self.source.keys() {
+        for (name, source) in &self.source {
+            if let Err(wrong) = source.check() {
+                bail!("source.{name}: {wrong}");
+            }
             let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
             if name.is_empty() || !name.chars().all(good) {
                 bail!("source.{name}: a source's name may hold only a-z, 0-9 and _");

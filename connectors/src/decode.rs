@@ -1,79 +1,35 @@
 //! From delivered bytes to one Arrow batch: every record of a block becomes rows, counts or dead letters.
 //!
-//! The road of a record: size, UTF-8, then the format that fitted last tries it in one pass. Only if that
-//! says "not mine", [`envelope`](crate::envelope) looks closer: events inside, another format, or neither.
+//! The road of a record: size, UTF-8, then the format that fitted the last two tries it in one pass. Only if
+//! that says "not mine", its keys are looked at ([`detect`](crate::detect)), and if they tell no format,
+//! [`envelope`](crate::envelope) looks for events inside.
 //!
 //! Invariants: text columns point into the block (no copy) wherever the text stands there unescaped;
 //! `counts.read` = rows + dead letters + filtered; a bad record never costs its neighbours.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use datafusion::arrow::buffer::Buffer;
-use weir_engine::batch::{Counts, DEAD_LETTER_PAYLOAD, DeadLetter, EventBatch, Partition};
+use weir_engine::batch::{Counts, DeadLetter, EventBatch, Partition};
 use weir_engine::builder::EventBuilder;
 use weir_engine::schema::col;
 use weir_engine::{Error, Result};
 
-use crate::format::{Decoded, Fault, Format, Labels, Reject, Row, fault};
+use crate::detect::{Formats, sniff};
+use crate::envelope::{GZIP, LEVELS};
+use crate::format::{Decoded, Fault, Format, Labels, Reject, Row, fault, vpc_flow};
 use crate::json::{self, Scanner};
+use crate::mapping::Value;
+
+mod config;
+mod letters;
+
+pub use self::config::{DecoderConfig, FormatChoice};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Letters that one record may write: an envelope of 64 MiB can hold 20 million unusable events.
 const LETTERS_PER_RECORD: usize = 1000;
-
-/// Which log format a source delivers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FormatChoice {
-    /// Decided by the content of each record.
-    #[default]
-    Auto,
-    CloudTrail,
-    K8sAudit,
-    Falco,
-}
-
-impl FormatChoice {
-    pub(crate) fn format(self) -> Option<Format> {
-        match self {
-            Self::Auto => None,
-            Self::CloudTrail => Some(Format::CloudTrail),
-            Self::K8sAudit => Some(Format::K8sAudit),
-            Self::Falco => Some(Format::Falco),
-        }
-    }
-}
-
-/// What a decoder has to know about its source.
-#[derive(Debug, Clone)]
-pub struct DecoderConfig {
-    pub format: FormatChoice,
-    /// Name of the configured source; becomes `metadata_log_name`.
-    pub log_name: Arc<str>,
-    /// Kubernetes cluster of the source: audit events do not name it.
-    pub cluster: Option<Arc<str>>,
-    /// Longest single event.
-    pub max_record_bytes: usize,
-    /// Longest record that holds many events.
-    pub max_envelope_bytes: usize,
-    /// Deepest nesting of a record, envelope included.
-    pub max_depth: usize,
-}
-
-impl DecoderConfig {
-    /// Detects the format; an event may have 1 MiB, an envelope 64 MiB, both 64 levels.
-    pub fn new(log_name: impl Into<Arc<str>>) -> Self {
-        Self {
-            format: FormatChoice::Auto,
-            log_name: log_name.into(),
-            cluster: None,
-            max_record_bytes: 1 << 20,
-            max_envelope_bytes: 64 << 20,
-            max_depth: 64,
-        }
-    }
-}
 
 /// Where one delivered record (a line, a message) lies in its block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,17 +43,30 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Decoder {
     config: DecoderConfig,
+    allowed: Formats,
     last: Format,
+    trust: Trust,
+    /// Where a flow log's columns belong, once a header told it.
+    header: Option<Vec<Option<u16>>>,
     scratch: Vec<u8>,
+    found: Vec<Option<Value>>,
 }
+
+/// By level of envelopes: whether the last two events there were of one format, so that the next one is
+/// read as that at once.
+type Trust = [bool; LEVELS + 2];
 
 impl Decoder {
     pub fn new(config: DecoderConfig) -> Self {
-        let last = config.format.format().unwrap_or(Format::CloudTrail);
+        let formats = config.format.formats();
         Self {
+            allowed: Formats::of(formats.iter().copied()),
+            last: formats.first().copied().unwrap_or(Format::CloudTrail),
+            trust: [true; LEVELS + 2],
+            header: config.columns.as_deref().and_then(configured_columns),
             config,
-            last,
             scratch: vec![],
+            found: vec![],
         }
     }
 
@@ -120,8 +89,12 @@ impl Decoder {
         let labels = Labels::new(&mut builder, &self.config);
         let mut work = Work {
             config: &self.config,
+            allowed: self.allowed,
             last: &mut self.last,
+            trust: &mut self.trust,
+            header: &mut self.header,
             scratch: &mut self.scratch,
+            found: &mut self.found,
             builder,
             labels,
             partition,
@@ -148,11 +121,27 @@ impl Decoder {
     }
 }
 
+/// Whether the text names the columns of a flow log.
+pub fn are_flow_fields(names: &str) -> bool {
+    configured_columns(names).is_some()
+}
+
+fn configured_columns(names: &str) -> Option<Vec<Option<u16>>> {
+    let tree = Format::of(&vpc_flow::FLOW).tree(None)?;
+    vpc_flow::header(names.as_bytes(), tree)
+}
+
 /// One block on its way through the decoder.
 pub(crate) struct Work<'a, 'b> {
     pub config: &'a DecoderConfig,
-    pub last: &'a mut Format,
+    /// Formats that the source may deliver.
+    pub allowed: Formats,
+    last: &'a mut Format,
+    trust: &'a mut Trust,
+    pub header: &'a mut Option<Vec<Option<u16>>>,
     pub scratch: &'a mut Vec<u8>,
+    /// Values that a mapping found in the event at hand.
+    pub found: &'a mut Vec<Option<Value>>,
     pub builder: EventBuilder<'b>,
     /// The record at hand, and where it starts in the block.
     text: &'b str,
@@ -180,6 +169,9 @@ impl<'b> Work<'_, 'b> {
             let detail = format!("bytes {start} to {end} lie outside the block");
             return self.dead_letter(&[], fault("too_large", detail));
         };
+        if bytes.starts_with(GZIP) {
+            return self.compressed(bytes);
+        }
         self.text = match self.admit(bytes) {
             Ok(text) => text,
             Err(fault) => return self.dead_letter(bytes, fault),
@@ -189,6 +181,17 @@ impl<'b> Work<'_, 'b> {
         let first = start + if mark { BYTE_ORDER_MARK.len() } else { 0 };
         let mut s = Scanner::new(&block[..end], first, self.config.max_depth);
         let read = self.counts.read;
+        // An array begins like an access line.
+        if s.peek() != b'{' {
+            match self.line(&s, s.position()..end) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(Reject::Event(fault)) => return self.dead_letter(bytes, fault),
+                Err(Reject::Json(error)) => {
+                    return self.dead_letter(bytes, json_fault(error, start));
+                }
+            }
+        }
         let outcome = match self.value(&mut s, 0, true) {
             Ok(None) => s.finish().map_err(Reject::Json),
             Ok(Some(unknown)) => match s.finish() {
@@ -208,6 +211,16 @@ impl<'b> Work<'_, 'b> {
                 fault.detail.push_str(&note);
             }
             self.dead_letter(bytes, fault);
+        }
+        self.sum_up_letters(bytes);
+    }
+
+    /// A record that is compressed as a whole.
+    fn compressed(&mut self, bytes: &[u8]) {
+        match self.payload(bytes, 0) {
+            Ok(None) => {}
+            Ok(Some(fault)) | Err(Reject::Event(fault)) => self.dead_letter(bytes, fault),
+            Err(Reject::Json(error)) => self.dead_letter(bytes, json_fault(error, 0)),
         }
         self.sum_up_letters(bytes);
     }
@@ -246,29 +259,46 @@ impl<'b> Work<'_, 'b> {
         level: usize,
         whole: bool,
     ) -> Result<Option<Box<Fault>>, Reject> {
-        let too_large = level == 0 && s.bytes().len() - s.position() > self.config.max_record_bytes;
-        if s.peek() == b'{' && !too_large && self.event(s, *self.last, whole)? {
-            return Ok(None);
+        if s.peek() != b'{' {
+            return self.peel(s, level);
         }
-        self.peel(s, level, whole)
+        let too_large = level == 0 && s.bytes().len() - s.position() > self.config.max_record_bytes;
+        // The configuration's own mapping has no keys to be sniffed by.
+        let trusted = self.trust[level] || *self.last == Format::Custom;
+        if trusted && !too_large {
+            if self.event(s, *self.last, whole)? {
+                return Ok(None);
+            }
+            self.trust[level] = false;
+        }
+        let mut allowed = self.allowed;
+        while let Some(format) = sniff(s.clone(), allowed)? {
+            if self.event(s, format, whole)? {
+                self.trust[level] = format == *self.last;
+                *self.last = format;
+                return Ok(None);
+            }
+            allowed = allowed.without(format);
+        }
+        self.peel(s, level)
     }
 
     /// Reads one object as an event of the format. False if it is none: the scanner is then back at its
     /// start, as after an error.
     pub fn event(&mut self, s: &mut Scanner, format: Format, whole: bool) -> Result<bool, Reject> {
         s.peek();
-        let (mark, start) = (s.mark(), s.position());
-        match self.in_block {
-            true => self.builder.begin_in(self.text, self.text_start),
-            false => self.builder.begin(),
+        if let Some(tree) = format.report() {
+            return self.explode(s, format, tree, whole);
         }
+        let (mark, start) = (s.mark(), s.position());
+        self.begin();
         let mut row = Row {
             builder: &mut self.builder,
             labels: &self.labels,
             in_block: self.in_block,
             scratch: self.scratch,
         };
-        let decoded = format.decode(s, &mut row);
+        let decoded = format.decode(s, &mut row, self.config.custom(), self.found);
         let range = start..s.position();
         let decoded = decoded.and_then(|decoded| {
             if decoded != Decoded::NotThis {
@@ -300,10 +330,17 @@ impl<'b> Work<'_, 'b> {
         decoded.map(|_| false)
     }
 
+    pub(crate) fn begin(&mut self) {
+        match self.in_block {
+            true => self.builder.begin_in(self.text, self.text_start),
+            false => self.builder.begin(),
+        }
+    }
+
     /// The columns that no format sets.
-    fn end_row(&mut self, s: &Scanner, format: Format, raw: Range<usize>) {
+    pub(crate) fn end_row(&mut self, s: &Scanner, format: Format, raw: Range<usize>) {
         let builder = &mut self.builder;
-        let [family, product] = self.labels.formats[format as usize];
+        let [family, product] = self.labels.formats[format.index()];
         builder.interned(col::FAMILY, family);
         builder.interned(col::PRODUCT, product);
         builder.interned(col::LOG_NAME, self.labels.log_name);
@@ -323,42 +360,6 @@ impl<'b> Work<'_, 'b> {
             scratch: self.scratch,
         };
         row.slice(s, col::RAW, raw);
-    }
-
-    /// Counts an event that cannot be used, and keeps its first bytes.
-    #[allow(clippy::boxed_local)] // boxed where it is made, so that results stay small
-    pub fn dead_letter(&mut self, payload: &[u8], fault: Box<Fault>) {
-        self.counts.read += 1;
-        self.counts.dead_lettered += 1;
-        if self.letters_left == 0 {
-            self.letters_omitted += 1;
-            return;
-        }
-        self.letters_left -= 1;
-        self.push_letter(payload, *fault);
-    }
-
-    fn push_letter(&mut self, payload: &[u8], fault: Fault) {
-        self.letters.push(DeadLetter {
-            partition: self.partition.clone(),
-            position: self.position,
-            reason: fault.reason,
-            detail: fault.detail,
-            payload: payload[..payload.len().min(DEAD_LETTER_PAYLOAD)].to_vec(),
-            payload_bytes: payload.len() as u64,
-        });
-    }
-
-    /// One letter for those of the record's events that got none of their own.
-    fn sum_up_letters(&mut self, record: &[u8]) {
-        let omitted = std::mem::take(&mut self.letters_omitted);
-        if omitted > 0 {
-            let detail = format!(
-                "{omitted} more events of this record cannot be used; counted, but not kept one by one"
-            );
-            let reason = "unknown_format";
-            self.push_letter(record, Fault { reason, detail });
-        }
     }
 }
 

@@ -1,22 +1,31 @@
-//! Events inside other JSON, and the choice of a format by content. The slow road: a record comes here only
-//! if the format that fitted last said "not mine".
+//! Events inside other JSON. A value comes here only if its own keys make it no event.
 //!
-//! Known envelopes: an array of events; an array under `Records`, `records`, `items`, `Events` or
-//! `logEvents` (CloudTrail objects, Event Hubs, EventList, LookupEvents, CloudWatch Logs); an event under
-//! `detail` (EventBridge) or `jsonPayload` (Cloud Logging); an event as a string under `properties.log`
-//! (AKS), `CloudTrailEvent` (LookupEvents) or `message` (CloudWatch Logs). They may nest.
+//! Known envelopes:
+//! - an array of events, also under `Records`, `records`, `items`, `Events`, `events`, `logEvents`,
+//!   `findings`, `Findings`, `Messages` or `receivedMessages` (CloudTrail objects, Event Hubs, EventList,
+//!   LookupEvents, CloudWatch Logs, Security Hub, queues);
+//! - an event under `detail` (EventBridge), `jsonPayload` (Cloud Logging), `data` (Event Grid, CloudEvents),
+//!   `message` (Pub/Sub) or `awslogs` (subscriptions of CloudWatch Logs);
+//! - an event as text under `properties.log` (AKS), `CloudTrailEvent` (LookupEvents), `message` (CloudWatch
+//!   Logs), `Message` (SNS), `body` or `Body` (SQS), in base64 under `data` (Pub/Sub), compressed or not.
 //!
-//! Invariants: what lies inside is judged by its own content, never by the envelope's names; an unusable
-//! event costs its neighbours nothing as long as the JSON around them holds.
+//! They may nest. Invariants: what lies inside is judged by its own content, never by the envelope's names;
+//! an unusable event costs its neighbours nothing as long as the JSON around them holds.
 
 use std::fmt::Write;
+use std::io::Read;
 
-use crate::decode::{Work, json_fault};
-use crate::format::{Fault, Format, Reject, fault};
+use base64::Engine;
+
+use crate::decode::{FormatChoice, Work, json_fault};
+use crate::format::{Fault, Reject, fault};
 use crate::json::{self, Scanner, unescape};
 
 /// Envelopes within envelopes that are followed.
-const LEVELS: usize = 4;
+pub(crate) const LEVELS: usize = 4;
+
+/// How compressed data begins.
+pub(crate) const GZIP: &[u8] = &[0x1F, 0x8B];
 
 /// Keys that a dead letter names.
 const NAMED_KEYS: usize = 12;
@@ -27,10 +36,9 @@ impl Work<'_, '_> {
         &mut self,
         s: &mut Scanner,
         level: usize,
-        whole: bool,
     ) -> Result<Option<Box<Fault>>, Reject> {
         match s.peek() {
-            b'{' => self.peel_object(s, level, whole),
+            b'{' => self.peel_object(s, level),
             b'[' if level < LEVELS => self.peel_array(s, level),
             _ => {
                 s.skip()?;
@@ -77,24 +85,28 @@ impl Work<'_, '_> {
         Ok(())
     }
 
-    fn peel_object(
-        &mut self,
-        s: &mut Scanner,
-        level: usize,
-        whole: bool,
-    ) -> Result<Option<Box<Fault>>, Reject> {
-        let (before, mut seen) = (s.mark(), Seen::default());
+    fn peel_object(&mut self, s: &mut Scanner, level: usize) -> Result<Option<Box<Fault>>, Reject> {
+        let mut seen = Seen::default();
         let (mut is_envelope, mut unusable) = (false, None);
         let deeper = level < LEVELS;
         s.object(|s, key| {
             seen.add(s, key)?;
             let inside = match (key, s.peek()) {
-                (b"Records" | b"records" | b"items" | b"Events" | b"logEvents", b'[') if deeper => {
+                (
+                    b"Records" | b"records" | b"items" | b"Events" | b"events" | b"logEvents"
+                    | b"findings" | b"Findings" | b"Messages" | b"receivedMessages",
+                    b'[',
+                ) if deeper => {
                     is_envelope = true;
                     unusable = self.peel_array(s, level)?;
                     return Ok(());
                 }
-                (b"detail" | b"jsonPayload", b'{') if deeper => self.value(s, level + 1, false)?,
+                (b"detail" | b"jsonPayload" | b"data" | b"message" | b"awslogs", b'{')
+                    if deeper =>
+                {
+                    self.value(s, level + 1, false)?
+                }
+                (b"data", b'"') if deeper => self.base64_event(s, level)?,
                 (b"properties", b'{') if deeper => {
                     let mut found = false;
                     let mut inside = None;
@@ -103,7 +115,7 @@ impl Work<'_, '_> {
                             return Ok(s.skip()?);
                         }
                         found = true;
-                        inside = self.text_event(s, level)?;
+                        inside = self.kubernetes_log(s, level)?;
                         Ok::<_, Reject>(())
                     })?;
                     if !found {
@@ -111,7 +123,11 @@ impl Work<'_, '_> {
                     }
                     inside
                 }
-                (b"CloudTrailEvent" | b"message", b'"') if deeper => self.text_event(s, level)?,
+                (b"CloudTrailEvent" | b"message" | b"Message" | b"body" | b"Body", b'"')
+                    if deeper =>
+                {
+                    self.text_event(s, level)?
+                }
                 _ => return Ok(s.skip()?),
             };
             match inside {
@@ -123,23 +139,82 @@ impl Work<'_, '_> {
         if is_envelope {
             return Ok(unusable);
         }
-        let after = s.mark();
-        for format in Format::ALL {
-            let allowed = self
-                .config
-                .format
-                .format()
-                .is_none_or(|only| only == format);
-            if allowed && seen.suggests(format) {
-                s.reset(before);
-                if self.event(s, format, whole)? {
-                    *self.last = format;
-                    return Ok(None);
+        Ok(Some(self.unknown(&seen, unusable)))
+    }
+
+    /// The control plane of AKS writes audit events and lines of its own under one key.
+    fn kubernetes_log(
+        &mut self,
+        s: &mut Scanner,
+        level: usize,
+    ) -> Result<Option<Box<Fault>>, Reject> {
+        let mark = s.mark();
+        let text = s.text()?;
+        if text.is_some_and(|text| s.slice(text).trim_ascii_start().first() != Some(&b'{')) {
+            self.counts.read += 1;
+            self.counts.filtered += 1;
+            return Ok(None);
+        }
+        s.reset(mark);
+        self.text_event(s, level)
+    }
+
+    /// Events in base64, compressed or not.
+    fn base64_event(
+        &mut self,
+        s: &mut Scanner,
+        level: usize,
+    ) -> Result<Option<Box<Fault>>, Reject> {
+        let Some(text) = s.text()? else {
+            return Ok(None);
+        };
+        let text = unescape(s.slice(text));
+        match base64::engine::general_purpose::STANDARD.decode(&*text) {
+            Ok(bytes) => self.payload(&bytes, level),
+            Err(_) => Ok(Some(fault("unknown_format", "`data` is no base64"))),
+        }
+    }
+
+    /// JSON values one after the other, perhaps compressed.
+    pub(crate) fn payload(
+        &mut self,
+        bytes: &[u8],
+        level: usize,
+    ) -> Result<Option<Box<Fault>>, Reject> {
+        let mut inflated = vec![];
+        let limit = self.config.max_envelope_bytes as u64;
+        let bytes = match bytes.starts_with(GZIP) {
+            true => {
+                let reader = flate2::read::MultiGzDecoder::new(bytes);
+                match reader.take(limit + 1).read_to_end(&mut inflated) {
+                    Ok(_) if inflated.len() as u64 > limit => {
+                        let detail = format!("more than {limit} bytes when decompressed");
+                        return Ok(Some(fault("too_large", detail)));
+                    }
+                    Ok(_) => inflated.as_slice(),
+                    Err(error) => {
+                        let detail = format!("cannot be decompressed: {error}");
+                        return Ok(Some(fault("invalid_gzip", detail)));
+                    }
                 }
             }
+            false => bytes,
+        };
+        if simdutf8::basic::from_utf8(bytes).is_err() {
+            return Ok(Some(fault("invalid_utf8", "what lies inside is not UTF-8")));
         }
-        s.reset(after);
-        Ok(Some(self.unknown(&seen, unusable)))
+        let outside = std::mem::replace(&mut self.in_block, false);
+        let mut inner = Scanner::new(bytes, 0, self.config.max_depth);
+        let mut outcome = self.value(&mut inner, level + 1, false);
+        while outcome.is_ok() && matches!(inner.peek(), b'{' | b'[') {
+            outcome = self.element(&mut inner, level + 1).map(|()| None);
+        }
+        let outcome = outcome.and_then(|unusable| {
+            inner.finish()?;
+            Ok(unusable)
+        });
+        self.in_block = outside;
+        outcome.map_err(of_inside)
     }
 
     /// An event that stands in a string as JSON text.
@@ -162,23 +237,20 @@ impl Work<'_, '_> {
             Ok(unusable)
         });
         self.in_block = outside;
-        outcome.map_err(|reject| match reject {
-            Reject::Json(error) => {
-                let mut fault = json_fault(error, 0);
-                fault.detail.push_str(" of the JSON text inside");
-                Reject::Event(fault)
-            }
-            reject => reject,
-        })
+        outcome.map_err(of_inside)
     }
 
     fn unknown(&self, seen: &Seen, inside: Option<Box<Fault>>) -> Box<Fault> {
-        let (reason, mut detail) = match self.config.format.format() {
-            Some(format) => (
+        let (reason, mut detail) = match self.config.format.formats().as_slice() {
+            [only, ..] if self.config.format != FormatChoice::Auto => (
                 "missing_field",
-                format!("no {}, which has {}", format.name(), format.required()),
+                format!(
+                    "no {}, which has {}",
+                    only.name(),
+                    only.required(self.config.custom())
+                ),
             ),
-            None => ("unknown_format", "no known event".to_owned()),
+            _ => ("unknown_format", "no known event".to_owned()),
         };
         // Writing into a string cannot fail.
         for (key, value) in &seen.labels {
@@ -198,6 +270,18 @@ impl Work<'_, '_> {
     }
 }
 
+/// An error in text inside costs that text, not the record around it.
+fn of_inside(reject: Reject) -> Reject {
+    match reject {
+        Reject::Json(error) => {
+            let mut fault = json_fault(error, 0);
+            fault.detail.push_str(" of the JSON text inside");
+            Reject::Event(fault)
+        }
+        reject => reject,
+    }
+}
+
 /// Top-level keys of an object, as far as they tell what it is.
 #[derive(Default)]
 struct Seen {
@@ -205,17 +289,11 @@ struct Seen {
     unnamed: usize,
     /// Members in which an object says what it is.
     labels: Vec<(String, String)>,
-    cloudtrail: usize,
-    audit_id: bool,
-    falco: usize,
 }
 
 impl Seen {
     fn add(&mut self, s: &mut Scanner, key: &[u8]) -> json::Result<()> {
         match key {
-            b"eventName" | b"eventSource" | b"eventTime" => self.cloudtrail += 1,
-            b"auditID" => self.audit_id = true,
-            b"rule" | b"Rule" | b"priority" | b"Priority" => self.falco += 1,
             b"kind" | b"detail-type" => {
                 let mark = s.mark();
                 if let Some(text) = s.text()? {
@@ -231,15 +309,6 @@ impl Seen {
             self.unnamed += 1;
         }
         Ok(())
-    }
-
-    /// Whether it is worth while to read the object in this format.
-    fn suggests(&self, format: Format) -> bool {
-        match format {
-            Format::CloudTrail => self.cloudtrail >= 2,
-            Format::K8sAudit => self.audit_id,
-            Format::Falco => self.falco >= 2,
-        }
     }
 }
 

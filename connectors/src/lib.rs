@@ -2,12 +2,16 @@
 
 pub mod dead_letter;
 pub mod decode;
+mod detect;
 pub mod enrich;
 mod envelope;
+mod explode;
 pub mod file;
 pub mod format;
 pub mod json;
 pub mod kafka;
+pub mod mapping;
+mod text;
 pub mod time;
 
 pub use decode::{Decoder, DecoderConfig, FormatChoice, Record};

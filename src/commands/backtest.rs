@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+use weir_connectors::FormatChoice;
 use weir_engine::Tables;
 use weir_engine::archive::Archive;
 use weir_engine::backtest::{self, Backtest, Diff, Reading, Report, Span};
@@ -21,7 +22,7 @@ use weir_engine::batch::Counts;
 use weir_engine::correlate::correlate;
 use weir_engine::time::rfc3339;
 
-use crate::commands::replay::{Format, replay};
+use crate::commands::replay::replay;
 use crate::config::{self, Config};
 use crate::node::{self, Purpose};
 use crate::report::Output;
@@ -48,8 +49,8 @@ pub struct Args {
     #[arg(long, value_name = "PATH", num_args = 1..)]
     files: Vec<PathBuf>,
     /// Format of all --files.
-    #[arg(long, value_enum, default_value = "auto", requires = "files")]
-    format: Format,
+    #[arg(long, default_value = "auto", value_parser = config::format_named, requires = "files")]
+    format: FormatChoice,
     /// Name of the source of --files, as rules see it in metadata_log_name.
     #[arg(long, default_value = "replay", requires = "files")]
     name: String,
@@ -205,13 +206,15 @@ async fn store_files(config: &Config, args: &Args, folder: &Path) -> anyhow::Res
     }
     let source = config::FileSource {
         paths: args.files.clone(),
-        format: args.format.into(),
+        format: args.format,
         follow: false,
         cluster: args.cluster.clone(),
         lateness: None,
         idle_after: None,
         max_skew: None,
         max_record_bytes: None,
+        mapping: None,
+        flow_fields: None,
     };
     let mut config = config.clone();
     config.source = BTreeMap::from([(args.name.clone(), config::Source::File(source))]);

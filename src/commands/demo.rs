@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use weir_connectors::FormatChoice;
 
 use crate::commands::replay::{Replayed, replay};
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config};
 use crate::node::Purpose;
 use crate::{demo, report, serve};
 
@@ -38,13 +39,15 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
     enrichment(&mut config, folder.path())?;
     let file = config::FileSource {
         paths: vec![logs],
-        format: LogFormat::Auto,
+        format: FormatChoice::Auto,
         follow: false,
         cluster: Some("demo".into()),
         lateness: Some(Duration::from_micros(demo::MAX_LATENESS_US as u64)),
         idle_after: None,
         max_skew: None,
         max_record_bytes: None,
+        mapping: None,
+        flow_fields: None,
     };
     config.source = BTreeMap::from([("demo".to_owned(), config::Source::File(file))]);
     let done = replay(&config, &folder.path().join("data"), Purpose::Replay).await?;

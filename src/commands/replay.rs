@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::oneshot;
+use weir_connectors::FormatChoice;
 use weir_connectors::file::FileSource;
 use weir_engine::Alert;
 use weir_engine::batch::Counts;
 use weir_engine::health::{Health, Snapshot};
 use weir_engine::store::{AlertQuery, IncidentQuery, SharedStore, StoredIncident};
 
-use crate::config::{self, Config, LogFormat};
+use crate::config::{self, Config};
 use crate::node::{self, Node, Purpose};
 use crate::report::{self, Output};
 
@@ -30,8 +31,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Format of all files.
-    #[arg(long, value_enum, default_value = "auto")]
-    pub format: Format,
+    #[arg(long, default_value = "auto", value_parser = config::format_named)]
+    pub format: FormatChoice,
     /// How much older than the newest event of its file an event may be.
     #[arg(long, default_value = "20m", value_parser = humantime::parse_duration)]
     pub lateness: Duration,
@@ -43,35 +44,18 @@ pub struct Args {
     pub cluster: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    Auto,
-    Cloudtrail,
-    K8sAudit,
-    Falco,
-}
-
-impl From<Format> for LogFormat {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Auto => Self::Auto,
-            Format::Cloudtrail => Self::Cloudtrail,
-            Format::K8sAudit => Self::K8sAudit,
-            Format::Falco => Self::Falco,
-        }
-    }
-}
-
 pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
     let file = config::FileSource {
         paths: args.paths,
-        format: args.format.into(),
+        format: args.format,
         follow: false,
         cluster: args.cluster,
         lateness: Some(args.lateness),
         idle_after: None,
         max_skew: None,
         max_record_bytes: None,
+        mapping: None,
+        flow_fields: None,
     };
     let temporary = tempfile::tempdir()?;
     let purpose = if args.data.is_some() {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::Schema;
-use weir_connectors::decode::{Decoder, Record};
+use weir_connectors::decode::{Decoder, FormatChoice, Record};
 use weir_detections::{LoadedRule, lint, reads_alerts, run_case};
 use weir_engine::Tables;
 use weir_engine::batch::Partition;
@@ -16,7 +16,7 @@ use weir_engine::plan::{self, Plan};
 use weir_engine::schema::{self, COLUMNS};
 use weir_engine::time::{HOUR, MINUTE, SECOND, pane_size};
 
-use crate::config::{Config, LogFormat, decoder};
+use crate::config::{Config, decoder};
 use crate::node;
 
 #[derive(Debug, clap::Subcommand)]
@@ -92,7 +92,7 @@ pub fn decode(events: &[u8]) -> Result<RecordBatch, String> {
     }
     let block = Buffer::from(events);
     let partition = Partition::new("test", "events");
-    let batch = Decoder::new(decoder("test", LogFormat::Auto)).decode(
+    let batch = Decoder::new(decoder("test", FormatChoice::Auto)).decode(
         &partition,
         block,
         &records,

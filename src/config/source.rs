@@ -4,21 +4,25 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
-use weir_connectors::decode::{DecoderConfig, FormatChoice};
+use serde::{Deserialize, Deserializer};
+use weir_connectors::decode::{DecoderConfig, FormatChoice, are_flow_fields};
+use weir_connectors::mapping::custom::CustomMapping;
 use weir_engine::time::MINUTE;
 use weir_engine::watermark::Lateness;
 
+use super::mapping::mapping;
 use super::{micros, optional_duration, optional_text};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    #[default]
-    Auto,
-    Cloudtrail,
-    K8sAudit,
-    Falco,
+/// Reads the name of a format.
+fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FormatChoice, D::Error> {
+    format_named(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+pub fn format_named(name: &str) -> Result<FormatChoice, String> {
+    FormatChoice::named(name).ok_or_else(|| {
+        let known = FormatChoice::names().join(", ");
+        format!("format `{name}` is unknown; there are {known}")
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -53,8 +57,12 @@ pub struct KafkaSource {
     pub topics: Vec<String>,
     #[serde(default = "group")]
     pub group: String,
-    #[serde(default)]
-    pub format: LogFormat,
+    #[serde(default, deserialize_with = "format")]
+    pub format: FormatChoice,
+    #[serde(default, deserialize_with = "mapping")]
+    pub mapping: Option<CustomMapping>,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub flow_fields: Option<String>,
     #[serde(default)]
     pub start: Start,
     #[serde(default, deserialize_with = "optional_text")]
@@ -77,8 +85,12 @@ pub struct KafkaSource {
 #[serde(deny_unknown_fields)]
 pub struct FileSource {
     pub paths: Vec<PathBuf>,
-    #[serde(default)]
-    pub format: LogFormat,
+    #[serde(default, deserialize_with = "format")]
+    pub format: FormatChoice,
+    #[serde(default, deserialize_with = "mapping")]
+    pub mapping: Option<CustomMapping>,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub flow_fields: Option<String>,
     #[serde(default)]
     pub follow: bool,
     #[serde(default, deserialize_with = "optional_text")]
@@ -112,12 +124,45 @@ impl Source {
         }
     }
 
+    /// What is wrong with how the keys go together.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let (format, mapping, fields) = match self {
+            Self::Kafka(s) => (s.format, &s.mapping, &s.flow_fields),
+            Self::File(s) => (s.format, &s.mapping, &s.flow_fields),
+        };
+        match (format, mapping) {
+            (FormatChoice::Custom, None) => return Err("format = \"mapped\" needs a mapping"),
+            (FormatChoice::Custom, Some(_)) | (_, None) => {}
+            (_, Some(_)) => return Err("a mapping needs format = \"mapped\""),
+        }
+        match fields {
+            Some(fields) if !are_flow_fields(fields) => {
+                Err("flow_fields must name at least start, end and interface-id")
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub fn decoder(&self, name: &str) -> DecoderConfig {
-        let (format, cluster, max) = match self {
-            Self::Kafka(s) => (s.format, &s.cluster, s.max_record_bytes),
-            Self::File(s) => (s.format, &s.cluster, s.max_record_bytes),
+        let (format, mapping, fields, cluster, max) = match self {
+            Self::Kafka(s) => (
+                s.format,
+                &s.mapping,
+                &s.flow_fields,
+                &s.cluster,
+                s.max_record_bytes,
+            ),
+            Self::File(s) => (
+                s.format,
+                &s.mapping,
+                &s.flow_fields,
+                &s.cluster,
+                s.max_record_bytes,
+            ),
         };
         let mut config = decoder(name, format);
+        config.mapping.clone_from(mapping);
+        config.columns = fields.as_deref().map(Into::into);
         config.cluster = cluster.as_deref().map(Into::into);
         if let Some(max) = max {
             config.max_record_bytes = max;
@@ -126,23 +171,19 @@ impl Source {
     }
 }
 
-pub fn decoder(name: &str, format: LogFormat) -> DecoderConfig {
-    let format = match format {
-        LogFormat::Auto => FormatChoice::Auto,
-        LogFormat::Cloudtrail => FormatChoice::CloudTrail,
-        LogFormat::K8sAudit => FormatChoice::K8sAudit,
-        LogFormat::Falco => FormatChoice::Falco,
-    };
+pub fn decoder(name: &str, format: FormatChoice) -> DecoderConfig {
     DecoderConfig {
         format,
         ..DecoderConfig::new(name)
     }
 }
 
-/// CloudTrail delivers within about 15 minutes, agents within seconds.
-pub fn usual_lateness(format: LogFormat) -> i64 {
+/// Clouds deliver their logs within about 15 minutes, agents theirs within seconds.
+pub fn usual_lateness(format: FormatChoice) -> i64 {
     match format {
-        LogFormat::Auto | LogFormat::Cloudtrail => 20 * MINUTE,
-        LogFormat::K8sAudit | LogFormat::Falco => MINUTE,
+        FormatChoice::K8sAudit
+        | FormatChoice::Falco
+        | FormatChoice::Named("tetragon" | "envoy" | "gatekeeper") => MINUTE,
+        _ => 20 * MINUTE,
     }
 }

@@ -5,6 +5,8 @@ use datafusion::arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use serde_json::{Map, Value, json};
 use weir_engine::schema::{COLUMNS, Kind};
 
+use weir_engine::batch::DEAD_LETTER_PAYLOAD;
+
 use super::*;
 
 /// Decodes lines with a fresh decoder.

@@ -32,7 +32,7 @@ const OWNER: &str = "pods";
 /// What is remembered, and the column that it fills.
 const KINDS: [usize; 6] = [
     col::POD_WORKLOAD_KIND,
-    col::POD_WORKLOAD,
+    col::K8S_WORKLOAD,
     col::POD_NODE,
     col::POD_IMAGES,
     col::POD_SERVICE_ACCOUNT,
@@ -138,8 +138,13 @@ impl Pods {
         }
         for (kind, column) in KINDS.into_iter().enumerate() {
             let mut values = StringViewBuilder::with_capacity(known.len());
+            let told = text(column);
             for (row, pod) in known.iter().enumerate() {
-                values.append_option(pod.and_then(|pod| pod.at(kind, times.value(row))));
+                // What the event itself says stands.
+                values.append_option(match told.is_valid(row) {
+                    true => Some(told.value(row)),
+                    false => pod.and_then(|pod| pod.at(kind, times.value(row))),
+                });
             }
             columns[column] = Arc::new(values.finish());
         }

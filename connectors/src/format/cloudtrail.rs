@@ -8,6 +8,14 @@ use weir_engine::schema::col;
 
 use super::{Decoded, Row, Stop, fault, is_envelope_key, missing, wrong_type};
 use crate::json::{Error, Scanner, Text};
+use crate::mapping::Need;
+
+/// Any two make it worth while to read the object; [`decode`] then looks closer.
+pub(super) const NEEDS: &[&[Need]] = &[
+    &[("eventName", &[]), ("eventSource", &[])],
+    &[("eventName", &[]), ("eventTime", &[])],
+    &[("eventSource", &[]), ("eventTime", &[])],
+];
 
 const API_ACTIVITY: i64 = 6003;
 const AUTHENTICATION: i64 = 3002;

@@ -8,6 +8,14 @@ use weir_engine::schema::col;
 
 use super::{Decoded, Row, Stop, is_envelope_key, missing, unescaped, wrong_type};
 use crate::json::{Error, Scanner, Text};
+use crate::mapping::Need;
+
+pub(super) const NEEDS: &[&[Need]] = &[
+    &[("rule", &[]), ("priority", &[])],
+    &[("Rule", &[]), ("Priority", &[])],
+    &[("rule", &[]), ("Priority", &[])],
+    &[("Rule", &[]), ("priority", &[])],
+];
 
 const DETECTION_FINDING: i64 = 2004;
 

@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+pub(crate) mod golden;
+mod traps;
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -11,6 +11,8 @@
 mod chunk;
 mod number;
 
+pub(crate) use self::number::int;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU64;
@@ -107,7 +109,7 @@ impl Text {
     const ESCAPED: u64 = 1 << 63;
 
     #[inline(always)]
-    fn new(start: usize, end: usize, escaped: bool) -> Self {
+    pub(crate) fn new(start: usize, end: usize, escaped: bool) -> Self {
         let word = start as u64 | ((end - start) as u64) << 32 | u64::from(escaped) << 63;
         Self(NonZeroU64::new(word).unwrap_or(NonZeroU64::MIN))
     }

@@ -33,13 +33,15 @@ async fn live(dir: &Path) -> (Config, Replayed) {
     config.models.path = dir.join("no-models");
     let file = config::FileSource {
         paths: vec![logs],
-        format: config::LogFormat::Auto,
+        format: weir_connectors::FormatChoice::Auto,
         follow: false,
         cluster: Some("demo".into()),
         lateness: Some(Duration::from_micros(demo::MAX_LATENESS_US as u64)),
         idle_after: None,
         max_skew: None,
         max_record_bytes: None,
+        mapping: None,
+        flow_fields: None,
     };
     config.source = BTreeMap::from([("demo".to_owned(), config::Source::File(file))]);
     let done = replay(&config, &dir.join("data"), Purpose::Replay).await;

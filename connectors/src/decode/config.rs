@@ -1,0 +1,104 @@
+//! What a decoder has to know about its source.
+
+use std::sync::Arc;
+
+use crate::format::Format;
+use crate::mapping::Compiled;
+use crate::mapping::custom::CustomMapping;
+
+/// Which log format a source delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FormatChoice {
+    /// Decided by the content of each record.
+    #[default]
+    Auto,
+    CloudTrail,
+    K8sAudit,
+    Falco,
+    /// All formats of a vendor: see [`Format::source`].
+    Named(&'static str),
+    /// The mapping of the configuration.
+    Custom,
+}
+
+impl FormatChoice {
+    /// The choice of this name in the configuration.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "cloudtrail" => Some(Self::CloudTrail),
+            "k8s_audit" => Some(Self::K8sAudit),
+            "falco" => Some(Self::Falco),
+            "mapped" => Some(Self::Custom),
+            name => Format::all()
+                .map(Format::source)
+                .find(|source| *source == name)
+                .map(Self::Named),
+        }
+    }
+
+    /// The name of every choice.
+    pub fn names() -> Vec<&'static str> {
+        let mut names = vec!["auto"];
+        for name in Format::all().chain([Format::Custom]).map(Format::source) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The formats that records may have.
+    pub(crate) fn formats(self) -> Vec<Format> {
+        match self {
+            Self::Auto => Format::all().collect(),
+            Self::CloudTrail => Format::all()
+                .filter(|one| one.source() == "cloudtrail")
+                .collect(),
+            Self::K8sAudit => vec![Format::K8sAudit],
+            Self::Falco => vec![Format::Falco],
+            Self::Named(name) => Format::all().filter(|one| one.source() == name).collect(),
+            Self::Custom => vec![Format::Custom],
+        }
+    }
+}
+
+/// What a decoder has to know about its source.
+#[derive(Debug, Clone)]
+pub struct DecoderConfig {
+    pub format: FormatChoice,
+    /// For [`FormatChoice::Custom`].
+    pub mapping: Option<CustomMapping>,
+    /// Columns of flow logs without a header line, in order, with blanks between.
+    pub columns: Option<Arc<str>>,
+    /// Name of the configured source; becomes `metadata_log_name`.
+    pub log_name: Arc<str>,
+    /// Kubernetes cluster of the source: audit events do not name it.
+    pub cluster: Option<Arc<str>>,
+    /// Longest single event.
+    pub max_record_bytes: usize,
+    /// Longest record that holds many events.
+    pub max_envelope_bytes: usize,
+    /// Deepest nesting of a record, envelope included.
+    pub max_depth: usize,
+}
+
+impl DecoderConfig {
+    /// Detects the format; an event may have 1 MiB, an envelope 64 MiB, both 64 levels.
+    pub fn new(log_name: impl Into<Arc<str>>) -> Self {
+        Self {
+            format: FormatChoice::Auto,
+            mapping: None,
+            columns: None,
+            log_name: log_name.into(),
+            cluster: None,
+            max_record_bytes: 1 << 20,
+            max_envelope_bytes: 64 << 20,
+            max_depth: 64,
+        }
+    }
+
+    pub(crate) fn custom(&self) -> Option<&Compiled> {
+        self.mapping.as_ref().map(CustomMapping::tree)
+    }
+}

@@ -1,0 +1,158 @@
+//! Which format an object is, told by its top-level keys in one cheap pass.
+//!
+//! Each key (or key and text) that any format needs is a bit; an object is a candidate for a format when all
+//! bits of one of the format's lines of needs were seen. Keys under which other events lie end the search.
+
+use std::sync::LazyLock;
+
+use crate::format::Format;
+use crate::json::{self, Scanner};
+use crate::mapping::{Keys, Need, Path, Step, other_case};
+
+static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
+    let mut detector = Detector::default();
+    for format in Format::all() {
+        for line in format.needs() {
+            detector.add(format, line);
+        }
+    }
+    detector
+});
+
+/// A set of formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Formats(u64);
+
+impl Formats {
+    pub fn of(formats: impl IntoIterator<Item = Format>) -> Self {
+        let bits = formats.into_iter().map(|format| 1 << format.index());
+        Self(bits.fold(0, |all, bit| all | bit))
+    }
+
+    pub fn has(self, format: Format) -> bool {
+        self.0 >> format.index() & 1 == 1
+    }
+
+    pub fn without(self, format: Format) -> Self {
+        Self(self.0 & !(1 << format.index()))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Detector {
+    /// By key: its place in `tests`.
+    keys: Keys,
+    /// Texts that the value must be one of, if any, and the bit that this sets.
+    tests: Vec<Vec<(&'static [&'static str], u32)>>,
+    bits: u32,
+    lines: Vec<(u128, Format)>,
+}
+
+impl Detector {
+    fn add(&mut self, format: Format, line: &[Need<'static>]) {
+        let mut mask = 0;
+        for (path, texts) in line {
+            let Ok(Path(steps)) = Path::parse(path) else {
+                continue;
+            };
+            let Some(Step::Key(key)) = steps.first() else {
+                continue;
+            };
+            let texts = if steps.len() == 1 { *texts } else { &[] };
+            let bit = self.bit(key.as_bytes(), texts, None);
+            if format.either_case() {
+                self.bit(&other_case(key), texts, Some(bit));
+            }
+            mask |= 1 << bit;
+        }
+        self.lines.push((mask, format));
+    }
+
+    /// The bit of a key with these texts; `same` says that it is that one.
+    fn bit(&mut self, key: &[u8], texts: &'static [&'static str], same: Option<u32>) -> u32 {
+        let new = self.tests.len() as u16;
+        let place = self.keys.get_or_insert(key, || new);
+        if place == new {
+            self.tests.push(vec![]);
+        }
+        let tests = &mut self.tests[place as usize];
+        let known = tests
+            .iter()
+            .find(|(one, bit)| *one == texts && same.is_none_or(|same| same == *bit));
+        if let Some((_, bit)) = known {
+            return *bit;
+        }
+        let bit = same.unwrap_or(self.bits);
+        self.bits += u32::from(same.is_none());
+        assert!(bit < 128, "formats are told apart by at most 128 keys");
+        tests.push((texts, bit));
+        bit
+    }
+
+    /// The first format of those allowed, all of whose keys were seen.
+    fn complete(&self, seen: u128, allowed: Formats) -> Option<Format> {
+        let mut lines = self.lines.iter();
+        let line = lines.find(|(mask, format)| mask & !seen == 0 && allowed.has(*format));
+        line.map(|(_, format)| *format)
+    }
+}
+
+enum Ended {
+    Json(json::Error),
+    At(Option<Format>),
+}
+
+impl From<json::Error> for Ended {
+    fn from(error: json::Error) -> Self {
+        Self::Json(error)
+    }
+}
+
+/// The format that the object at the scanner looks like.
+pub(crate) fn sniff(mut s: Scanner, allowed: Formats) -> json::Result<Option<Format>> {
+    let detector = &*DETECTOR;
+    let mut seen = 0u128;
+    let ended = s.object(|s, key| {
+        if let Some(place) = detector.keys.get(key) {
+            let before = seen;
+            for (texts, bit) in &detector.tests[place as usize] {
+                if texts.is_empty() || is_one_of(s, texts)? {
+                    seen |= 1 << bit;
+                }
+            }
+            if seen != before
+                && let Some(format) = detector.complete(seen, allowed)
+            {
+                return Err(Ended::At(Some(format)));
+            }
+        } else if holds_events(key) && matches!(s.peek(), b'[' | b'{') {
+            return Err(Ended::At(None));
+        }
+        Ok(s.skip()?)
+    });
+    match ended {
+        Ok(()) => Ok(None),
+        Err(Ended::At(format)) => Ok(format),
+        Err(Ended::Json(error)) => Err(error),
+    }
+}
+
+/// Keys of envelopes that may be long: see [`crate::envelope`].
+fn holds_events(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"Records" | b"records" | b"Events" | b"logEvents" | b"detail" | b"jsonPayload"
+    )
+}
+
+/// Whether the value at the scanner is one of the texts; the scanner stays.
+fn is_one_of(s: &mut Scanner, texts: &[&str]) -> json::Result<bool> {
+    let mark = s.mark();
+    let text = s.text()?;
+    let found = text.is_some_and(|text| {
+        let text = s.slice(text);
+        texts.iter().any(|one| one.as_bytes() == text)
+    });
+    s.reset(mark);
+    Ok(found)
+}

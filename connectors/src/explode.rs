@@ -1,0 +1,123 @@
+//! Reports: one object that holds many events in arrays, perhaps of arrays. Each event is a row; what the
+//! objects around it say holds for it too.
+//!
+//! Invariant: a report without events is counted as one that was left out.
+
+use crate::decode::Work;
+use crate::format::{Decoded, Format, Reject, Row};
+use crate::json::Scanner;
+use crate::mapping::{Compiled, Outer, Value};
+
+/// An object around events, and what was found in it.
+type Around<'t> = (&'t Compiled, Vec<Option<Value>>);
+
+impl Work<'_, '_> {
+    /// Reads a report. False if it is none: the scanner is then back at its start.
+    pub(crate) fn explode(
+        &mut self,
+        s: &mut Scanner,
+        format: Format,
+        tree: &'static Compiled,
+        whole: bool,
+    ) -> Result<bool, Reject> {
+        let mark = s.mark();
+        let mut found = vec![];
+        let walked = tree.walk(s, &mut found);
+        let is_met = walked.and_then(|()| {
+            if whole {
+                s.finish()?;
+            }
+            Ok(tree.is_met(s, &found))
+        });
+        if !matches!(is_met, Ok(true)) {
+            s.reset(mark);
+            return Ok(is_met?);
+        }
+        let before = self.counts.read;
+        let outer = tree.outer(s, &found, &Outer::default());
+        let mut around = vec![(tree, found)];
+        self.explode_inside(s, format, &mut around, &outer)?;
+        if self.counts.read == before {
+            self.counts.read += 1;
+            self.counts.filtered += 1;
+        }
+        Ok(true)
+    }
+
+    /// Reads the arrays of the innermost object.
+    fn explode_inside(
+        &mut self,
+        s: &Scanner,
+        format: Format,
+        around: &mut Vec<Around<'static>>,
+        outer: &Outer,
+    ) -> Result<(), Reject> {
+        let Some((tree, found)) = around.last() else {
+            return Ok(());
+        };
+        let arrays: Vec<_> = tree
+            .inside
+            .iter()
+            .filter_map(|(slot, inner)| Some((found[*slot as usize]?, inner)))
+            .filter(|(value, _)| value.first == b'[')
+            .collect();
+        for (value, inner) in arrays {
+            let range = value.json();
+            let mut array = Scanner::new(&s.bytes()[..range.end], range.start, usize::MAX);
+            array.array(|s| {
+                if s.peek() != b'{' {
+                    return Ok(s.skip()?);
+                }
+                let start = s.position();
+                let mut found = vec![];
+                inner.walk(s, &mut found)?;
+                if !inner.inside.is_empty() {
+                    let outer = inner.outer(s, &found, outer);
+                    around.push((inner, found));
+                    let outcome = self.explode_inside(s, format, around, &outer);
+                    around.pop();
+                    return outcome;
+                }
+                self.begin();
+                let mut row = Row {
+                    builder: &mut self.builder,
+                    labels: &self.labels,
+                    in_block: self.in_block,
+                    scratch: self.scratch,
+                };
+                let mut decoded = inner.fill_inner(s, &mut row, &found, outer);
+                for (tree, found) in around.iter().rev() {
+                    tree.set_fields(s, &mut row, found);
+                    tree.set_fixed(&mut row);
+                }
+                if matches!(decoded, Ok(Decoded::Row))
+                    && !row.builder.is_set(weir_engine::schema::col::TIME)
+                {
+                    decoded = Err(inner.no_time(s, &found));
+                }
+                let range = start..s.position();
+                match decoded {
+                    Ok(Decoded::Row) => {
+                        self.end_row(s, format, range);
+                        self.builder.keep();
+                        self.counts.read += 1;
+                    }
+                    Ok(_) => {
+                        self.builder.discard();
+                        self.counts.read += 1;
+                        self.counts.filtered += 1;
+                    }
+                    Err(stop) => {
+                        self.builder.discard();
+                        match stop.reject() {
+                            Reject::Event(fault) => self.dead_letter(&s.bytes()[range], fault),
+                            json => return Err(json),
+                        }
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! GitHub audit log of organisations and enterprises.
+//!
+//! Traps: times are milliseconds as numbers; the repository is `repo` or `repository`; entries are flat and
+//! their keys differ from action to action; the address is there only if the organisation asked for it.
+
+use weir_engine::schema::col;
+
+use super::{Decoded, Stop};
+use crate::mapping::{Event, How, Mapping};
+
+#[rustfmt::skip]
+pub static AUDIT: Mapping = Mapping {
+    name: "GitHub audit log entry",
+    source: "github",
+    product: "GitHub",
+    class: 6003,
+    needs: &[
+        &[("action", &[]), ("@timestamp", &[]), ("actor", &[])],
+        &[("action", &[]), ("@timestamp", &[]), ("_document_id", &[])],
+        &[("action", &[]), ("created_at", &[]), ("actor", &[]), ("_document_id", &[])],
+    ],
+    uid: &["_document_id"],
+    fields: &[
+        ("@timestamp", col::TIME, How::Time),
+        ("created_at", col::TIME, How::Time),
+        ("action", col::API_OPERATION, How::Text),
+        ("operation_type", col::ACTIVITY, How::Text),
+        ("request_id", col::API_REQUEST_UID, How::Text),
+        ("actor", col::ACTOR_NAME, How::Text),
+        ("actor_id", col::ACTOR_UID, How::Text),
+        ("actor", col::ACTOR_UID, How::Text),
+        ("external_identity_nameid", col::ACTOR_EMAIL, How::Text),
+        ("external_identity_username", col::ACTOR_EMAIL, How::Text),
+        ("hashed_token", col::ACTOR_CREDENTIAL, How::Text),
+        ("token_id", col::ACTOR_CREDENTIAL, How::Text),
+        ("programmatic_access_type", col::AUTH_PROTOCOL, How::Text),
+        ("transport_protocol_name", col::PROTOCOL, How::Text),
+        ("actor_ip", col::SRC_IP, How::Address),
+        ("actor_location.country_code", col::SRC_COUNTRY, How::Text),
+        ("user_agent", col::USER_AGENT, How::Text),
+        ("url_path", col::URL, How::Text),
+        ("request_method", col::HTTP_METHOD, How::Text),
+        ("status_code", col::HTTP_CODE, How::Int),
+        ("oauth_application_id", col::ACTOR_APP_UID, How::Text),
+        ("oauth_application_name", col::ACTOR_APP_NAME, How::Text),
+        ("application_name", col::ACTOR_APP_NAME, How::Text),
+        ("user", col::USER_NAME, How::Text),
+        ("user_id", col::USER_UID, How::Text),
+        ("team", col::USER_NAME, How::Text),
+        ("repo", col::RESOURCE_NAME, How::Text),
+        ("repository", col::RESOURCE_NAME, How::Text),
+        ("repo_id", col::RESOURCE_UID, How::Text),
+        ("repository_id", col::RESOURCE_UID, How::Text),
+        ("org", col::CLOUD_ACCOUNT, How::Text),
+        ("business", col::CLOUD_ORG, How::Text),
+        ("permission", col::ACTOR_ROLE, How::Text),
+        ("message", col::MESSAGE, How::Text),
+        ("explanation", col::MESSAGE, How::Text),
+    ],
+    reads: &["action", "repo", "repository", "actor_is_bot"],
+    finish: Some(finish),
+    ..Mapping::NEW
+};
+
+fn finish(event: &mut Event) -> Result<Decoded, Stop> {
+    // `org.add_member`: what was acted upon, and how.
+    let action = event.text(0).unwrap_or_default();
+    let kind = action.split('.').next().unwrap_or_default();
+    event.set(col::API_SERVICE, kind);
+    if event.value(1).is_some() || event.value(2).is_some() {
+        event.set(col::RESOURCE_TYPE, "repository");
+    }
+    event.set(col::RESOURCE_TYPE, kind);
+    let bot = event.is(3, "true");
+    event.set(col::ACTOR_TYPE, if bot { "Bot" } else { "User" });
+    let class = match &*action {
+        "user.login" | "user.failed_login" | "org.sso_response" | "business.sso_response" => 3002,
+        "org.add_member" | "org.remove_member" | "org.update_member" | "org.invite_member"
+        | "team.add_member" | "team.remove_member" | "repo.add_member" | "repo.remove_member" => {
+            3006
+        }
+        _ => 6003,
+    };
+    event.set_int(col::CLASS_UID, class);
+    if action.ends_with("failed_login") {
+        event.row.status(true);
+    }
+    Ok(Decoded::Row)
+}

@@ -1,0 +1,124 @@
+//! Events that are OCSF already: paths are the columns' own names.
+//!
+//! Trap: `time` is milliseconds, `time_dt` text, and either may be missing.
+
+use weir_engine::schema::col;
+
+use super::{Decoded, Stop};
+use crate::mapping::{Event, How, Mapping};
+
+#[rustfmt::skip]
+pub static EVENT: Mapping = Mapping {
+    name: "OCSF event",
+    source: "ocsf",
+    product: "OCSF",
+    needs: &[&[("class_uid", &[]), ("metadata", &[]), ("time", &[])], &[("class_uid", &[]), ("metadata", &[]), ("time_dt", &[])]],
+    uid: &["metadata.uid"],
+    fields: &[
+        ("time", col::TIME, How::Time),
+        ("time_dt", col::TIME, How::Time),
+        ("start_time", col::START_TIME, How::Time),
+        ("end_time", col::END_TIME, How::Time),
+        ("duration", col::DURATION, How::Int),
+        ("count", col::COUNT, How::Int),
+        ("metadata.product.name", col::PRODUCT, How::Text),
+        ("metadata.correlation_uid", col::CORRELATION_UID, How::Text),
+        ("class_uid", col::CLASS_UID, How::Int),
+        ("severity_id", col::SEVERITY_ID, How::Int),
+        ("activity_name", col::ACTIVITY, How::Text),
+        ("message", col::MESSAGE, How::Text),
+        ("status", col::STATUS, How::Lower),
+        ("status_code", col::STATUS_CODE, How::Text),
+        ("status_detail", col::STATUS_DETAIL, How::Text),
+        ("action", col::ACTION, How::Lower),
+        ("disposition", col::ACTION, How::Lower),
+        ("api.service.name", col::API_SERVICE, How::Text),
+        ("api.operation", col::API_OPERATION, How::Text),
+        ("api.request.uid", col::API_REQUEST_UID, How::Text),
+        ("actor.user.uid", col::ACTOR_UID, How::Text),
+        ("actor.user.name", col::ACTOR_NAME, How::Text),
+        ("actor.user.type", col::ACTOR_TYPE, How::Text),
+        ("actor.user.email_addr", col::ACTOR_EMAIL, How::Text),
+        ("actor.user.account.uid", col::ACTOR_ACCOUNT, How::Text),
+        ("actor.user.credential_uid", col::ACTOR_CREDENTIAL, How::Text),
+        ("actor.user.groups", col::ACTOR_GROUPS, How::Json),
+        ("actor.session.uid", col::ACTOR_SESSION_UID, How::Text),
+        ("actor.session.is_mfa", col::ACTOR_SESSION_MFA, How::Bool),
+        ("actor.session.issuer", col::ACTOR_ISSUER, How::Text),
+        ("actor.invoked_by", col::ACTOR_INVOKED_BY, How::Text),
+        ("actor.app_name", col::ACTOR_APP_NAME, How::Text),
+        ("actor.app_uid", col::ACTOR_APP_UID, How::Text),
+        ("actor.process.name", col::PROCESS_NAME, How::Text),
+        ("user.uid", col::USER_UID, How::Text),
+        ("user.name", col::USER_NAME, How::Text),
+        ("src_endpoint.ip", col::SRC_IP, How::Address),
+        ("src_endpoint.domain", col::SRC_DOMAIN, How::Text),
+        ("src_endpoint.port", col::SRC_PORT, How::Int),
+        ("dst_endpoint.ip", col::DST_IP, How::Address),
+        ("dst_endpoint.domain", col::DST_DOMAIN, How::Text),
+        ("dst_endpoint.port", col::DST_PORT, How::Int),
+        ("dst_endpoint.svc_name", col::DST_SERVICE, How::Text),
+        ("connection_info.protocol_name", col::PROTOCOL, How::Text),
+        ("connection_info.protocol_num", col::PROTOCOL_NUM, How::Int),
+        ("connection_info.direction", col::DIRECTION, How::Lower),
+        ("connection_info.tcp_flags", col::TCP_FLAGS, How::Int),
+        ("traffic.bytes", col::BYTES, How::Int),
+        ("traffic.packets", col::PACKETS, How::Int),
+        ("traffic.bytes_in", col::BYTES_IN, How::Int),
+        ("traffic.bytes_out", col::BYTES_OUT, How::Int),
+        ("http_request.user_agent", col::USER_AGENT, How::Text),
+        ("http_request.http_method", col::HTTP_METHOD, How::Text),
+        ("http_request.url.url_string", col::URL, How::Text),
+        ("http_response.code", col::HTTP_CODE, How::Int),
+        ("tls.sni", col::SNI, How::Text),
+        ("cloud.provider", col::CLOUD_PROVIDER, How::Text),
+        ("cloud.account.uid", col::CLOUD_ACCOUNT, How::Text),
+        ("cloud.org.uid", col::CLOUD_ORG, How::Text),
+        ("cloud.region", col::CLOUD_REGION, How::Text),
+        ("resources[0].uid", col::RESOURCE_UID, How::Text),
+        ("resources[0].name", col::RESOURCE_NAME, How::Text),
+        ("resources[0].type", col::RESOURCE_TYPE, How::Text),
+        ("resource.uid", col::RESOURCE_UID, How::Text),
+        ("resource.name", col::RESOURCE_NAME, How::Text),
+        ("resource.type", col::RESOURCE_TYPE, How::Text),
+        ("device.hostname", col::HOSTNAME, How::Text),
+        ("device.instance_uid", col::DEVICE_INSTANCE, How::Text),
+        ("container.uid", col::CONTAINER_UID, How::Text),
+        ("container.name", col::CONTAINER_NAME, How::Text),
+        ("container.image.name", col::CONTAINER_IMAGE, How::Text),
+        ("process.name", col::PROCESS_NAME, How::Text),
+        ("process.cmd_line", col::PROCESS_CMD_LINE, How::Text),
+        ("process.pid", col::PROCESS_PID, How::Int),
+        ("process.uid", col::PROCESS_UID, How::Text),
+        ("process.file.path", col::PROCESS_EXE, How::Text),
+        ("process.parent_process.name", col::PROCESS_PARENT_NAME, How::Text),
+        ("file.path", col::FILE_PATH, How::Text),
+        ("finding_info.uid", col::FINDING_UID, How::Text),
+        ("finding_info.title", col::FINDING_TITLE, How::Text),
+        ("finding_info.desc", col::FINDING_DESC, How::Text),
+        ("finding_info.types[0]", col::FINDING_TYPE, How::Text),
+        ("finding_info.attacks", col::FINDING_ATTACKS, How::Json),
+        ("confidence_score", col::CONFIDENCE, How::Int),
+        ("vulnerabilities[0].cve.uid", col::CVE, How::Text),
+        ("risk_level", col::RISK_LEVEL, How::Lower),
+        ("auth_protocol", col::AUTH_PROTOCOL, How::Text),
+    ],
+    reads: &["class_uid", "metadata.uid", "finding_info.modified_time"],
+    finish: Some(finish),
+    ..Mapping::NEW
+};
+
+fn finish(event: &mut Event) -> Result<Decoded, Stop> {
+    let family = match event.int(0) {
+        Some(1000..2000 | 2004 | 2005) => "agent_alerts",
+        Some(2000..3000) => "posture",
+        Some(3000..4000) => "identity",
+        Some(4000..5000) => "network_flows",
+        _ => "cloud_audit",
+    };
+    event.set(col::FAMILY, family);
+    if let (Some(uid), Some(modified)) = (event.text(1), event.text(2)) {
+        event.set(col::EVENT_UID, &format!("{uid}/{modified}"));
+    }
+    Ok(Decoded::Row)
+}

@@ -1,0 +1,296 @@
+//! One test per trap that the vendors set.
+
+use serde_json::{Value, json};
+
+use super::columns;
+use crate::decode::tests::{decode_with, row};
+use crate::decode::{DecoderConfig, FormatChoice};
+
+/// Rows of one record, and how many events were left out and how many could not be used.
+fn rows(record: &str) -> (Vec<Value>, u64, u64) {
+    let batch = decode_with(DecoderConfig::new("log"), &[record.as_bytes()]);
+    let rows = (0..batch.events.num_rows())
+        .map(|at| row(&batch, at))
+        .collect();
+    (rows, batch.counts.filtered, batch.counts.dead_lettered)
+}
+
+/// The fixture's line, changed at JSON pointers; null takes a member out.
+fn fixture(name: &str, line: usize, changes: &[(&str, Value)]) -> Value {
+    let path = format!("{}/tests/formats/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut event: Value = serde_json::from_str(text.lines().nth(line).unwrap()).unwrap();
+    for (pointer, value) in changes {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        let parent = event.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        match value {
+            Value::Null => drop(parent.shift_remove(key)),
+            value => drop(parent.insert(key.to_owned(), value.clone())),
+        }
+    }
+    event
+}
+
+#[test]
+fn guardduty_update_keeps_the_finding_and_is_a_new_event() {
+    let first = columns(&fixture("guardduty.ndjson", 0, &[]), &[]);
+    let update = fixture(
+        "guardduty.ndjson",
+        0,
+        &[
+            ("/updatedAt", json!("2026-01-02T04:00:00Z")),
+            ("/service/count", json!(9)),
+        ],
+    );
+    let update = columns(&update, &[]);
+    assert_eq!(first["finding_info_uid"], update["finding_info_uid"]);
+    assert_ne!(first["event_uid"], update["event_uid"]);
+    assert_eq!((&first["count"], &update["count"]), (&json!(3), &json!(9)));
+}
+
+#[test]
+fn guardduty_capitals_and_small_letters_are_one_format() {
+    fn capitals(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => {
+                let member = |(key, value): (&String, &Value)| {
+                    (key[..1].to_uppercase() + &key[1..], capitals(value))
+                };
+                Value::Object(map.iter().map(member).collect())
+            }
+            Value::Array(items) => items.iter().map(capitals).collect(),
+            other => other.clone(),
+        }
+    }
+    let small = fixture("guardduty.ndjson", 0, &[]);
+    assert_eq!(columns(&small, &[]), columns(&capitals(&small), &[]));
+}
+
+#[test]
+fn guardduty_additional_info_changes_its_type() {
+    let expected = columns(&fixture("guardduty.ndjson", 0, &[]), &[]);
+    for unusual in [json!({"a": 1}), json!("text"), json!(5), json!([1])] {
+        let event = fixture(
+            "guardduty.ndjson",
+            0,
+            &[("/service/additionalInfo/unusual", unusual)],
+        );
+        assert_eq!(columns(&event, &[]), expected);
+    }
+}
+
+#[test]
+fn guardduty_severity_bands() {
+    for (severity, id) in [
+        (0.1, 2),
+        (3.9, 2),
+        (4.0, 3),
+        (6.9, 3),
+        (7.0, 4),
+        (8.9, 4),
+        (9.0, 5),
+    ] {
+        let event = fixture("guardduty.ndjson", 0, &[("/severity", json!(severity))]);
+        assert_eq!(columns(&event, &[])["severity_id"], id, "{severity}");
+    }
+}
+
+#[test]
+fn gcp_success_is_an_absent_or_empty_status() {
+    let status = |status: Value| {
+        let event = fixture("gcp_audit.ndjson", 0, &[("/protoPayload/status", status)]);
+        columns(&event, &[])["status"].clone()
+    };
+    assert_eq!(status(json!(null)), "success");
+    assert_eq!(status(json!({})), "success");
+    assert_eq!(status(json!({"code": 7})), "failure");
+    assert_eq!(status(json!({"code": "7"})), "failure");
+}
+
+#[test]
+fn gcp_caller_that_is_no_address() {
+    for word in ["private", "gce-internal-ip"] {
+        let change = [("/protoPayload/requestMetadata/callerIp", json!(word))];
+        let row = columns(&fixture("gcp_audit.ndjson", 0, &change), &[]);
+        assert_eq!(row["src_endpoint_domain"], word);
+        assert!(row.get("src_endpoint_ip").is_none());
+    }
+}
+
+#[test]
+fn gcp_repeated_export_has_one_id_and_split_parts_have_their_own() {
+    let uid = |changes: &[(&str, Value)]| {
+        columns(&fixture("gcp_audit.ndjson", 0, changes), &[])["event_uid"].clone()
+    };
+    let later = [("/receiveTimestamp", json!("2026-01-02T04:00:00Z"))];
+    assert_eq!(uid(&[]), uid(&later));
+    let part = |index: i64| {
+        uid(&[(
+            "/split",
+            json!({"uid": "s", "index": index, "totalSplits": 2}),
+        )])
+    };
+    assert_ne!(part(0), part(1));
+}
+
+#[test]
+fn gcp_long_call_is_told_twice() {
+    let activity = |operation: Value| {
+        let event = fixture("gcp_audit.ndjson", 3, &[("/operation", operation)]);
+        columns(&event, &[]).get("activity_name").cloned()
+    };
+    assert_eq!(
+        activity(json!({"id": "o", "first": true})),
+        Some(json!("start"))
+    );
+    assert_eq!(
+        activity(json!({"id": "o", "last": true})),
+        Some(json!("end"))
+    );
+    assert_eq!(
+        activity(json!({"id": "o", "first": true, "last": true})),
+        None
+    );
+}
+
+#[test]
+fn gcp_project_from_the_name_of_the_log() {
+    let event = fixture("gcp_audit.ndjson", 0, &[("/resource/labels", json!({}))]);
+    assert_eq!(columns(&event, &[])["cloud_account_uid"], "p-1");
+}
+
+#[test]
+fn gcp_response_status_may_be_text_or_object() {
+    let expected = columns(&fixture("gcp_audit.ndjson", 0, &[]), &[]);
+    for status in [json!("done"), json!({"phase": "x"})] {
+        let event = fixture(
+            "gcp_audit.ndjson",
+            0,
+            &[("/protoPayload/response", json!({"status": status}))],
+        );
+        assert_eq!(columns(&event, &[]), expected);
+    }
+}
+
+#[test]
+fn gcp_entry_that_is_no_audit_log_is_refused() {
+    let entry = json!({"logName": "projects/p/logs/app", "timestamp": "2026-01-02T03:04:05Z", "textPayload": "hello"});
+    assert_eq!(rows(&entry.to_string()), (vec![], 0, 1));
+}
+
+#[test]
+fn azure_case_of_names_does_not_matter() {
+    let (upper, ..) = rows(&fixture("azure_activity.ndjson", 0, &[]).to_string());
+    let mut event = fixture("azure_activity.ndjson", 0, &[]);
+    let first = &mut event["records"][0];
+    for key in ["resourceId", "operationName"] {
+        first[key] = json!(first[key].as_str().unwrap().to_lowercase());
+    }
+    let (mut lower, ..) = rows(&event.to_string());
+    // The event has no id of its own, so its text makes one.
+    lower[0]["event_uid"] = upper[0]["event_uid"].clone();
+    assert_eq!(upper[0], lower[0]);
+    assert_eq!(upper[0]["api_operation"], "microsoft.keyvault/vaults/write");
+}
+
+#[test]
+fn azure_start_and_end_share_a_correlation_id() {
+    let (rows, ..) = rows(&fixture("azure_activity.ndjson", 0, &[]).to_string());
+    assert_eq!(
+        rows[0]["metadata_correlation_uid"],
+        rows[1]["metadata_correlation_uid"]
+    );
+    assert_eq!(rows[0]["status"], "success");
+    assert!(rows[1].get("status").is_none(), "a start has not ended");
+    assert_eq!(rows[1]["activity_name"], "start");
+    assert_ne!(rows[0]["event_uid"], rows[1]["event_uid"]);
+}
+
+#[test]
+fn azure_duration_is_a_number_or_text() {
+    let (rows, ..) = rows(&fixture("azure_activity.ndjson", 0, &[]).to_string());
+    assert_eq!(
+        (&rows[0]["duration"], &rows[1]["duration"]),
+        (&json!(12), &json!(0))
+    );
+}
+
+#[test]
+fn azure_claims_are_keyed_by_whole_addresses() {
+    let (rows, ..) = rows(&fixture("azure_activity.ndjson", 0, &[]).to_string());
+    assert_eq!(rows[0]["actor_user_uid"], "o1");
+    assert_eq!(rows[0]["actor_user_name"], "ann@example.org");
+    assert_eq!(rows[0]["actor_session_is_mfa"], true);
+}
+
+#[test]
+fn azure_operation_is_text_or_an_object() {
+    let (rows, ..) = rows(&fixture("azure_activity.ndjson", 1, &[]).to_string());
+    assert_eq!(
+        rows[0]["api_operation"],
+        "microsoft.storage/storageaccounts/listkeys/action"
+    );
+    assert_eq!(rows[0]["resource_name"], "store1");
+    assert_eq!(rows[0]["event_uid"], "e2");
+}
+
+#[test]
+fn azure_kubernetes_audit_is_told_from_activity_and_log_lines_are_left_out() {
+    let audit = json!({"kind": "Event", "auditID": "a", "stage": "ResponseComplete", "verb": "get",
+        "stageTimestamp": "2026-01-02T03:04:05Z"});
+    let record = |log: Value| json!({"time": "2026-01-02T03:04:05Z", "resourceId": "/SUBSCRIPTIONS/S1", "operationName": "Microsoft.ContainerService/managedClusters/diagnosticLogs/Read", "category": "kube-audit", "properties": {"log": log}});
+    let event = json!({"records": [record(json!(audit.to_string())), record(json!("I0102 03:04:05 1 main.go:1] started"))]});
+    let (rows, filtered, letters) = rows(&event.to_string());
+    assert_eq!((rows.len(), filtered, letters), (1, 1, 0));
+    assert_eq!(rows[0]["family"], "k8s_audit");
+}
+
+#[test]
+fn entra_result_type_zero_is_success() {
+    let row = columns(
+        &fixture("entra_id.ndjson", 0, &[("/resultType", json!("0"))]),
+        &[],
+    );
+    assert_eq!(row["status"], "success");
+}
+
+#[test]
+fn events_in_base64_and_compressed() {
+    use base64::Engine;
+    use std::io::Write;
+    let event = fixture("gcp_audit.ndjson", 0, &[]).to_string();
+    let expected = rows(&event).0;
+    let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    gzip.write_all(event.as_bytes()).unwrap();
+    let compressed = gzip.finish().unwrap();
+    for bytes in [event.as_bytes(), &compressed] {
+        let data = base64::engine::general_purpose::STANDARD.encode(bytes);
+        let push = json!({"message": {"data": data, "messageId": "1"}, "subscription": "s"});
+        assert_eq!(rows(&push.to_string()).0, expected);
+        let pull = json!({"receivedMessages": [{"ackId": "1", "message": {"data": data}}]});
+        assert_eq!(rows(&pull.to_string()).0, expected);
+    }
+    let batch = decode_with(DecoderConfig::new("log"), &[&compressed]);
+    assert_eq!(row(&batch, 0), expected[0]);
+    let cut = decode_with(DecoderConfig::new("log"), &[&compressed[..40]]);
+    assert_eq!(cut.dead_letters[0].reason, "invalid_gzip");
+}
+
+#[test]
+fn cloudtrail_through_notification_and_queue() {
+    let event = json!({"eventTime": "2026-01-02T03:04:05Z", "eventSource": "iam.amazonaws.com", "eventName": "ListUsers", "eventID": "a"});
+    let notification = json!({"Type": "Notification", "MessageId": "m", "TopicArn": "arn:aws:sns:x", "Message": event.to_string()});
+    let queue = json!({"Records": [{"messageId": "q", "body": notification.to_string(), "eventSource": "aws:sqs"}]});
+    for record in [&notification, &queue] {
+        let (rows, _, letters) = rows(&record.to_string());
+        assert_eq!((rows[0]["event_uid"].clone(), letters), (json!("a"), 0));
+    }
+}
+
+#[test]
+fn names_of_formats_are_known() {
+    for name in FormatChoice::names() {
+        assert!(FormatChoice::named(name).is_some(), "{name}");
+    }
+    assert_eq!(FormatChoice::named("syslog"), None);
+}

@@ -1,0 +1,197 @@
+//! Trivy: scan reports as JSON, of files, images and clusters, and the reports of its operator. A report is
+//! the state of something at one time; each finding in it becomes a row.
+//!
+//! Traps: almost every member may be missing, which is not the same as empty; ids, fingerprints and times
+//! are only in newer reports; a report may be several megabytes. The id of a finding says artefact, target,
+//! package and advisory, not the scan, so that two scans can be compared.
+
+use weir_engine::schema::col;
+
+use super::{Decoded, Stop};
+use crate::mapping::{Event, How, Mapping, SEVERITY};
+
+#[rustfmt::skip]
+pub static REPORT: Mapping = Mapping {
+    name: "Trivy report",
+    source: "trivy",
+    family: "posture",
+    product: "Trivy",
+    needs: &[&[("SchemaVersion", &[]), ("ArtifactName", &[]), ("ArtifactType", &[])]],
+    uid: &["ArtifactName", "CreatedAt"],
+    finding: &["ArtifactName"],
+    fields: &[
+        ("CreatedAt", col::TIME, How::Time),
+        ("Metadata.ImageConfig.created", col::TIME, How::Time),
+        ("ArtifactName", col::RESOURCE_NAME, How::Text),
+        ("ArtifactID", col::RESOURCE_UID, How::Text),
+        ("Metadata.ImageID", col::RESOURCE_UID, How::Text),
+        ("ArtifactType", col::RESOURCE_TYPE, How::Text),
+        ("Metadata.RepoTags[0]", col::CONTAINER_IMAGE, How::Text),
+    ],
+    inside: &[("Results", &RESULT)],
+    ..Mapping::NEW
+};
+
+#[rustfmt::skip]
+static RESULT: Mapping = Mapping {
+    uid: &["Target"],
+    finding: &["Target"],
+    fields: &[("Target", col::FILE_PATH, How::Text), ("Class", col::FINDING_TYPE, How::Text)],
+    inside: &[
+        ("Vulnerabilities", &VULNERABILITY),
+        ("Misconfigurations", &MISCONFIGURATION),
+        ("Secrets", &SECRET),
+    ],
+    ..Mapping::NEW
+};
+
+#[rustfmt::skip]
+static VULNERABILITY: Mapping = Mapping {
+    class: 2002,
+    uid: &["VulnerabilityID", "PkgName", "InstalledVersion", "PkgPath"],
+    finding: &["VulnerabilityID", "PkgName", "InstalledVersion", "PkgPath"],
+    fields: &[
+        ("VulnerabilityID", col::CVE, How::Text),
+        ("PkgName", col::PACKAGE, How::Text),
+        ("InstalledVersion", col::PACKAGE_VERSION, How::Text),
+        ("FixedVersion", col::PACKAGE_FIXED, How::Text),
+        ("Severity", col::SEVERITY_ID, SEVERITY),
+        ("Title", col::FINDING_TITLE, How::Text),
+        ("VulnerabilityID", col::FINDING_TITLE, How::Text),
+        ("Description", col::FINDING_DESC, How::Text),
+        ("CweIDs", col::FINDING_TAGS, How::Json),
+    ],
+    fixed: &[(col::FINDING_TYPE, "vulnerability"), (col::FINDING_STATUS, "open")],
+    ..Mapping::NEW
+};
+
+#[rustfmt::skip]
+static MISCONFIGURATION: Mapping = Mapping {
+    class: 2003,
+    uid: &["ID", "Message"],
+    finding: &["ID", "Message"],
+    fields: &[
+        ("ID", col::POLICY_UID, How::Text),
+        ("AVDID", col::POLICY_UID, How::Text),
+        ("Title", col::POLICY_NAME, How::Text),
+        ("Title", col::FINDING_TITLE, How::Text),
+        ("Message", col::FINDING_DESC, How::Text),
+        ("Severity", col::SEVERITY_ID, SEVERITY),
+    ],
+    fixed: &[(col::FINDING_TYPE, "misconfiguration"), (col::FINDING_STATUS, "open")],
+    reads: &["Status"],
+    finish: Some(passed),
+    ..Mapping::NEW
+};
+
+/// A check that passed is no finding.
+fn passed(event: &mut Event) -> Result<Decoded, Stop> {
+    Ok(match event.is(0, "PASS") {
+        true => Decoded::Filtered,
+        false => Decoded::Row,
+    })
+}
+
+#[rustfmt::skip]
+static SECRET: Mapping = Mapping {
+    class: 2003,
+    uid: &["RuleID", "StartLine"],
+    finding: &["RuleID", "StartLine"],
+    fields: &[
+        ("RuleID", col::POLICY_UID, How::Text),
+        ("Title", col::FINDING_TITLE, How::Text),
+        ("Severity", col::SEVERITY_ID, SEVERITY),
+    ],
+    fixed: &[(col::FINDING_TYPE, "secret"), (col::FINDING_STATUS, "open")],
+    ..Mapping::NEW
+};
+
+#[rustfmt::skip]
+pub static OPERATOR: Mapping = Mapping {
+    name: "Trivy Operator report",
+    source: "trivy",
+    family: "posture",
+    product: "Trivy",
+    needs: &[&[
+        ("kind", &["VulnerabilityReport", "ClusterVulnerabilityReport", "ConfigAuditReport", "ClusterConfigAuditReport", "ExposedSecretReport", "RbacAssessmentReport", "ClusterRbacAssessmentReport", "InfraAssessmentReport", "ClusterInfraAssessmentReport"]),
+        ("report", &[]),
+        ("metadata.name", &[]),
+    ]],
+    uid: &["metadata.namespace", "metadata.name", "report.updateTimestamp"],
+    finding: &["metadata.namespace", "metadata.name"],
+    fields: &[
+        ("report.updateTimestamp", col::TIME, How::Time),
+        ("metadata.creationTimestamp", col::TIME, How::Time),
+        ("metadata.namespace", col::K8S_NAMESPACE, How::Text),
+        ("metadata.labels.\"trivy-operator.resource.kind\"", col::RESOURCE_TYPE, How::Text),
+        ("metadata.labels.\"trivy-operator.resource.name\"", col::RESOURCE_NAME, How::Text),
+        ("metadata.labels.\"trivy-operator.resource.name\"", col::K8S_WORKLOAD, How::Text),
+        ("metadata.labels.\"trivy-operator.container.name\"", col::CONTAINER_NAME, How::Text),
+        ("report.artifact.repository", col::CONTAINER_IMAGE, How::Text),
+    ],
+    inside: &[
+        ("report.vulnerabilities", &OPERATOR_VULNERABILITY),
+        ("report.checks", &OPERATOR_CHECK),
+        ("report.secrets", &OPERATOR_SECRET),
+    ],
+    ..Mapping::NEW
+};
+
+#[rustfmt::skip]
+static OPERATOR_VULNERABILITY: Mapping = Mapping {
+    class: 2002,
+    uid: &["vulnerabilityID", "resource", "installedVersion"],
+    finding: &["vulnerabilityID", "resource", "installedVersion"],
+    fields: &[
+        ("vulnerabilityID", col::CVE, How::Text),
+        ("resource", col::PACKAGE, How::Text),
+        ("installedVersion", col::PACKAGE_VERSION, How::Text),
+        ("fixedVersion", col::PACKAGE_FIXED, How::Text),
+        ("severity", col::SEVERITY_ID, SEVERITY),
+        ("title", col::FINDING_TITLE, How::Text),
+        ("vulnerabilityID", col::FINDING_TITLE, How::Text),
+    ],
+    fixed: &[(col::FINDING_TYPE, "vulnerability"), (col::FINDING_STATUS, "open")],
+    ..Mapping::NEW
+};
+
+#[rustfmt::skip]
+static OPERATOR_CHECK: Mapping = Mapping {
+    class: 2003,
+    uid: &["checkID"],
+    finding: &["checkID"],
+    fields: &[
+        ("checkID", col::POLICY_UID, How::Text),
+        ("title", col::POLICY_NAME, How::Text),
+        ("title", col::FINDING_TITLE, How::Text),
+        ("description", col::FINDING_DESC, How::Text),
+        ("messages", col::MESSAGE, How::Json),
+        ("severity", col::SEVERITY_ID, SEVERITY),
+    ],
+    fixed: &[(col::FINDING_TYPE, "misconfiguration"), (col::FINDING_STATUS, "open")],
+    reads: &["success"],
+    finish: Some(succeeded),
+    ..Mapping::NEW
+};
+
+fn succeeded(event: &mut Event) -> Result<Decoded, Stop> {
+    Ok(match event.is(0, "true") {
+        true => Decoded::Filtered,
+        false => Decoded::Row,
+    })
+}
+
+#[rustfmt::skip]
+static OPERATOR_SECRET: Mapping = Mapping {
+    class: 2003,
+    uid: &["ruleID", "target"],
+    finding: &["ruleID", "target"],
+    fields: &[
+        ("ruleID", col::POLICY_UID, How::Text),
+        ("target", col::FILE_PATH, How::Text),
+        ("title", col::FINDING_TITLE, How::Text),
+        ("severity", col::SEVERITY_ID, SEVERITY),
+    ],
+    fixed: &[(col::FINDING_TYPE, "secret"), (col::FINDING_STATUS, "open")],
+    ..Mapping::NEW
+};

@@ -1,0 +1,397 @@
+//! From found values to the columns of a row.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use weir_engine::schema::{Kind, col};
+
+use super::{Compiled, Event, How, Value};
+use crate::format::{Decoded, Row, Stop, bad_time, is_canonical_v4, missing};
+use crate::json::{self, Scanner, Text, unescape};
+use crate::time;
+
+impl How {
+    /// What kind of column it fills.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            How::Int | How::PortOf | How::Words(_) | How::Bands(_) => Kind::Int,
+            How::Float => Kind::Float,
+            How::Bool => Kind::Bool,
+            How::Time => Kind::Time,
+            How::Text
+            | How::Lower
+            | How::Address
+            | How::NoAddress
+            | How::HostOf
+            | How::Json
+            | How::Names(_) => Kind::Text,
+        }
+    }
+}
+
+/// What an object around events contributes to their ids.
+#[derive(Debug, Default)]
+pub(crate) struct Outer {
+    uid: String,
+    finding: String,
+}
+
+impl Compiled {
+    /// Reads the object at the scanner as an event of this format.
+    pub fn decode(
+        &self,
+        s: &mut Scanner,
+        row: &mut Row,
+        found: &mut Vec<Option<Value>>,
+    ) -> Result<Decoded, Stop> {
+        self.walk(s, found)?;
+        match self.is_met(s, found) {
+            true => self.fill(s, row, found),
+            false => Ok(Decoded::NotThis),
+        }
+    }
+
+    /// Whether the values make the object this format.
+    pub fn is_met(&self, s: &Scanner, found: &[Option<Value>]) -> bool {
+        let met = |(slot, texts): &(u16, Vec<Box<str>>)| match found[*slot as usize] {
+            None => false,
+            Some(_) if texts.is_empty() => true,
+            Some(value) => {
+                let text = s.slice(value.text);
+                texts.iter().any(|one| one.as_bytes() == text)
+            }
+        };
+        self.needs.iter().any(|line| line.iter().all(met))
+    }
+
+    /// Sets the columns of the row.
+    pub fn fill(
+        &self,
+        s: &Scanner,
+        row: &mut Row,
+        found: &[Option<Value>],
+    ) -> Result<Decoded, Stop> {
+        let decoded = self.fill_inner(s, row, found, &Outer::default())?;
+        match decoded {
+            Decoded::Row if !row.builder.is_set(col::TIME) => Err(self.no_time(s, found)),
+            decoded => Ok(decoded),
+        }
+    }
+
+    /// Sets the columns of a row of which an object around the event may tell more.
+    pub fn fill_inner(
+        &self,
+        s: &Scanner,
+        row: &mut Row,
+        found: &[Option<Value>],
+        outer: &Outer,
+    ) -> Result<Decoded, Stop> {
+        let mut late = vec![];
+        if let Some(finish) = self.finish {
+            let mut event = Event {
+                s,
+                row: &mut *row,
+                found,
+                tree: self,
+                late,
+            };
+            let decoded = finish(&mut event)?;
+            late = event.late;
+            if decoded != Decoded::Row {
+                return Ok(decoded);
+            }
+        }
+        let uid = (col::EVENT_UID, self.uid.as_slice());
+        self.set_joined(s, row, found, uid, &outer.uid);
+        let finding = (col::FINDING_UID, self.finding.as_slice());
+        self.set_joined(s, row, found, finding, &outer.finding);
+        self.set_fields(s, row, found);
+        for (column, text) in &late {
+            row.builder.text(*column, text);
+        }
+        self.set_fixed(row);
+        Ok(Decoded::Row)
+    }
+
+    pub fn set_fixed(&self, row: &mut Row) {
+        for (column, text) in &self.fixed {
+            row.builder.text(*column, text);
+        }
+        if self.class > 0 {
+            row.builder.int(col::CLASS_UID, self.class);
+        }
+    }
+
+    pub fn set_fields(&self, s: &Scanner, row: &mut Row, found: &[Option<Value>]) {
+        for (slot, column, how) in &self.fields {
+            if let Some(value) = found[*slot as usize]
+                && !self.is_nothing(s, value)
+            {
+                apply(s, row, value, *column, *how);
+            }
+        }
+    }
+
+    /// Whether the value stands for none.
+    #[inline]
+    pub fn is_nothing(&self, s: &Scanner, value: Value) -> bool {
+        let text = s.slice(value.text);
+        text.is_empty() || self.nothing.iter().any(|word| word.as_bytes() == text)
+    }
+
+    /// Sets a column to the parts that were found, joined; nothing without the first.
+    fn set_joined(
+        &self,
+        s: &Scanner,
+        row: &mut Row,
+        found: &[Option<Value>],
+        (column, slots): (usize, &[u16]),
+        outer: &str,
+    ) {
+        let part = |slot: &u16| {
+            let value = found[*slot as usize].filter(|value| !self.is_nothing(s, *value))?;
+            matches!(value.first, b'"' | b'-' | b'0'..=b'9').then_some(value.text)
+        };
+        let Some((first, more)) = slots.split_first() else {
+            return;
+        };
+        let Some(first) = part(first) else {
+            return;
+        };
+        if more.is_empty() && outer.is_empty() {
+            return row.text(s, column, first);
+        }
+        let mut joined = format!("{outer}{}", string(s, first));
+        for text in more.iter().filter_map(part) {
+            joined.push('/');
+            joined.push_str(&string(s, text));
+        }
+        row.builder.text(column, &joined);
+    }
+
+    /// The parts of the ids of event and finding that the object around the events has.
+    pub fn outer(&self, s: &Scanner, found: &[Option<Value>], outer: &Outer) -> Outer {
+        let join = |before: &str, slots: &[u16]| {
+            let mut joined = before.to_owned();
+            for slot in slots {
+                if let Some(value) = found[*slot as usize] {
+                    joined.push_str(&string(s, value.text));
+                    joined.push('/');
+                }
+            }
+            joined
+        };
+        Outer {
+            uid: join(&outer.uid, &self.uid),
+            finding: join(&outer.finding, &self.finding),
+        }
+    }
+
+    #[cold]
+    pub fn no_time(&self, s: &Scanner, found: &[Option<Value>]) -> Stop {
+        let times = self
+            .fields
+            .iter()
+            .filter(|(_, column, _)| *column == col::TIME);
+        let mut found = times.filter_map(|(slot, ..)| found[*slot as usize]);
+        match found.find(|value| !self.is_nothing(s, *value)) {
+            Some(value) => bad_time(s, value.text),
+            None => missing(&self.time),
+        }
+    }
+}
+
+/// The text, escapes resolved.
+pub(super) fn string<'s>(s: &Scanner<'s>, text: Text) -> Cow<'s, str> {
+    match unescape(s.slice(text)) {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+fn apply(s: &Scanner, row: &mut Row, value: Value, column: usize, how: How) {
+    let bytes = s.slice(value.text);
+    let scalar = !matches!(value.first, b'{' | b'[');
+    match how {
+        How::Json if !scalar => {
+            if bytes.len() > 2 {
+                row.slice(s, column, value.json());
+            }
+        }
+        _ if !scalar => {}
+        How::Text | How::Json => row.text(s, column, value.text),
+        How::Lower => match bytes
+            .iter()
+            .any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii())
+        {
+            true => {
+                let lower = string(s, value.text).to_lowercase();
+                row.builder.text(column, &lower);
+            }
+            false => row.text(s, column, value.text),
+        },
+        How::Address => row.address(s, value.text, column, None),
+        How::NoAddress => {
+            if !is_address(bytes) {
+                row.text(s, column, value.text);
+            }
+        }
+        How::HostOf => {
+            let host = split_port(bytes).0.len();
+            let start = value.text.range().start + usize::from(bytes.first() == Some(&b'['));
+            if host > 0 && !value.text.is_escaped() {
+                row.address(s, Text::new(start, start + host, false), column, None);
+            }
+        }
+        How::PortOf => {
+            let port = split_port(bytes).1.and_then(json::int);
+            if let Some(port) = port.filter(|port| (0..=65_535).contains(port)) {
+                row.builder.int(column, port);
+            }
+        }
+        How::Int => set(json::int(bytes), |value| row.builder.int(column, value)),
+        How::Float => set(float(bytes), |value| row.builder.float(column, value)),
+        How::Bool => match bytes {
+            b"true" | b"True" => row.builder.bool(column, true),
+            b"false" | b"False" => row.builder.bool(column, false),
+            _ => {}
+        },
+        How::Time => set(instant(bytes), |value| row.builder.int(column, value)),
+        How::Words(words) => set(named(words, bytes), |value| row.builder.int(column, value)),
+        How::Names(words) => set(named(words, bytes), |value| row.builder.text(column, value)),
+        How::Bands(bands) => set(band(bands, bytes), |value| row.builder.int(column, value)),
+    }
+}
+
+fn set<T>(value: Option<T>, into: impl FnOnce(T)) {
+    if let Some(value) = value {
+        into(value);
+    }
+}
+
+fn named<T: Copy>(words: &[(&str, T)], text: &[u8]) -> Option<T> {
+    let known = words
+        .iter()
+        .find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(text));
+    known.map(|(_, value)| *value)
+}
+
+fn band(bands: &[(f64, i64)], text: &[u8]) -> Option<i64> {
+    let number = float(text)?;
+    let band = bands.iter().rev().find(|(from, _)| *from <= number);
+    band.map(|(_, value)| *value)
+}
+
+fn float(text: &[u8]) -> Option<f64> {
+    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    number.is_finite().then_some(number)
+}
+
+fn is_address(text: &[u8]) -> bool {
+    let parsed = || std::str::from_utf8(text).ok()?.parse::<IpAddr>().ok();
+    is_canonical_v4(text) || parsed().is_some()
+}
+
+/// Host and port of `192.0.2.1:443`, `[2001:db8::1]:443`, or a host alone.
+fn split_port(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    if let Some(inner) = text.strip_prefix(b"[") {
+        let end = memchr::memchr(b']', inner).unwrap_or(inner.len());
+        let port = inner
+            .get(end + 1..)
+            .and_then(|rest| rest.strip_prefix(b":"));
+        return (&inner[..end], port);
+    }
+    let mut colons = memchr::memchr_iter(b':', text);
+    match (colons.next(), colons.next()) {
+        (Some(at), None) => (&text[..at], Some(&text[at + 1..])),
+        _ => (text, None),
+    }
+}
+
+fn instant(text: &[u8]) -> Option<i64> {
+    match text.get(4) {
+        Some(b'-') => time::parse(text),
+        _ => epoch(text),
+    }
+}
+
+/// Microseconds of a number since the epoch, in the unit that its size tells.
+pub(super) fn epoch(text: &[u8]) -> Option<i64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (whole, rest) = text.split_at(digits);
+    let whole = json::int(whole)?;
+    let (unit, divisor) = match whole {
+        0..100_000_000_000 => (1_000_000, 1),
+        0..100_000_000_000_000 => (1_000, 1),
+        0..100_000_000_000_000_000 => (1, 1),
+        _ => (1, 1_000),
+    };
+    let fraction = match rest.split_first() {
+        None => 0,
+        Some((b'.', digits)) if digits.iter().all(u8::is_ascii_digit) => {
+            let mut value = 0;
+            let mut weight = unit;
+            for digit in digits.iter().take(6) {
+                weight /= 10;
+                value += i64::from(digit - b'0') * weight;
+            }
+            value
+        }
+        Some(_) => {
+            let number = float(text)?;
+            return (0.0..1e11).contains(&number).then(|| (number * 1e6) as i64);
+        }
+    };
+    Some(whole * unit / divisor + fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports() {
+        for (text, host, port) in [
+            ("192.0.2.1:443", "192.0.2.1", Some("443")),
+            ("[2001:db8::1]:5000", "2001:db8::1", Some("5000")),
+            ("[2001:db8::1]", "2001:db8::1", None),
+            ("2001:db8::1", "2001:db8::1", None),
+            ("192.0.2.1", "192.0.2.1", None),
+            ("host:80", "host", Some("80")),
+            ("", "", None),
+            ("[", "", None),
+        ] {
+            let expected = (host.as_bytes(), port.map(str::as_bytes));
+            assert_eq!(split_port(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn epochs_in_all_units() {
+        let second = 1_767_323_045_000_000;
+        for (text, micros) in [
+            ("1767323045", second),
+            ("1767323045.307", second + 307_000),
+            ("1767323045.3070001234", second + 307_000),
+            ("1767323045123", second + 123_000),
+            ("1767323045123.5", second + 123_500),
+            ("1767323045123456", second + 123_456),
+            ("1767323045123456789", second + 123_456),
+            ("1.767323045e9", second),
+            ("0", 0),
+        ] {
+            assert_eq!(epoch(text.as_bytes()), Some(micros), "{text}");
+        }
+        for text in [
+            "",
+            "-5",
+            "1e300",
+            "1767323045x",
+            "x",
+            "99999999999999999999",
+            "1.5.5",
+        ] {
+            assert_eq!(epoch(text.as_bytes()), None, "{text}");
+        }
+    }
+}

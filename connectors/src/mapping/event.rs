@@ -1,0 +1,71 @@
+//! What a format's `finish` sees and sets.
+
+use std::borrow::Cow;
+
+use super::apply::string;
+use super::{Compiled, Value};
+use crate::format::Row;
+use crate::json::{Scanner, int};
+
+/// One event, its values found, its columns not yet set. Values are named by their place in the mapping's
+/// `reads`.
+pub(crate) struct Event<'e, 'r, 's, 'b> {
+    pub s: &'e Scanner<'s>,
+    pub row: &'e mut Row<'r, 'b>,
+    pub found: &'e [Option<Value>],
+    pub tree: &'e Compiled,
+    pub late: Vec<(usize, String)>,
+}
+
+impl<'s> Event<'_, '_, 's, '_> {
+    pub fn value(&self, index: usize) -> Option<Value> {
+        let value = self.found[self.tree.reads[index] as usize]?;
+        (!self.tree.is_nothing(self.s, value)).then_some(value)
+    }
+
+    /// A string, or a number or truth value as it is written.
+    pub fn text(&self, index: usize) -> Option<Cow<'s, str>> {
+        let value = self.value(index)?;
+        let scalar = !matches!(value.first, b'{' | b'[');
+        scalar.then(|| string(self.s, value.text))
+    }
+
+    pub fn is(&self, index: usize, text: &str) -> bool {
+        let value = self.value(index);
+        value.is_some_and(|value| self.s.slice(value.text) == text.as_bytes())
+    }
+
+    pub fn int(&self, index: usize) -> Option<i64> {
+        int(self.s.slice(self.value(index)?.text))
+    }
+
+    /// The JSON of an object or array as a tree: only for what is rare or small.
+    pub fn tree(&self, index: usize) -> serde_json::Value {
+        let value = self.value(index);
+        let bytes = value.map_or(&[][..], |value| &self.s.bytes()[value.json()]);
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    pub fn set(&mut self, column: usize, text: &str) {
+        if !text.is_empty() {
+            self.row.builder.text(column, text);
+        }
+    }
+
+    /// Sets the column unless a field does.
+    pub fn set_late(&mut self, column: usize, text: &str) {
+        if !text.is_empty() {
+            self.late.push((column, text.to_owned()));
+        }
+    }
+
+    pub fn set_int(&mut self, column: usize, value: i64) {
+        self.row.builder.int(column, value);
+    }
+
+    pub fn set_address(&mut self, column: usize, index: usize) {
+        if let Some(value) = self.value(index).filter(|value| value.is_string()) {
+            self.row.address(self.s, value.text, column, None);
+        }
+    }
+}

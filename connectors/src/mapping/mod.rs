@@ -1,0 +1,154 @@
+//! Formats as data: which value of a JSON object fills which column of the event schema.
+//!
+//! A [`Mapping`] is a table. It is compiled once to a tree of keys ([`Compiled`]); an object is then walked
+//! in one pass, in which the places of the wanted values are noted. Only behind the end of the object are
+//! they applied, in the order of the table, so that neither the order of keys nor duplicates matter.
+//!
+//! Invariant: the first field of a column that says something stays; a value of an unexpected type costs
+//! only itself.
+
+mod apply;
+pub mod custom;
+mod event;
+mod path;
+#[cfg(test)]
+mod slow;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use crate::format::{Decoded, Stop};
+
+pub(crate) use self::apply::Outer;
+#[cfg(test)]
+use self::apply::epoch;
+pub(crate) use self::event::Event;
+pub(crate) use self::path::{Path, Step};
+pub(crate) use self::tree::{Compiled, Keys, Value, other_case};
+
+/// What becomes of a value.
+#[derive(Debug, Clone, Copy)]
+pub enum How {
+    /// A string, or a number or truth value as it is written.
+    Text,
+    /// The same in lower case.
+    Lower,
+    /// An IP address in canonical form.
+    Address,
+    /// Anything but an IP address, of the same text.
+    NoAddress,
+    /// The address of `192.0.2.1:443` or `[2001:db8::1]:443`, or an address alone.
+    HostOf,
+    /// The port of such a text.
+    PortOf,
+    /// A whole number, also in quotes.
+    Int,
+    /// A number, also in quotes.
+    Float,
+    /// True or false, also in quotes.
+    Bool,
+    /// RFC 3339 text, or seconds, milliseconds, microseconds or nanoseconds since the epoch, told apart by
+    /// their size.
+    Time,
+    /// An object, or an array that is not empty, as JSON text; a string as it is.
+    Json,
+    /// Words to numbers; case does not matter.
+    Words(&'static [(&'static str, i64)]),
+    /// Words to words; case does not matter.
+    Names(&'static [(&'static str, &'static str)]),
+    /// A number to that of the last band that begins at or below it.
+    Bands(&'static [(f64, i64)]),
+}
+
+/// Severity words that most vendors use, to OCSF `severity_id`.
+pub const SEVERITY: How = How::Words(&[
+    ("informational", 1),
+    ("information", 1),
+    ("info", 1),
+    ("low", 2),
+    ("minor", 2),
+    ("medium", 3),
+    ("moderate", 3),
+    ("warning", 3),
+    ("high", 4),
+    ("important", 4),
+    ("major", 4),
+    ("critical", 5),
+    ("fatal", 6),
+]);
+
+/// Words for how it ended.
+pub const STATUS: How = How::Names(&[
+    ("success", "success"),
+    ("succeeded", "success"),
+    ("ok", "success"),
+    ("allow", "success"),
+    ("failure", "failure"),
+    ("failed", "failure"),
+    ("fail", "failure"),
+    ("error", "failure"),
+    ("denied", "failure"),
+    ("deny", "failure"),
+]);
+
+/// Path, column and what becomes of the value. The path is in the form that [`Path::parse`] reads.
+pub type Field<'a> = (&'a str, usize, How);
+
+/// A path that must lead to something, to one of these texts if there are any.
+pub type Need<'a> = (&'a str, &'a [&'a str]);
+
+/// Looks at the event as a whole, before the fields are applied: what it sets stays. It can also say that
+/// the object is no such event, or one to be left out.
+pub(crate) type Finish = fn(&mut Event) -> Result<Decoded, Stop>;
+
+/// One format.
+#[derive(Debug, Clone, Copy)]
+pub struct Mapping<'a> {
+    /// What one event is called.
+    pub name: &'a str,
+    /// Name in the configuration; formats of one vendor share it.
+    pub source: &'static str,
+    pub family: &'a str,
+    pub product: &'a str,
+    /// OCSF class, unless `finish` sets another one.
+    pub class: i64,
+    /// What makes an object this format: all needs of any one line.
+    pub needs: &'a [&'a [Need<'a>]],
+    /// Whether the first letter of each key may be of either case.
+    pub either_case: bool,
+    /// Texts that mean nothing, besides the empty one.
+    pub nothing: &'static [&'static str],
+    /// Where the parts of the event's id stand, joined with `/`; without the first there is none.
+    pub uid: &'a [&'a str],
+    /// Parts of the finding's id, in the same way; those of the object around the event come first.
+    pub finding: &'a [&'a str],
+    pub fields: &'a [Field<'a>],
+    /// Columns that are the same for all events.
+    pub fixed: &'a [(usize, &'a str)],
+    /// What `finish` reads, besides.
+    pub reads: &'a [&'a str],
+    pub(crate) finish: Option<Finish>,
+    /// Arrays whose elements are the events; the fields of the object around them apply to each.
+    pub inside: &'a [(&'a str, &'static Mapping<'static>)],
+}
+
+impl Mapping<'_> {
+    /// Nothing yet.
+    pub const NEW: Mapping<'static> = Mapping {
+        name: "",
+        source: "",
+        family: "cloud_audit",
+        product: "",
+        class: 0,
+        needs: &[],
+        either_case: false,
+        nothing: &[],
+        uid: &[],
+        finding: &[],
+        fields: &[],
+        fixed: &[],
+        reads: &[],
+        finish: None,
+        inside: &[],
+    };
+}

@@ -1,0 +1,323 @@
+//! A mapping as a tree of keys, and the walk that finds its values.
+
+use crate::json::{self, Scanner, Text};
+
+use super::{Finish, How, Mapping, Path, Step};
+
+/// Where a value stands in the scanner's bytes. Never null.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value {
+    /// Without its quotes, if it is a string.
+    pub text: Text,
+    /// The first byte of its JSON: the kind of value.
+    pub first: u8,
+}
+
+impl Value {
+    pub fn is_string(self) -> bool {
+        self.first == b'"'
+    }
+
+    /// Its JSON, with the quotes of a string.
+    pub fn json(self) -> std::ops::Range<usize> {
+        let range = self.text.range();
+        match self.is_string() {
+            true => range.start - 1..range.end + 1,
+            false => range,
+        }
+    }
+}
+
+/// Keys and what each leads to: a hash table with open addressing, filled once.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    entries: Vec<(Box<[u8]>, u16)>,
+    /// Indices of entries plus one; a power of two, at most half full.
+    table: Vec<u16>,
+}
+
+impl Keys {
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    #[inline]
+    fn place(&self, key: &[u8]) -> usize {
+        let end = key.len();
+        let byte = |at: usize| u32::from(key.get(at).copied().unwrap_or_default());
+        let sample = byte(0) | byte(end / 2) << 8 | byte(end.wrapping_sub(1)) << 16;
+        let hash = (sample ^ (end as u32) << 21).wrapping_mul(0x9E37_79B1);
+        (hash >> 15) as usize & (self.table.len() - 1)
+    }
+
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Option<u16> {
+        if self.table.is_empty() {
+            return None;
+        }
+        let mut at = self.place(key);
+        loop {
+            let (known, value) = match self.table[at] {
+                0 => return None,
+                index => &self.entries[index as usize - 1],
+            };
+            if **known == *key {
+                return Some(*value);
+            }
+            at = (at + 1) & (self.table.len() - 1);
+        }
+    }
+
+    /// What the key leads to; `new` if nothing yet.
+    pub fn get_or_insert(&mut self, key: &[u8], new: impl FnOnce() -> u16) -> u16 {
+        if let Some(value) = self.get(key) {
+            return value;
+        }
+        let value = new();
+        self.entries.push((key.into(), value));
+        self.table = vec![0; (self.entries.len() * 2).next_power_of_two()];
+        for index in 0..self.entries.len() {
+            let mut at = self.place(&self.entries[index].0);
+            while self.table[at] != 0 {
+                at = (at + 1) & (self.table.len() - 1);
+            }
+            self.table[at] = index as u16 + 1;
+        }
+        value
+    }
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    keys: Keys,
+    elements: Vec<(usize, u16)>,
+    last: Option<u16>,
+    slot: Option<u16>,
+}
+
+/// A mapping made ready to walk objects.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub family: Box<str>,
+    pub product: Box<str>,
+    pub class: i64,
+    pub nothing: &'static [&'static str],
+    pub needs: Vec<Vec<(u16, Vec<Box<str>>)>>,
+    /// The paths of `needs`, for messages.
+    pub required: Box<str>,
+    pub uid: Vec<u16>,
+    pub finding: Vec<u16>,
+    pub fields: Vec<(u16, usize, How)>,
+    pub fixed: Vec<(usize, Box<str>)>,
+    pub reads: Vec<u16>,
+    pub finish: Option<Finish>,
+    pub inside: Vec<(u16, Compiled)>,
+    /// The first path that fills `time`, for messages.
+    pub time: Box<str>,
+    nodes: Vec<Node>,
+    slots: u16,
+    either_case: bool,
+}
+
+impl Compiled {
+    pub fn new(mapping: &Mapping) -> Result<Self, String> {
+        let time = mapping.fields.iter().find(|(_, column, _)| *column == 0);
+        let mut tree = Self {
+            family: mapping.family.into(),
+            product: mapping.product.into(),
+            class: mapping.class,
+            nothing: mapping.nothing,
+            needs: vec![],
+            required: required(mapping).into(),
+            uid: vec![],
+            finding: vec![],
+            fields: vec![],
+            fixed: vec![],
+            reads: vec![],
+            finish: mapping.finish,
+            inside: vec![],
+            time: time.map_or("time", |(path, ..)| path).into(),
+            nodes: vec![Node::default()],
+            slots: 0,
+            either_case: mapping.either_case,
+        };
+        for line in mapping.needs {
+            let mut needs = vec![];
+            for (path, texts) in *line {
+                let texts = texts.iter().map(|text| (*text).into()).collect();
+                needs.push((tree.slot(path)?, texts));
+            }
+            tree.needs.push(needs);
+        }
+        for path in mapping.uid {
+            let slot = tree.slot(path)?;
+            tree.uid.push(slot);
+        }
+        for path in mapping.finding {
+            let slot = tree.slot(path)?;
+            tree.finding.push(slot);
+        }
+        for (path, column, how) in mapping.fields {
+            let slot = tree.slot(path)?;
+            tree.fields.push((slot, *column, *how));
+        }
+        for path in mapping.reads {
+            let slot = tree.slot(path)?;
+            tree.reads.push(slot);
+        }
+        for (path, inner) in mapping.inside {
+            let slot = tree.slot(path)?;
+            tree.inside.push((slot, Self::new(inner)?));
+        }
+        tree.fixed = mapping
+            .fixed
+            .iter()
+            .map(|(c, t)| (*c, (*t).into()))
+            .collect();
+        Ok(tree)
+    }
+
+    /// The number under which the value at the path will be found.
+    fn slot(&mut self, path: &str) -> Result<u16, String> {
+        let mut at = 0;
+        for step in Path::parse(path)?.0 {
+            at = self.child(at, &step) as usize;
+        }
+        let slot = *self.nodes[at].slot.get_or_insert(self.slots);
+        self.slots = self.slots.max(slot + 1);
+        Ok(slot)
+    }
+
+    fn child(&mut self, at: usize, step: &Step) -> u16 {
+        let new = self.nodes.len() as u16;
+        let node = &mut self.nodes[at];
+        let child = match step {
+            Step::Key(key) => {
+                let child = node.keys.get_or_insert(key.as_bytes(), || new);
+                if self.either_case {
+                    node.keys.get_or_insert(&other_case(key), || child);
+                }
+                child
+            }
+            Step::Last => *node.last.get_or_insert(new),
+            Step::Element(index) => {
+                let known = node.elements.iter().find(|(one, _)| one == index);
+                match known.map(|(_, child)| *child) {
+                    Some(child) => child,
+                    None => {
+                        node.elements.push((*index, new));
+                        new
+                    }
+                }
+            }
+        };
+        if child == new {
+            self.nodes.push(Node::default());
+        }
+        child
+    }
+
+    /// Number of the value at a top-level key, for formats that are no JSON.
+    pub fn named(&self, key: &str) -> Option<u16> {
+        let node = self.nodes[0].keys.get(key.as_bytes())?;
+        self.nodes[node as usize].slot
+    }
+
+    /// Empties `found` and makes room for all values.
+    pub fn clear(&self, found: &mut Vec<Option<Value>>) {
+        found.clear();
+        found.resize(self.slots as usize, None);
+    }
+
+    /// Reads the object at the scanner and notes where the wanted values stand.
+    pub fn walk(&self, s: &mut Scanner, found: &mut Vec<Option<Value>>) -> json::Result<()> {
+        self.clear(found);
+        s.object(|s, key| match self.nodes[0].keys.get(key) {
+            Some(child) => self.value(s, child, found),
+            None => s.skip(),
+        })
+    }
+
+    fn value(&self, s: &mut Scanner, node: u16, found: &mut [Option<Value>]) -> json::Result<()> {
+        let node = &self.nodes[node as usize];
+        let first = s.peek();
+        let start = s.position();
+        let text = match first {
+            b'"' => s.text()?,
+            b'{' if !node.keys.is_empty() => {
+                s.object(|s, key| match node.keys.get(key) {
+                    Some(child) => self.value(s, child, found),
+                    None => s.skip(),
+                })?;
+                None
+            }
+            b'[' if node.last.is_some() || !node.elements.is_empty() => {
+                self.elements(s, node, found)?;
+                None
+            }
+            _ => {
+                s.skip()?;
+                None
+            }
+        };
+        if let Some(slot) = node.slot
+            && first != b'n'
+            && let Some(place @ None) = found.get_mut(slot as usize)
+        {
+            let text = text.unwrap_or_else(|| Text::new(start, s.position(), false));
+            *place = Some(Value { text, first });
+        }
+        Ok(())
+    }
+
+    fn elements(
+        &self,
+        s: &mut Scanner,
+        node: &Node,
+        found: &mut [Option<Value>],
+    ) -> json::Result<()> {
+        let (mut index, mut last) = (0, None);
+        s.array(|s| {
+            s.peek();
+            last = Some(s.mark());
+            let child = node.elements.iter().find(|(one, _)| *one == index);
+            index += 1;
+            match child {
+                Some((_, child)) => self.value(s, *child, found),
+                None => s.skip(),
+            }
+        })?;
+        // The last one is known only at the end.
+        if let (Some(child), Some(mark)) = (node.last, last) {
+            let after = s.mark();
+            s.reset(mark);
+            self.value(s, child, found)?;
+            s.reset(after);
+        }
+        Ok(())
+    }
+}
+
+fn required(mapping: &Mapping) -> String {
+    let line = |line: &&[super::Need]| {
+        let need = |(path, texts): &super::Need| match texts {
+            [] => (*path).to_owned(),
+            texts => format!("{path} ({})", texts.join(", ")),
+        };
+        line.iter().map(need).collect::<Vec<_>>().join(", ")
+    };
+    let lines: Vec<_> = mapping.needs.iter().map(line).collect();
+    lines.join("; or ")
+}
+
+/// The key with the case of its first letter turned.
+pub(crate) fn other_case(key: &str) -> Vec<u8> {
+    let mut key = key.as_bytes().to_vec();
+    if let Some(first) = key.first_mut() {
+        *first = match first.is_ascii_lowercase() {
+            true => first.to_ascii_uppercase(),
+            false => first.to_ascii_lowercase(),
+        };
+    }
+    key
+}
