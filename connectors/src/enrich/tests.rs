@@ -138,6 +138,7 @@ fn missing_and_unreadable_databases_are_warnings_and_null_columns() {
         geo_asn: Some(folder.path().join("absent.mmdb")),
         indicators: vec![folder.path().join("absent.csv").into()],
         assets: Some(file(folder.path(), "assets.csv", "name,owner\na,b\n")),
+        ..Default::default()
     });
     assert_eq!(warnings.len(), 4, "{warnings:?}");
     assert!(warnings[0].contains("broken.mmdb") && warnings[0].contains("columns stay null"));

@@ -290,7 +290,10 @@ impl Walk<'_> {
         let is_key = self.frames.last().is_some_and(|frame| frame.key_next);
         let number = token.starts_with(|c: char| c.is_ascii_digit() || c == '-');
         let literal = matches!(token, "" | "null" | "true" | "false");
-        if is_key && let Some(frame) = self.frames.last_mut() {
+        if is_key
+            && !token.is_empty()
+            && let Some(frame) = self.frames.last_mut()
+        {
             token.trim_matches('\'').clone_into(&mut frame.key);
         }
         if !is_key && !literal && self.is_secret() {

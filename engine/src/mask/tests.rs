@@ -84,6 +84,7 @@ fn kubernetes_secrets_lose_their_data_in_any_order_and_in_annotations() {
     hidden(&patch.to_string(), "c2Vj");
     let list = json!({"kind": "SecretList", "items": [{"metadata": {"name": "a"}, "data": {"k": "c2Vj"}}]});
     hidden(&list.to_string(), "c2Vj");
+    hidden("{ \"password\" : \"hunter2\" }", "hunter2");
 }
 
 #[test]
