@@ -346,6 +346,7 @@ impl<'b> Work<'_, 'b> {
             detail: fault.detail,
             payload: payload[..payload.len().min(DEAD_LETTER_PAYLOAD)].to_vec(),
             payload_bytes: payload.len() as u64,
+            attributes: None,
         });
     }
 
