@@ -16,7 +16,7 @@ use weir_engine::watermark::Lateness;
 
 mod source;
 
-pub use source::{FileSource, KafkaSource, LogFormat, Source, Start, decoder};
+pub use source::{FileSource, HttpSource, KafkaSource, LogFormat, Source, Start, decoder};
 
 /// The annotated default, as `weir config default` prints it.
 pub const DEFAULT: &str = include_str!("../config/default.toml");

@@ -9,10 +9,12 @@ mod commands;
 mod config;
 mod demo;
 mod node;
+mod push;
 mod reload;
 mod report;
 mod scheduled;
 mod serve;
+mod sources;
 
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;

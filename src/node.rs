@@ -5,28 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use async_trait::async_trait;
-use tokio::sync::mpsc;
-use weir_connectors::dead_letter::FileDeadLetters;
 use weir_connectors::enrich::{EnrichConfig, Enricher, read_table};
-use weir_connectors::file::{FileConfig, FileSource};
-use weir_connectors::kafka::{KafkaConfig, KafkaDeadLetters, KafkaSource, Start};
 use weir_detections::LoadedRule;
 use weir_engine::archive::{ArchiveConfig, ArchiveWriter};
-use weir_engine::batch::DeadLetter;
 use weir_engine::detect::{Detector, Limits, ModelRule};
 use weir_engine::enrich::Enrich;
 use weir_engine::health::Health;
 use weir_engine::pipeline::{Parts, Pipeline, Settings};
-use weir_engine::source::{DeadLetters, Positions, Source, SourceSender};
+use weir_engine::source::Positions;
 use weir_engine::store::SharedStore;
 use weir_engine::store::sqlite::SqliteStore;
 use weir_engine::{Rule, Tables};
 
 use crate::config::{self, Config};
-
-/// Messages between sources and the engine; one holds at most one block of input (8 MiB).
-const CHANNEL: usize = 8;
+use crate::sources::{self, Routed};
 
 /// A node whose store is open and whose rules are planned; nothing is read yet.
 pub struct Node {
@@ -112,17 +104,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     tokens(config)?;
     load_rules(config)?;
     self::tables(config)?;
-    for (name, source) in &config.source {
-        match source {
-            config::Source::Kafka(kafka) => kafka_config(name, source, kafka).check()?,
-            config::Source::File(file) => {
-                if let Some(path) = file.paths.iter().find(|path| !path.exists()) {
-                    bail!("source.{name}.paths: {} does not exist", path.display());
-                }
-            }
-        }
-    }
-    Ok(())
+    sources::check(config)
 }
 
 impl Node {
@@ -255,117 +237,6 @@ pub fn limits(config: &Config) -> Limits {
         amend: config::micros(config.engine.amend_within),
         rule_bytes: config.engine.state_per_rule_mb << 20,
         all_bytes: config.engine.state_mb << 20,
-    }
-}
-
-/// Starts every configured source.
-pub fn start_sources(config: &Config, positions: &Positions) -> anyhow::Result<Running> {
-    let (sender, receiver) = mpsc::channel(CHANNEL);
-    let mut sources: Vec<Arc<dyn Source>> = vec![];
-    for (name, source) in &config.source {
-        sources.push(match source {
-            config::Source::Kafka(kafka) => Arc::new(KafkaSource::start(
-                &kafka_config(name, source, kafka),
-                positions,
-                sender.clone(),
-            )?),
-            config::Source::File(file) => {
-                start_file(name, source, file, positions, sender.clone())?.0
-            }
-        });
-    }
-    Ok(Running { sources, receiver })
-}
-
-pub struct Running {
-    pub sources: Vec<Arc<dyn Source>>,
-    pub receiver: mpsc::Receiver<weir_engine::source::SourceMessage>,
-}
-
-/// A file source, also as what it is, for its progress.
-pub fn start_file(
-    name: &str,
-    source: &config::Source,
-    file: &config::FileSource,
-    positions: &Positions,
-    sender: SourceSender,
-) -> anyhow::Result<(Arc<dyn Source>, Arc<FileSource>)> {
-    let settings = FileConfig {
-        name: name.into(),
-        paths: file.paths.clone(),
-        decoder: source.decoder(name),
-        follow: file.follow,
-    };
-    let running = FileSource::start(settings, positions, sender)?;
-    Ok((running.clone(), running))
-}
-
-/// A channel for one source.
-pub fn channel() -> (
-    SourceSender,
-    mpsc::Receiver<weir_engine::source::SourceMessage>,
-) {
-    mpsc::channel(CHANNEL)
-}
-
-fn kafka_config(name: &str, source: &config::Source, kafka: &config::KafkaSource) -> KafkaConfig {
-    let mut settings = KafkaConfig::new(
-        name,
-        &kafka.brokers,
-        &kafka.topics,
-        &kafka.group,
-        source.decoder(name),
-    );
-    settings.properties.clone_from(&kafka.properties);
-    settings
-        .dead_letter_topic
-        .clone_from(&kafka.dead_letter_topic);
-    settings.start = match kafka.start {
-        config::Start::Earliest => Start::Earliest,
-        config::Start::Latest => Start::Latest,
-    };
-    settings
-}
-
-/// Dead letters to their source's topic, or to the file.
-struct Routed {
-    file: FileDeadLetters,
-    topics: Vec<(String, KafkaDeadLetters)>,
-}
-
-impl Routed {
-    fn open(config: &Config, data: &Path) -> anyhow::Result<Self> {
-        let file = FileDeadLetters::open(&data.join("dead-letters.ndjson"))?;
-        let mut topics = vec![];
-        for (name, source) in &config.source {
-            if let config::Source::Kafka(kafka) = source
-                && let Some(sink) = KafkaDeadLetters::new(&kafka_config(name, source, kafka))?
-            {
-                topics.push((name.clone(), sink));
-            }
-        }
-        Ok(Self { file, topics })
-    }
-}
-
-#[async_trait]
-impl DeadLetters for Routed {
-    async fn write(&self, letters: &[DeadLetter]) -> weir_engine::Result<()> {
-        let mut rest = letters.to_vec();
-        for (name, sink) in &self.topics {
-            let (own, others) = rest
-                .into_iter()
-                .partition::<Vec<_>, _>(|l| *l.partition.source == **name);
-            if !own.is_empty() {
-                sink.write(&own).await?;
-            }
-            rest = others;
-        }
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            self.file.write(&rest).await
-        }
     }
 }
 

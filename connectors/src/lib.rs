@@ -6,6 +6,7 @@ pub mod enrich;
 mod envelope;
 pub mod file;
 pub mod format;
+pub mod http;
 pub mod json;
 pub mod kafka;
 pub mod time;

@@ -1,15 +1,17 @@
 //! Sources in the configuration.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use weir_connectors::decode::{DecoderConfig, FormatChoice};
 use weir_engine::time::MINUTE;
 use weir_engine::watermark::Lateness;
 
-use super::{micros, optional_duration, optional_text};
+use super::{micros, optional_duration, optional_text, parse_duration};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -21,12 +23,33 @@ pub enum LogFormat {
     Falco,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
     #[default]
     Earliest,
     Latest,
+    At(jiff::Timestamp),
+    /// This long before now.
+    Back(Duration),
+}
+
+impl<'de> Deserialize<'de> for Start {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "earliest" => return Ok(Self::Earliest),
+            "latest" => return Ok(Self::Latest),
+            _ => {}
+        }
+        if let Some(back) = text.strip_prefix('-') {
+            return parse_duration(back).map(Self::Back);
+        }
+        text.parse().map(Self::At).map_err(|_| {
+            D::Error::custom(format!(
+                "`{text}` is not earliest, latest, a time such as 2026-01-01T00:00:00Z, or a duration back such as -24h"
+            ))
+        })
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -34,14 +57,16 @@ pub enum Start {
 pub enum Source {
     Kafka(KafkaSource),
     File(FileSource),
+    Http(HttpSource),
 }
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Kafka properties hold passwords.
+        // Kafka properties hold passwords, and tokens are as good.
         f.write_str(match self {
             Self::Kafka(_) => "Kafka",
             Self::File(_) => "File",
+            Self::Http(_) => "Http",
         })
     }
 }
@@ -93,6 +118,46 @@ pub struct FileSource {
     pub max_record_bytes: Option<usize>,
 }
 
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSource {
+    #[serde(default = "listen")]
+    pub listen: SocketAddr,
+    /// In plain text; meant for the environment.
+    #[serde(default)]
+    pub token: String,
+    #[serde(default)]
+    pub token_sha256: Vec<String>,
+    #[serde(default = "max_body_mb")]
+    pub max_body_mb: usize,
+    #[serde(default = "spool_mb")]
+    pub spool_mb: u64,
+    #[serde(default)]
+    pub format: LogFormat,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub cluster: Option<String>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub lateness: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub idle_after: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub max_skew: Option<Duration>,
+    #[serde(default)]
+    pub max_record_bytes: Option<usize>,
+}
+
+fn listen() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))
+}
+
+fn max_body_mb() -> usize {
+    16
+}
+
+fn spool_mb() -> u64 {
+    1024
+}
+
 fn group() -> String {
     "weir".into()
 }
@@ -102,6 +167,7 @@ impl Source {
         let (format, lateness, idle, skew) = match self {
             Self::Kafka(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
             Self::File(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
+            Self::Http(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
         };
         let default = Lateness::default();
         Lateness {
@@ -116,6 +182,7 @@ impl Source {
         let (format, cluster, max) = match self {
             Self::Kafka(s) => (s.format, &s.cluster, s.max_record_bytes),
             Self::File(s) => (s.format, &s.cluster, s.max_record_bytes),
+            Self::Http(s) => (s.format, &s.cluster, s.max_record_bytes),
         };
         let mut config = decoder(name, format);
         config.cluster = cluster.as_deref().map(Into::into);

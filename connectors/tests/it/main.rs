@@ -3,5 +3,6 @@
 
 #[path = "../../../tests/support/broker.rs"]
 mod broker;
+mod http;
 mod kafka;
 mod real_logs;
