@@ -239,9 +239,6 @@ impl Writer {
             }
         }
         let written = ready.and_then(|()| self.append(&taken));
-        if let Err(error) = &written {
-            tracing::error!(%error, folder = %self.shared.folder.display(), "cannot spool what is pushed");
-        }
         let outcome = written.map_err(|error| Refusal::Disk(error.to_string()));
         // Nobody may be waiting any more: a client that hung up.
         for job in taken {
