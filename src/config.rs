@@ -18,7 +18,7 @@ use weir_engine::watermark::Lateness;
 mod mapping;
 mod source;
 
-pub use source::{FileSource, KafkaSource, Source, Start, decoder, format_named};
+pub use source::{FileSource, HttpSource, KafkaSource, Source, Start, decoder, format_named};
 
 /// The annotated default, as `weir config default` prints it.
 pub const DEFAULT: &str = include_str!("../config/default.toml");

@@ -9,7 +9,7 @@ use weir_engine::batch::DeadLetter;
 use weir_engine::source::DeadLetters;
 
 use crate::config::{self, Config};
-use crate::node;
+use crate::sources;
 
 pub struct Routed {
     file: FileDeadLetters,
@@ -23,7 +23,8 @@ impl Routed {
         let mut topics = vec![];
         for (name, source) in &config.source {
             if let config::Source::Kafka(kafka) = source
-                && let Some(sink) = KafkaDeadLetters::new(&node::kafka_config(name, source, kafka))?
+                && let Some(sink) =
+                    KafkaDeadLetters::new(&sources::kafka_config(name, source, kafka))?
             {
                 topics.push((name.clone(), sink));
             }
@@ -81,6 +82,7 @@ mod tests {
                 detail: "near password=planted-detail".into(),
                 payload: b"{\"user\":\"ana\",\"secretAccessKey\":\"planted-secret\",\"cut".to_vec(),
                 payload_bytes: 60,
+                attributes: None,
             };
             letters.write(&[letter]).await.unwrap();
             let text = std::fs::read_to_string(folder.path().join("dead-letters.ndjson")).unwrap();

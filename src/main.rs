@@ -11,10 +11,12 @@ mod dead_letters;
 mod demo;
 mod logging;
 mod node;
+mod push;
 mod reload;
 mod report;
 mod scheduled;
 mod serve;
+mod sources;
 
 #[global_allocator]
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;

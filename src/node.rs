@@ -5,25 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use tokio::sync::mpsc;
 use weir_connectors::enrich::{EnrichConfig, Enricher, read_table};
-use weir_connectors::file::{FileConfig, FileSource};
-use weir_connectors::kafka::{InventoryConfig, KafkaConfig, KafkaSource, Start};
+use weir_connectors::kafka::InventoryConfig;
 use weir_detections::LoadedRule;
 use weir_engine::archive::{ArchiveConfig, ArchiveWriter};
 use weir_engine::detect::{Detector, Limits, ModelRule};
 use weir_engine::health::Health;
 use weir_engine::pipeline::{Parts, Pipeline, Settings};
-use weir_engine::source::{Positions, Source, SourceSender};
+use weir_engine::source::Positions;
 use weir_engine::store::SharedStore;
 use weir_engine::store::sqlite::SqliteStore;
 use weir_engine::{Rule, Tables};
 
 use crate::config::{self, Config};
 use crate::dead_letters::Routed;
+use crate::sources;
 
-/// Messages between sources and the engine; one holds at most one block of input (8 MiB).
-const CHANNEL: usize = 8;
 /// Beginning of warnings about reference data.
 pub const ENRICHMENT: &str = "enrichment: ";
 
@@ -115,17 +112,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     }
     load_rules(config)?;
     self::tables(config)?;
-    for (name, source) in &config.source {
-        match source {
-            config::Source::Kafka(kafka) => kafka_config(name, source, kafka).check()?,
-            config::Source::File(file) => {
-                if let Some(path) = file.paths.iter().find(|path| !path.exists()) {
-                    bail!("source.{name}.paths: {} does not exist", path.display());
-                }
-            }
-        }
-    }
-    Ok(())
+    sources::check(config)
 }
 
 impl Node {
@@ -273,79 +260,6 @@ pub fn limits(config: &Config) -> Limits {
         rule_bytes: config.engine.state_per_rule_mb << 20,
         all_bytes: config.engine.state_mb << 20,
     }
-}
-
-/// Starts every configured source.
-pub fn start_sources(config: &Config, positions: &Positions) -> anyhow::Result<Running> {
-    let (sender, receiver) = mpsc::channel(CHANNEL);
-    let mut sources: Vec<Arc<dyn Source>> = vec![];
-    for (name, source) in &config.source {
-        sources.push(match source {
-            config::Source::Kafka(kafka) => Arc::new(KafkaSource::start(
-                &kafka_config(name, source, kafka),
-                positions,
-                sender.clone(),
-            )?),
-            config::Source::File(file) => {
-                start_file(name, source, file, positions, sender.clone())?.0
-            }
-        });
-    }
-    Ok(Running { sources, receiver })
-}
-
-pub struct Running {
-    pub sources: Vec<Arc<dyn Source>>,
-    pub receiver: mpsc::Receiver<weir_engine::source::SourceMessage>,
-}
-
-/// A file source, also as what it is, for its progress.
-pub fn start_file(
-    name: &str,
-    source: &config::Source,
-    file: &config::FileSource,
-    positions: &Positions,
-    sender: SourceSender,
-) -> anyhow::Result<(Arc<dyn Source>, Arc<FileSource>)> {
-    let settings = FileConfig {
-        name: name.into(),
-        paths: file.paths.clone(),
-        decoder: source.decoder(name),
-        follow: file.follow,
-    };
-    let running = FileSource::start(settings, positions, sender)?;
-    Ok((running.clone(), running))
-}
-
-/// A channel for one source.
-pub fn channel() -> (
-    SourceSender,
-    mpsc::Receiver<weir_engine::source::SourceMessage>,
-) {
-    mpsc::channel(CHANNEL)
-}
-
-pub fn kafka_config(
-    name: &str,
-    source: &config::Source,
-    kafka: &config::KafkaSource,
-) -> KafkaConfig {
-    let mut settings = KafkaConfig::new(
-        name,
-        &kafka.brokers,
-        &kafka.topics,
-        &kafka.group,
-        source.decoder(name),
-    );
-    settings.properties.clone_from(&kafka.properties);
-    settings
-        .dead_letter_topic
-        .clone_from(&kafka.dead_letter_topic);
-    settings.start = match kafka.start {
-        config::Start::Earliest => Start::Earliest,
-        config::Start::Latest => Start::Latest,
-    };
-    settings
 }
 
 /// The inventory's topic, if there is one.

@@ -214,6 +214,44 @@ fn events(text: &mut Text, health: &Snapshot) {
         })
     });
     text.gauge("weir_kafka_lag_messages", "Messages not read yet.", lag);
+    pushed(text, health);
+}
+
+/// Sources that are pushed to.
+fn pushed(text: &mut Text, health: &Snapshot) {
+    let sources = health.sources.iter();
+    let intakes: Vec<_> = sources
+        .filter_map(|(name, source)| Some((name.as_str(), source.intake.as_ref()?)))
+        .collect();
+    let requests = intakes.iter().flat_map(|(name, intake)| {
+        intake
+            .requests
+            .iter()
+            .map(|(status, count)| (*name, status.to_string(), *count as f64))
+    });
+    let requests: Vec<_> = requests.collect();
+    text.counter(
+        "weir_push_requests_total",
+        "Requests that pushed events, by the status of the answer.",
+        requests.iter().map(|(name, status, count)| {
+            let labels = vec![("source", *name), ("status", status.as_str())];
+            (labels, *count)
+        }),
+    );
+    text.counter(
+        "weir_push_bytes_total",
+        "Bytes of the bodies taken, as they were sent.",
+        intakes
+            .iter()
+            .map(|(name, intake)| (vec![("source", *name)], intake.bytes as f64)),
+    );
+    text.gauge(
+        "weir_push_spool_bytes",
+        "Size of the spool on the disk.",
+        intakes
+            .iter()
+            .map(|(name, intake)| (vec![("source", *name)], intake.spool_bytes as f64)),
+    );
 }
 
 /// The earliest watermark of the partitions that are not idle; of all, when all are.

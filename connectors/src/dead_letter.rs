@@ -98,6 +98,7 @@ mod tests {
             detail: "bad\nthing".into(),
             payload: b"{\xFF\0".to_vec(),
             payload_bytes: 3,
+            attributes: None,
         };
         let letters = FileDeadLetters::open(&path).unwrap();
         letters.write(&[]).await.unwrap();

@@ -8,6 +8,9 @@
 //! partition ends, and taking one topic's end for another's would let the watermark run ahead of unread
 //! events. Several members of one process balance each topic evenly, too.
 //!
+//! A topic may be given as a pattern (`^logs-`). A thread of its own looks which topics there are, and each that
+//! matches gets a reader.
+//!
 //! Memory is bounded: a reader prefetches at most [`PREFETCH_BYTES`] (shared by a source's topics), gathers at
 //! most [`GATHERED_BYTES`], and pauses its partitions while the channel to the engine is full. It goes on
 //! polling then, so that the group does not expel it.
@@ -15,6 +18,7 @@
 mod callbacks;
 mod config;
 mod dead_letters;
+mod finder;
 mod gather;
 mod inventory;
 mod reader;

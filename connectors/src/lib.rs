@@ -8,6 +8,7 @@ mod envelope;
 mod explode;
 pub mod file;
 pub mod format;
+pub mod http;
 pub mod json;
 pub mod kafka;
 pub mod mapping;

@@ -98,6 +98,24 @@ pub struct DeadLetter {
     #[serde(serialize_with = "lossy")]
     pub payload: Vec<u8>,
     pub payload_bytes: u64,
+    /// What came with the record beside its payload, where a source has such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Box<Attributes>>,
+}
+
+/// Key and headers of a Kafka message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Attributes {
+    #[serde(serialize_with = "lossy_option")]
+    pub key: Option<Vec<u8>>,
+    pub headers: Vec<Header>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Header {
+    pub name: String,
+    #[serde(serialize_with = "lossy_option")]
+    pub value: Option<Vec<u8>>,
 }
 
 impl DeadLetter {
@@ -114,6 +132,16 @@ impl DeadLetter {
 
 /// Bytes of a dead letter's payload that are kept.
 pub const DEAD_LETTER_PAYLOAD: usize = 4096;
+
+fn lossy_option<S: serde::Serializer>(
+    bytes: &Option<Vec<u8>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match bytes {
+        Some(bytes) => serializer.serialize_some(&String::from_utf8_lossy(bytes)),
+        None => serializer.serialize_none(),
+    }
+}
 
 fn lossy<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&String::from_utf8_lossy(bytes))

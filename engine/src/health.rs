@@ -48,6 +48,19 @@ pub struct SourceHealth {
     pub idle: BTreeMap<String, bool>,
     /// Events further in the future than `max_skew`.
     pub future: u64,
+    /// Of a source that is pushed to.
+    pub intake: Option<Intake>,
+}
+
+/// What was pushed to a source since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Intake {
+    /// Requests by the status they were answered with.
+    pub requests: BTreeMap<u16, u64>,
+    /// Bytes of the bodies taken, as they came over the wire.
+    pub bytes: u64,
+    /// Size of the spool on the disk.
+    pub spool_bytes: u64,
 }
 
 /// Reference data in use.

@@ -210,10 +210,15 @@ impl Pipeline {
         mut stop: oneshot::Receiver<()>,
     ) -> Result<()> {
         self.parts.health.update(|health| health.ready = true);
-        let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
-        self.watermarks.keep_sources(&names);
-        for source in names {
-            self.watermarks.await_source(source);
+        self.watermarks.keep(|partition| {
+            let of = |source: &&Arc<dyn Source>| source.name() == &*partition.source;
+            sources
+                .iter()
+                .find(of)
+                .is_some_and(|source| source.covers(partition))
+        });
+        for source in sources {
+            self.watermarks.await_source(source.name());
         }
         let mut outcome = self.turn(sources, &mut receiver, &mut stop).await;
         if let Some(archive) = self.parts.archive.take() {
@@ -569,6 +574,11 @@ impl Pipeline {
     fn tell_health(&mut self, sources: &[Arc<dyn Source>]) {
         let now = wall_clock();
         let lag: Vec<(Partition, i64)> = sources.iter().flat_map(|source| source.lag()).collect();
+        let intakes = sources.iter().filter_map(|source| {
+            let intake = source.intake()?;
+            Some((source.name().to_owned(), intake))
+        });
+        let intakes: Vec<_> = intakes.collect();
         let rules: Vec<_> = self
             .parts
             .detector
@@ -597,6 +607,9 @@ impl Pipeline {
                     .entry(partition.source.to_string())
                     .or_default();
                 source.lag.insert(partition.name.to_string(), lag);
+            }
+            for (source, intake) in intakes {
+                health.sources.entry(source).or_default().intake = Some(intake);
             }
             health.state_bytes = rules.iter().map(|(_, rule)| rule.state_bytes).sum();
             health.rules = rules.into_iter().collect();

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Result;
 use crate::batch::{DeadLetter, EventBatch, Partition};
+use crate::health::Intake;
 
 /// Messages on the bounded channel from sources to the engine. A full channel is how a source learns that
 /// the engine is behind; it then pauses and holds nothing more in memory.
@@ -55,11 +56,20 @@ pub type Positions = std::collections::HashMap<Partition, i64>;
 #[async_trait]
 pub trait Source: Send + Sync {
     fn name(&self) -> &str;
+    /// Whether a partition that an earlier run read can come from it as it is configured now. One that cannot
+    /// holds no time back.
+    fn covers(&self, _partition: &Partition) -> bool {
+        true
+    }
     /// Called after the store committed these positions. Only now may Kafka be told.
     fn committed(&self, positions: &[(Partition, i64)]);
     /// Messages not read yet, per partition, where the source can tell.
     fn lag(&self) -> Vec<(Partition, i64)> {
         vec![]
+    }
+    /// What was pushed to the source, if it is one that is pushed to.
+    fn intake(&self) -> Option<Intake> {
+        None
     }
     /// What keeps the source from reading now (broker unreachable, topic missing), for people; None when
     /// all is well.

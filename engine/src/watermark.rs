@@ -97,10 +97,9 @@ impl Watermarks {
         }
     }
 
-    /// Forgets sources that are not configured any more.
-    pub fn keep_sources(&mut self, sources: &[&str]) {
-        self.partitions
-            .retain(|name, _| sources.contains(&&*name.source));
+    /// Forgets partitions that no source can read any more, as it is configured now.
+    pub fn keep(&mut self, covered: impl Fn(&Partition) -> bool) {
+        self.partitions.retain(|name, _| covered(name));
     }
 
     /// The partition is read from now on. Without a `floor` it holds the watermark until its first event.
@@ -302,7 +301,7 @@ mod tests {
         let (mut marks, a, b) = setup();
         marks.restore(a.clone(), Some(50));
         marks.restore(Partition::new("removed", "x"), Some(1));
-        marks.keep_sources(&["s"]);
+        marks.keep(|partition| &*partition.source == "s");
         marks.await_source("s");
         marks.assigned(b.clone(), None);
         marks.observe(&b, &[200], NOW);

@@ -17,8 +17,9 @@ use weir_engine::health::{Health, Snapshot};
 use weir_engine::store::{AlertQuery, IncidentQuery, SharedStore, StoredIncident};
 
 use crate::config::{self, Config};
-use crate::node::{self, Node, Purpose};
+use crate::node::{Node, Purpose};
 use crate::report::{self, Output};
+use crate::sources;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -159,11 +160,11 @@ pub async fn replay(
 ) -> anyhow::Result<Replayed> {
     let started = Instant::now();
     let node = Node::open(config, data, purpose).await?;
-    let (sender, receiver) = node::channel();
+    let (sender, receiver) = sources::channel();
     let Some((name, source @ config::Source::File(file))) = config.source.first_key_value() else {
         anyhow::bail!("a replay needs one file source");
     };
-    let (running, progress) = node::start_file(name, source, file, &node.positions, sender)?;
+    let (running, progress) = sources::start_file(name, source, file, &node.positions, sender)?;
     let (stop, stopped) = oneshot::channel();
     let bar = tokio::spawn(show_progress(
         progress.clone(),

@@ -13,7 +13,8 @@ use weir_engine::pipeline::Reload;
 
 use crate::config::Config;
 use crate::node::{self, Node, Purpose};
-use crate::{reload, scheduled, serve};
+use crate::push::{self, Pushed};
+use crate::{reload, scheduled, serve, sources};
 
 /// How often room is looked for on a full disk.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(2);
@@ -29,8 +30,10 @@ pub async fn run(config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode
     );
     // Refuse what can be refused before anything is opened.
     weir_api::check_listen(config.api.listen, &node::tokens(&config)?)?;
+    push::check(&config)?;
     let data = config.store.path.clone();
     let mut node = Node::open(&config, &data, Purpose::Service).await?;
+    let pushed = push::start(&config, &node.positions).await?;
     let (store, health) = (node.store.clone(), node.health.clone());
     let (rules, served) = watch::channel(Arc::new(node.rules.clone()));
     let rules = Arc::new(rules);
@@ -50,7 +53,7 @@ pub async fn run(config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode
         health.clone(),
     ));
     let outcome = loop {
-        match session(&config, node, &rules, terminate.clone()).await {
+        match session(&config, node, &pushed, &rules, terminate.clone()).await {
             Err(error) if error.is_out_of_space() && !*terminate.borrow() => {
                 tracing::error!(%error, "the disk is full: reading stops until there is room");
                 if !wait_for_room(&data, &health, &mut terminate).await {
@@ -79,6 +82,7 @@ pub async fn run(config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode
     }
     signal.abort();
     backtests.abort();
+    pushed.stop().await;
     api.stop().await;
     outcome?;
     tracing::info!("stopped");
@@ -89,10 +93,11 @@ pub async fn run(config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode
 async fn session(
     config: &Config,
     node: Node,
+    pushed: &Pushed,
     rules: &Arc<watch::Sender<Arc<Vec<Rule>>>>,
     mut terminate: watch::Receiver<bool>,
 ) -> weir_engine::Result<()> {
-    let running = node::start_sources(config, &node.positions)
+    let running = sources::start(config, &node.positions, pushed)
         .map_err(|error| weir_engine::Error::Other(format!("{error:#}")))?;
     tracing::info!(sources = running.sources.len(), rules = node.rules.len(), store = %node.data.display(), "running");
     let _inventory = read_inventory(config, &node).await?;

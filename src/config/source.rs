@@ -1,9 +1,11 @@
 //! Sources in the configuration.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use weir_connectors::decode::{DecoderConfig, FormatChoice, are_flow_fields};
 use weir_connectors::mapping::custom::CustomMapping;
@@ -11,7 +13,7 @@ use weir_engine::time::MINUTE;
 use weir_engine::watermark::Lateness;
 
 use super::mapping::mapping;
-use super::{micros, optional_duration, optional_text};
+use super::{micros, optional_duration, optional_text, parse_duration};
 
 /// Reads the name of a format.
 fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FormatChoice, D::Error> {
@@ -25,12 +27,33 @@ pub fn format_named(name: &str) -> Result<FormatChoice, String> {
     })
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Start {
     #[default]
     Earliest,
     Latest,
+    At(jiff::Timestamp),
+    /// This long before now.
+    Back(Duration),
+}
+
+impl<'de> Deserialize<'de> for Start {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "earliest" => return Ok(Self::Earliest),
+            "latest" => return Ok(Self::Latest),
+            _ => {}
+        }
+        if let Some(back) = text.strip_prefix('-') {
+            return parse_duration(back).map(Self::Back);
+        }
+        text.parse().map(Self::At).map_err(|_| {
+            D::Error::custom(format!(
+                "`{text}` is not earliest, latest, a time such as 2026-01-01T00:00:00Z, or a duration back such as -24h"
+            ))
+        })
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -38,14 +61,16 @@ pub enum Start {
 pub enum Source {
     Kafka(KafkaSource),
     File(FileSource),
+    Http(HttpSource),
 }
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Kafka properties hold passwords.
+        // Kafka properties hold passwords, and tokens are as good.
         f.write_str(match self {
             Self::Kafka(_) => "Kafka",
             Self::File(_) => "File",
+            Self::Http(_) => "Http",
         })
     }
 }
@@ -105,37 +130,111 @@ pub struct FileSource {
     pub max_record_bytes: Option<usize>,
 }
 
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSource {
+    #[serde(default = "listen")]
+    pub listen: SocketAddr,
+    /// In plain text; meant for the environment.
+    #[serde(default)]
+    pub token: String,
+    #[serde(default)]
+    pub token_sha256: Vec<String>,
+    #[serde(default = "max_body_mb")]
+    pub max_body_mb: usize,
+    #[serde(default = "spool_mb")]
+    pub spool_mb: u64,
+    #[serde(default, deserialize_with = "format")]
+    pub format: FormatChoice,
+    #[serde(default, deserialize_with = "mapping")]
+    pub mapping: Option<CustomMapping>,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub flow_fields: Option<String>,
+    #[serde(default, deserialize_with = "optional_text")]
+    pub cluster: Option<String>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub lateness: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub idle_after: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub max_skew: Option<Duration>,
+    #[serde(default)]
+    pub max_record_bytes: Option<usize>,
+}
+
+fn listen() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8081))
+}
+
+fn max_body_mb() -> usize {
+    16
+}
+
+fn spool_mb() -> u64 {
+    1024
+}
+
 fn group() -> String {
     "weir".into()
 }
 
+/// What all kinds of sources have.
+struct Common<'a> {
+    format: FormatChoice,
+    mapping: &'a Option<CustomMapping>,
+    flow_fields: &'a Option<String>,
+    cluster: &'a Option<String>,
+    lateness: Option<Duration>,
+    idle_after: Option<Duration>,
+    max_skew: Option<Duration>,
+    max_record_bytes: Option<usize>,
+}
+
+macro_rules! common {
+    ($source:ident) => {
+        Common {
+            format: $source.format,
+            mapping: &$source.mapping,
+            flow_fields: &$source.flow_fields,
+            cluster: &$source.cluster,
+            lateness: $source.lateness,
+            idle_after: $source.idle_after,
+            max_skew: $source.max_skew,
+            max_record_bytes: $source.max_record_bytes,
+        }
+    };
+}
+
 impl Source {
+    fn common(&self) -> Common<'_> {
+        match self {
+            Self::Kafka(s) => common!(s),
+            Self::File(s) => common!(s),
+            Self::Http(s) => common!(s),
+        }
+    }
+
     pub fn lateness(&self) -> Lateness {
-        let (format, lateness, idle, skew) = match self {
-            Self::Kafka(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
-            Self::File(s) => (s.format, s.lateness, s.idle_after, s.max_skew),
-        };
+        let common = self.common();
+        let usual = || usual_lateness(common.format);
         let default = Lateness::default();
         Lateness {
-            lateness: lateness.map_or_else(|| usual_lateness(format), micros),
-            idle_after: idle.map_or(default.idle_after, micros),
-            max_skew: skew.map_or(default.max_skew, micros),
+            lateness: common.lateness.map_or_else(usual, micros),
+            idle_after: common.idle_after.map_or(default.idle_after, micros),
+            max_skew: common.max_skew.map_or(default.max_skew, micros),
             ..default
         }
     }
 
     /// What is wrong with how the keys go together.
     pub fn check(&self) -> Result<(), &'static str> {
-        let (format, mapping, fields) = match self {
-            Self::Kafka(s) => (s.format, &s.mapping, &s.flow_fields),
-            Self::File(s) => (s.format, &s.mapping, &s.flow_fields),
-        };
-        match (format, mapping) {
+        let common = self.common();
+        match (common.format, common.mapping) {
             (FormatChoice::Custom, None) => return Err("format = \"mapped\" needs a mapping"),
             (FormatChoice::Custom, Some(_)) | (_, None) => {}
             (_, Some(_)) => return Err("a mapping needs format = \"mapped\""),
         }
-        match fields {
+        match common.flow_fields {
             Some(fields) if !are_flow_fields(fields) => {
                 Err("flow_fields must name at least start, end and interface-id")
             }
@@ -144,27 +243,12 @@ impl Source {
     }
 
     pub fn decoder(&self, name: &str) -> DecoderConfig {
-        let (format, mapping, fields, cluster, max) = match self {
-            Self::Kafka(s) => (
-                s.format,
-                &s.mapping,
-                &s.flow_fields,
-                &s.cluster,
-                s.max_record_bytes,
-            ),
-            Self::File(s) => (
-                s.format,
-                &s.mapping,
-                &s.flow_fields,
-                &s.cluster,
-                s.max_record_bytes,
-            ),
-        };
-        let mut config = decoder(name, format);
-        config.mapping.clone_from(mapping);
-        config.columns = fields.as_deref().map(Into::into);
-        config.cluster = cluster.as_deref().map(Into::into);
-        if let Some(max) = max {
+        let common = self.common();
+        let mut config = decoder(name, common.format);
+        config.mapping.clone_from(common.mapping);
+        config.columns = common.flow_fields.as_deref().map(Into::into);
+        config.cluster = common.cluster.as_deref().map(Into::into);
+        if let Some(max) = common.max_record_bytes {
             config.max_record_bytes = max;
         }
         config

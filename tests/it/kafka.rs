@@ -7,7 +7,7 @@
 //! binary to test than the one just built (an optimised one, the one of an image).
 
 mod answers;
-mod instance;
+pub mod instance;
 mod trace;
 
 use std::collections::BTreeMap;

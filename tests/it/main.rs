@@ -5,3 +5,4 @@
 mod broker;
 mod kafka;
 mod packs;
+mod push;

@@ -13,7 +13,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Message, OwnedHeaders};
+use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -175,7 +175,52 @@ impl Broker {
         topic: &str,
         messages: impl IntoIterator<Item = (i32, Option<&'a [u8]>)>,
     ) {
-        let producer = self.producer();
+        self.produce_by(self.producer(), topic, messages);
+    }
+
+    /// The same in another compression.
+    #[allow(dead_code)]
+    pub fn produce_packed<'a>(
+        &self,
+        compression: &str,
+        topic: &str,
+        messages: impl IntoIterator<Item = (i32, Option<&'a [u8]>)>,
+    ) {
+        let producer: BaseProducer = self
+            .client()
+            .set("message.max.bytes", "12000000")
+            .set("compression.type", compression)
+            .create()
+            .unwrap();
+        self.produce_by(&producer, topic, messages);
+    }
+
+    /// One message to partition 0, with a key and headers.
+    #[allow(dead_code)]
+    pub fn produce_with(
+        &self,
+        topic: &str,
+        key: &[u8],
+        headers: &[(&str, Option<&[u8]>)],
+        payload: &[u8],
+    ) {
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| {
+                all.insert(Header { key, value: *value })
+            });
+        let record = BaseRecord::to(topic).partition(0).key(key).payload(payload);
+        let sent = self.producer().send(record.headers(headers));
+        sent.map_err(|(error, _)| error).unwrap();
+        self.producer().flush(Duration::from_secs(120)).unwrap();
+    }
+
+    fn produce_by<'a>(
+        &self,
+        producer: &BaseProducer,
+        topic: &str,
+        messages: impl IntoIterator<Item = (i32, Option<&'a [u8]>)>,
+    ) {
         for (partition, payload) in messages {
             let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic)
                 .partition(partition)

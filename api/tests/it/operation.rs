@@ -7,7 +7,7 @@ use axum::http::{Method, Request};
 use serde_json::json;
 use weir_api::ApiConfig;
 use weir_engine::batch::Counts;
-use weir_engine::health::{RuleHealth, SourceHealth};
+use weir_engine::health::{Intake, RuleHealth, SourceHealth};
 
 use crate::contract::snapshot;
 use crate::fixture::{ANALYST, Server, server, tokens, with_config};
@@ -188,6 +188,11 @@ async fn metrics_have_these_names_and_labels() {
             watermarks: [("topic/0".to_owned(), 1_000_000)].into(),
             idle: [("topic/0".to_owned(), false)].into(),
             future: 1,
+            intake: Some(Intake {
+                requests: [(202, 7), (429, 1)].into(),
+                bytes: 1234,
+                spool_bytes: 16,
+            }),
         };
         health.sources.insert("audit\"\n".into(), source);
         health.rules.insert("rule-a".into(), RuleHealth::default());
@@ -214,6 +219,8 @@ async fn metrics_have_these_names_and_labels() {
         "weir_enrichment_entries{kind=\"indicators\"} 7",
         "weir_enrichment_unused_entries{reason=\"revoked\"} 3",
         "weir_enrichment_broken{part=\"indicators\"} 1",
+        "weir_push_requests_total{source=\"audit\\\"\\n\",status=\"429\"} 1",
+        "weir_push_spool_bytes{source=\"audit\\\"\\n\"} 16",
         "weir_ready 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

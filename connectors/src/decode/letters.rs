@@ -27,6 +27,7 @@ impl Work<'_, '_> {
             detail: fault.detail,
             payload: payload[..payload.len().min(DEAD_LETTER_PAYLOAD)].to_vec(),
             payload_bytes: payload.len() as u64,
+            attributes: None,
         });
     }
 

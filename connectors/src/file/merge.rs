@@ -307,6 +307,7 @@ impl Item {
                 detail: letter.detail,
                 payload: letter.payload,
                 payload_bytes: letter.bytes,
+                attributes: None,
             });
         }
         self.next = block.next;

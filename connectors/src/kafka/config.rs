@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
+use regex::Regex;
 use weir_engine::{Error, Result};
 
 use super::PREFETCH_BYTES;
@@ -21,6 +22,9 @@ pub enum Start {
     /// At its end when it is first assigned. Messages that arrive before the first commit after that are
     /// skipped if the process dies in between, and so is what a newly added partition holds already.
     Latest,
+    /// At its first message of this time or later, in milliseconds since the epoch; at its end when there is none.
+    /// The time is the one that Kafka keeps with each message.
+    Time(i64),
 }
 
 /// A consumer of Kafka topics.
@@ -30,6 +34,7 @@ pub struct KafkaConfig {
     pub name: String,
     /// `host:port`, several separated by commas.
     pub brokers: String,
+    /// Names, and patterns (regular expressions that begin with `^`).
     pub topics: Vec<String>,
     /// Consumer group. Instances that share the work of a topic have the same.
     pub group: String,
@@ -84,8 +89,11 @@ impl KafkaConfig {
             }
         }
         if let Some(topic) = &self.dead_letter_topic {
+            if is_pattern(topic) {
+                return Err(self.error(format!("dead_letter_topic {topic} must be a name")));
+            }
             check_topic(topic).map_err(|why| self.error(why))?;
-            if self.topics.contains(topic) {
+            if self.names().any(|name| name == topic) {
                 return Err(self.error(format!(
                     "dead_letter_topic {topic} is also read: dead letters would be read again for ever"
                 )));
@@ -100,12 +108,44 @@ impl KafkaConfig {
             })?;
         }
         // The client library checks names and values of the rest.
-        for topic in &self.topics {
-            self.consumer(topic)
-                .create_native_config()
-                .map_err(|error| self.client_error(error))?;
-        }
+        self.consumer(&self.topics[0])
+            .create_native_config()
+            .map_err(|error| self.client_error(error))?;
         Ok(())
+    }
+
+    /// Topics that are named.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let topics = self.topics.iter().map(String::as_str);
+        topics.filter(|topic| !is_pattern(topic))
+    }
+
+    /// All patterns, for people; `None` without one.
+    pub(super) fn patterns(&self) -> Option<String> {
+        let patterns: Vec<&str> = self
+            .topics
+            .iter()
+            .map(String::as_str)
+            .filter(|topic| is_pattern(topic))
+            .collect();
+        (!patterns.is_empty()).then(|| patterns.join(", "))
+    }
+
+    /// Whether a topic that is not named is read all the same. Kafka's own topics and the one for dead letters
+    /// are not.
+    pub(super) fn matches_pattern(&self, topic: &str) -> bool {
+        let fits = |pattern: &String| {
+            is_pattern(pattern) && Regex::new(pattern).is_ok_and(|regex| regex.is_match(topic))
+        };
+        !topic.starts_with("__")
+            && self.dead_letter_topic.as_deref() != Some(topic)
+            && self.names().all(|name| name != topic)
+            && self.topics.iter().any(fits)
+    }
+
+    /// Whether the topic is read at all.
+    pub(super) fn covers(&self, topic: &str) -> bool {
+        self.names().any(|name| name == topic) || self.matches_pattern(topic)
     }
 
     /// Settings of the reader of one topic.
@@ -134,7 +174,7 @@ impl KafkaConfig {
             client.set(key, value);
         }
         // A static member is one reader: two of them cannot have one name.
-        if self.topics.len() > 1
+        if (self.topics.len() > 1 || self.patterns().is_some())
             && let Some(instance) = self.properties.get("group.instance.id")
         {
             client.set("group.instance.id", format!("{instance}-{topic}"));
@@ -243,15 +283,25 @@ fn refusal(key: &str, value: &str) -> Option<String> {
     Some(why.to_string())
 }
 
-/// Kafka's own rule for topic names. Patterns (`^…`) are refused by it, too: each topic has its own reader.
+fn is_pattern(topic: &str) -> bool {
+    topic.starts_with('^')
+}
+
+/// Kafka's own rule for topic names, or a pattern.
 fn check_topic(topic: &str) -> Result<(), String> {
+    if is_pattern(topic) {
+        let compiled = Regex::new(topic);
+        return compiled
+            .map(drop)
+            .map_err(|error| format!("the pattern `{topic}` cannot be used: {error}"));
+    }
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if topic.is_empty() || topic.len() > 249 || topic == "." || topic == ".." {
         return Err(format!("`{topic}` is not a topic name"));
     }
     if !topic.chars().all(legal) {
         return Err(format!(
-            "`{topic}` is not a topic name: use letters, digits, `.`, `_` and `-`; name each topic, patterns are not supported"
+            "`{topic}` is not a topic name: use letters, digits, `.`, `_` and `-`, or a pattern that begins with `^`"
         ));
     }
     Ok(())
@@ -375,12 +425,34 @@ mod tests {
         assert!(refused(|c| c.group.clear()).contains("group"));
         assert!(refused(|c| c.topics.clear()).contains("topics"));
         assert!(refused(|c| c.topics.push("cloudtrail".into())).contains("named twice"));
-        assert!(refused(|c| c.topics.push("^trail.*".into())).contains("patterns"));
+        assert!(refused(|c| c.topics.push("^trail(".into())).contains("`^trail(`"));
+        assert!(refused(|c| c.topics.push("trail.*".into())).contains("begins with `^`"));
+        assert!(refused(|c| c.dead_letter_topic = Some("^dead".into())).contains("a name"));
         assert!(refused(|c| c.topics.push("a/b".into())).contains("a/b"));
         assert!(
             refused(|c| c.dead_letter_topic = Some("cloudtrail".into())).contains("read again")
         );
         assert!(refused(|c| c.batch_rows = 0).contains("batch_rows"));
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_matches_and_never_the_dead_letters() {
+        let mut config = config();
+        config.topics.push("^logs-[a-z]+$".into());
+        config.dead_letter_topic = Some("logs-dead".into());
+        config.check().expect("accepted");
+        for (topic, pattern, covered) in [
+            ("logs-a", true, true),
+            ("logs-1", false, false),
+            ("my-logs-a", false, false),
+            ("logs-dead", false, false),
+            ("cloudtrail", false, true),
+        ] {
+            assert_eq!(config.matches_pattern(topic), pattern, "{topic}");
+            assert_eq!(config.covers(topic), covered, "{topic}");
+        }
+        config.topics = vec!["^".into()];
+        assert!(config.covers("anything") && !config.covers("__consumer_offsets"));
     }
 
     #[test]

@@ -16,9 +16,10 @@ use weir_engine::{Error, Result};
 use super::config::KafkaConfig;
 
 /// Writes each dead letter as one message: the payload's first 4 KiB (a [`DeadLetter`] does not keep more; the
-/// whole record is in the source topic at the position named), keyed by partition, with the headers
-/// `weir.source`, `weir.partition` (`topic/3`), `weir.position`, `weir.reason`, `weir.detail` and
-/// `weir.payload_bytes` (the length before the cut), all text.
+/// whole record is in the source topic at the position named), with the original's key and headers, and behind
+/// them `weir.source`, `weir.partition` (`topic/3`), `weir.position`, `weir.reason`, `weir.detail` and
+/// `weir.payload_bytes` (the length before the cut), all text. A letter whose original had no key
+/// has the partition as key.
 ///
 /// A write returns after the brokers acknowledged all of its letters (idempotent producer, all replicas). A
 /// broker that is away is waited for up to five minutes; then it is an error, and nothing of the batch may be
@@ -82,17 +83,22 @@ impl KafkaDeadLetters {
             ("weir.detail", &letter.detail),
             ("weir.payload_bytes", &length),
         ];
-        let headers = headers
+        let attributes = letter.attributes.as_deref();
+        let originals = attributes.map_or(&[][..], |attributes| &attributes.headers);
+        let originals = originals
+            .iter()
+            .map(|header| (&*header.name, header.value.as_deref()));
+        let ours = headers
             .into_iter()
-            .fold(OwnedHeaders::new(), |all, (key, value)| {
-                all.insert(Header {
-                    key,
-                    value: Some(value),
-                })
-            });
+            .map(|(key, value)| (key, Some(value.as_bytes())));
+        let headers = originals.chain(ours);
+        let headers = headers.fold(OwnedHeaders::new(), |all, (key, value)| {
+            all.insert(Header { key, value })
+        });
+        let key = attributes.and_then(|attributes| attributes.key.as_deref());
         let (done, outcome) = oneshot::channel();
         let mut record = BaseRecord::with_opaque_to(&self.topic, Box::new(done))
-            .key(&*letter.partition.name)
+            .key(key.unwrap_or(letter.partition.name.as_bytes()))
             .payload(&letter.payload)
             .headers(headers);
         loop {

@@ -3,15 +3,20 @@
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::buffer::Buffer;
+use weir_engine::batch::Attributes;
 
 use super::BLOCK_BYTES;
 use crate::decode::Record;
+
+/// Keys and headers of messages that have some, by position, in order.
+pub(super) type AllAttributes = Vec<(i64, Box<Attributes>)>;
 
 /// A partition that is being read.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     bytes: Vec<u8>,
     records: Vec<Record>,
+    attributes: AllAttributes,
     /// When the first of the records came.
     since: Option<Instant>,
     /// Position after the last message that came.
@@ -27,12 +32,21 @@ pub(super) struct Gathered {
 pub(super) struct Block {
     pub bytes: Buffer,
     pub records: Vec<Record>,
+    pub attributes: AllAttributes,
     pub next: i64,
 }
 
 impl Gathered {
     /// A null payload (tombstone) becomes an empty record, which the decoder makes a dead letter of.
-    pub fn push(&mut self, payload: Option<&[u8]>, position: i64, now: Instant) {
+    pub fn push(
+        &mut self,
+        payload: Option<&[u8]>,
+        attributes: Option<Box<Attributes>>,
+        position: i64,
+        now: Instant,
+    ) {
+        self.attributes
+            .extend(attributes.map(|one| (position, one)));
         let start = self.bytes.len();
         self.bytes.extend_from_slice(payload.unwrap_or_default());
         self.records.push(Record {
@@ -74,6 +88,7 @@ impl Gathered {
         Some(Block {
             bytes: Buffer::from_vec(std::mem::take(&mut self.bytes)),
             records: std::mem::take(&mut self.records),
+            attributes: std::mem::take(&mut self.attributes),
             next,
         })
     }
@@ -88,9 +103,9 @@ mod tests {
     fn a_block_holds_the_messages_one_after_the_other() {
         let mut gathered = Gathered::default();
         let now = Instant::now();
-        gathered.push(Some(b"first"), 7, now);
-        gathered.push(None, 8, now);
-        gathered.push(Some(b"third"), 12, now);
+        gathered.push(Some(b"first"), None, 7, now);
+        gathered.push(None, None, 8, now);
+        gathered.push(Some(b"third"), None, 12, now);
         let block = gathered.take().unwrap();
         assert_eq!(block.bytes.as_slice(), b"firstthird");
         let texts: Vec<_> = block
@@ -109,10 +124,10 @@ mod tests {
         let mut gathered = Gathered::default();
         let now = Instant::now();
         assert!(!gathered.full_for(10 * BLOCK_BYTES, 2));
-        gathered.push(Some(b"x"), 0, now);
+        gathered.push(Some(b"x"), None, 0, now);
         assert!(!gathered.full_for(1, 2));
         assert!(gathered.full_for(BLOCK_BYTES, 2));
-        gathered.push(Some(b"x"), 1, now);
+        gathered.push(Some(b"x"), None, 1, now);
         assert!(gathered.full_for(1, 2) && gathered.full(2) && !gathered.full(3));
     }
 
@@ -123,7 +138,7 @@ mod tests {
             end_told: true,
             ..Gathered::default()
         };
-        gathered.push(Some(b"x"), 0, Instant::now());
+        gathered.push(Some(b"x"), None, 0, Instant::now());
         assert!(!gathered.at_end && !gathered.end_told);
     }
 }

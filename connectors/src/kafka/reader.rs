@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
-use weir_engine::batch::Partition;
+use weir_engine::batch::{Attributes, Partition};
 use weir_engine::source::{SourceMessage, SourceSender};
 
 use super::GATHERED_BYTES;
@@ -44,7 +44,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(100);
 const NAP: Duration = Duration::from_millis(2);
 /// A topic that is missing, or assigned to nobody here, holds the engine's time back for this long.
-const ASSIGNMENT_WAIT: Duration = Duration::from_secs(30);
+pub(super) const ASSIGNMENT_WAIT: Duration = Duration::from_secs(30);
 /// Patience with the broker when a partition's start must be asked for.
 const ASK: Duration = Duration::from_secs(10);
 
@@ -61,9 +61,9 @@ pub(super) struct Reader {
     /// Position after what the engine was sent. It takes its messages in order and commits them all, or the
     /// process ends.
     sent: HashMap<i32, i64>,
-    gate: Arc<Gate>,
-    /// Whether this reader's topic has its first assignment, or is no longer waited for.
-    passed: bool,
+    /// Until this reader's topic has its first assignment, or is no longer waited for; none for a topic that came
+    /// later.
+    gate: Option<Arc<Gate>>,
     began: Instant,
     paused: bool,
     last_commit: Instant,
@@ -79,6 +79,23 @@ enum Polled {
     End(i32),
 }
 
+/// Key and headers of a message, if it has any: a dead letter keeps them.
+fn attributes(message: &BorrowedMessage<'_>) -> Option<Box<Attributes>> {
+    let (key, headers) = (message.key(), message.headers());
+    if key.is_none() && headers.is_none_or(|headers| headers.count() == 0) {
+        return None;
+    }
+    let headers = headers.into_iter().flat_map(Headers::iter);
+    let headers = headers.map(|header| weir_engine::batch::Header {
+        name: header.key.to_owned(),
+        value: header.value.map(<[u8]>::to_vec),
+    });
+    Some(Box::new(Attributes {
+        key: key.map(<[u8]>::to_vec),
+        headers: headers.collect(),
+    }))
+}
+
 /// Why the reader ended.
 enum End {
     /// Asked to, or the engine is gone.
@@ -91,7 +108,7 @@ impl Reader {
         config: &KafkaConfig,
         shared: Arc<Shared>,
         sender: SourceSender,
-        gate: Arc<Gate>,
+        gate: Option<Arc<Gate>>,
     ) -> weir_engine::Result<Self> {
         let callbacks = Callbacks {
             shared: shared.clone(),
@@ -115,7 +132,6 @@ impl Reader {
             outbox: VecDeque::new(),
             sent: HashMap::new(),
             gate,
-            passed: false,
             began: Instant::now(),
             paused: false,
             last_commit: Instant::now(),
@@ -225,7 +241,8 @@ impl Reader {
                 };
                 let full = gathered.full_for(message.payload_len(), self.batch_rows);
                 let block = if full { gathered.take() } else { None };
-                gathered.push(message.payload(), message.offset(), now);
+                let attributes = attributes(&message);
+                gathered.push(message.payload(), attributes, message.offset(), now);
                 self.gathered_bytes += message.payload_len();
                 Ok(Polled::Message(number, block))
             }
@@ -277,7 +294,7 @@ impl Reader {
 
     fn decode_block(&mut self, number: i32, block: Block) -> Result<(), String> {
         self.gathered_bytes -= block.bytes.len();
-        let batch = self
+        let mut batch = self
             .decoder
             .decode(
                 &self.shared.partition(number),
@@ -286,6 +303,12 @@ impl Reader {
                 block.next,
             )
             .map_err(|error| format!("topic {}: {error}", self.shared.topic))?;
+        for letter in &mut batch.dead_letters {
+            let own = block
+                .attributes
+                .binary_search_by_key(&letter.position, |(position, _)| *position);
+            letter.attributes = own.ok().map(|index| block.attributes[index].1.clone());
+        }
         self.outbox.push_back(SourceMessage::Batch(Box::new(batch)));
         Ok(())
     }
@@ -365,13 +388,13 @@ impl Reader {
             // `Stored` is the group's position, or the oldest message where the group has none.
             .map(|n| known.get(n).map_or(Offset::Stored, |p| Offset::Offset(*p)))
             .collect();
-        if self.start == Start::Latest {
+        if self.start != Start::Earliest {
             for (number, begin) in numbers.iter().zip(&mut begins) {
                 if *begin == Offset::Stored {
-                    *begin = self.latest(*number).unwrap_or_else(|error| {
+                    *begin = self.first(*number).unwrap_or_else(|error| {
                         tracing::warn!(
                             source = %self.shared.source, topic = %self.shared.topic,
-                            "cannot ask for the end of partition {number}: {error}; reading it from its oldest message"
+                            "cannot ask where partition {number} begins: {error}; reading it from its oldest message"
                         );
                         Offset::Stored
                     });
@@ -381,20 +404,29 @@ impl Reader {
         begins
     }
 
-    /// The group's position, else the present end as a number, so that a restart before the first message
+    /// The group's position, else the configured start; as a number, so that a restart before the first message
     /// does not move it.
-    fn latest(&self, number: i32) -> rdkafka::error::KafkaResult<Offset> {
+    fn first(&self, number: i32) -> rdkafka::error::KafkaResult<Offset> {
+        let topic = &self.shared.topic;
+        let known = |list: TopicPartitionList| {
+            let elements = list.elements();
+            let offset = elements.first().map(|element| element.offset());
+            offset.filter(|offset| matches!(offset, Offset::Offset(_)))
+        };
         let mut list = TopicPartitionList::new();
-        list.add_partition(&self.shared.topic, number);
-        let of_group = self.consumer.committed_offsets(list, ASK)?;
-        if let Some(element) = of_group.elements().first()
-            && matches!(element.offset(), Offset::Offset(_))
-        {
-            return Ok(element.offset());
+        list.add_partition(topic, number);
+        if let Some(of_group) = known(self.consumer.committed_offsets(list, ASK)?) {
+            return Ok(of_group);
         }
-        let (_, end) = self
-            .consumer
-            .fetch_watermarks(&self.shared.topic, number, ASK)?;
+        if let Start::Time(millis) = self.start {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(topic, number, Offset::Offset(millis))?;
+            // None is as new: then it begins at the end.
+            if let Some(at_time) = known(self.consumer.offsets_for_times(list, ASK)?) {
+                return Ok(at_time);
+            }
+        }
+        let (_, end) = self.consumer.fetch_watermarks(topic, number, ASK)?;
         Ok(Offset::Offset(end))
     }
 
@@ -513,14 +545,11 @@ impl Reader {
     }
 
     fn pass_gate(&mut self) {
-        if !self.passed {
-            self.passed = true;
-            if self.gate.pass() {
-                self.outbox.push_back(SourceMessage::Ready {
-                    source: self.shared.source.clone(),
-                    shared: true,
-                });
-            }
+        if self.gate.take().is_some_and(|gate| gate.pass()) {
+            self.outbox.push_back(SourceMessage::Ready {
+                source: self.shared.source.clone(),
+                shared: true,
+            });
         }
     }
 

@@ -158,13 +158,17 @@ impl Shared {
     }
 }
 
-/// Counts the readers of a source that have no first assignment yet.
+/// Counts the readers of a source that have no first assignment yet, and the finder that has not looked yet.
 #[derive(Debug)]
 pub(super) struct Gate(AtomicUsize);
 
 impl Gate {
     pub fn new(readers: usize) -> Self {
         Self(AtomicUsize::new(readers))
+    }
+    /// Another reader, before the last one has passed.
+    pub fn one_more(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
     }
     /// Once per reader; true for the last of them.
     pub fn pass(&self) -> bool {
@@ -223,6 +227,8 @@ mod tests {
     #[test]
     fn the_last_reader_opens_the_gate() {
         let gate = Gate::new(2);
+        assert!(!gate.pass());
+        gate.one_more();
         assert!(!gate.pass());
         assert!(gate.pass());
     }

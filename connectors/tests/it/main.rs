@@ -3,6 +3,7 @@
 
 #[path = "../../../tests/support/broker.rs"]
 mod broker;
+mod http;
 mod inventory;
 mod kafka;
 mod real_logs;

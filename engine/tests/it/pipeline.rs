@@ -203,6 +203,7 @@ async fn run(
             detail: String::new(),
             payload: vec![],
             payload_bytes: 0,
+            attributes: None,
         };
         next[at] += size;
         let counts = Counts {

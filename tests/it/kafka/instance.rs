@@ -24,6 +24,12 @@ pub fn weir(folder: &Path) -> Command {
     command
 }
 
+/// A port that nothing listens on, at this moment.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// Name of the source, the same in Kafka and replay: alerts show it.
 pub const SOURCE: &str = "trail";
 
@@ -45,9 +51,6 @@ pub struct Instance {
 
 impl Instance {
     pub fn new(broker: &Broker, reads: &Reads<'_>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
         let Reads {
             group,
             topics,
@@ -60,8 +63,6 @@ impl Instance {
                 path = "data"
                 [rules]
                 disabled = {:?}
-                [api]
-                listen = "127.0.0.1:{port}"
                 [source.{SOURCE}]
                 type = "kafka"
                 brokers = "{}"
@@ -77,13 +78,39 @@ impl Instance {
             super::disabled(lateness),
             broker.address
         );
+        let mut instance = Self::configured(&config);
+        instance.partitions = topics.len() * PARTITIONS as usize;
+        instance
+    }
+
+    /// With this configuration, and an address for the API.
+    pub fn configured(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let config = format!("{config}\n[api]\nlisten = \"127.0.0.1:{port}\"\n");
         std::fs::write(folder.path().join("weir.toml"), config).unwrap();
         Self {
             folder,
             port,
             child: None,
-            partitions: topics.len() * PARTITIONS as usize,
+            partitions: 0,
         }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Rows of a query.
+    pub async fn sql(&self, query: &str) -> Vec<Value> {
+        let url = format!("http://127.0.0.1:{}/api/v1/sql", self.port);
+        let body = serde_json::json!({ "query": query }).to_string();
+        let request = reqwest::Client::new().post(url).body(body);
+        let request = request.header("content-type", "application/json");
+        let text = request.send().await.unwrap().text().await.unwrap();
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        let rows = answer["rows"].as_array();
+        rows.unwrap_or_else(|| panic!("{answer}")).clone()
     }
 
     pub async fn start(&mut self) {
