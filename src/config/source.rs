@@ -271,3 +271,42 @@ pub fn usual_lateness(format: FormatChoice) -> i64 {
         _ => 20 * MINUTE,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn start(text: &str) -> Result<Start, String> {
+        let value = serde_json::Value::from(text);
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_start_is_a_word_a_time_or_a_while_back() {
+        assert_eq!(start("earliest"), Ok(Start::Earliest));
+        assert_eq!(start("latest"), Ok(Start::Latest));
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert_eq!(start("-24h"), Ok(Start::Back(day)));
+        let time = "2026-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(start("2026-01-01T01:00:00+01:00"), Ok(Start::At(time)));
+        for (wrong, says) in [
+            ("2026-01-01", "2026-01-01T00:00:00Z"),
+            ("24h", "-24h"),
+            ("-soon", "duration"),
+            ("", "earliest"),
+        ] {
+            let message = start(wrong).unwrap_err();
+            assert!(message.contains(says), "{wrong}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_source_does_not_show_its_secrets() {
+        let source: Source = serde_json::from_value(serde_json::json!({
+            "type": "http", "token": "s3cret"
+        }))
+        .unwrap();
+        assert!(!format!("{source:?}").contains("s3cret"));
+    }
+}

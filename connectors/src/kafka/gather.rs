@@ -36,6 +36,22 @@ pub(super) struct Block {
     pub next: i64,
 }
 
+impl Block {
+    /// What it holds in memory.
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(_, one)| size(one));
+        self.bytes.len() + attributes.sum::<usize>()
+    }
+}
+
+/// Memory of a message's key and headers.
+pub(super) fn size(attributes: &Attributes) -> usize {
+    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let headers = attributes.headers.iter();
+    let headers = headers.map(|h| size_of_val(h) + h.name.len() + length(&h.value));
+    size_of_val(attributes) + length(&attributes.key) + headers.sum::<usize>()
+}
+
 impl Gathered {
     /// A null payload (tombstone) becomes an empty record, which the decoder makes a dead letter of.
     pub fn push(

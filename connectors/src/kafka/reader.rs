@@ -29,7 +29,7 @@ use weir_engine::source::{SourceMessage, SourceSender};
 use super::GATHERED_BYTES;
 use super::callbacks::Callbacks;
 use super::config::{KafkaConfig, Start};
-use super::gather::{Block, Gathered};
+use super::gather::{self, Block, Gathered};
 use super::shared::{Gate, Rebalance, Shared, Trouble, split};
 use crate::decode::Decoder;
 
@@ -242,8 +242,9 @@ impl Reader {
                 let full = gathered.full_for(message.payload_len(), self.batch_rows);
                 let block = if full { gathered.take() } else { None };
                 let attributes = attributes(&message);
-                gathered.push(message.payload(), attributes, message.offset(), now);
                 self.gathered_bytes += message.payload_len();
+                self.gathered_bytes += attributes.as_deref().map_or(0, gather::size);
+                gathered.push(message.payload(), attributes, message.offset(), now);
                 Ok(Polled::Message(number, block))
             }
             Some(Err(KafkaError::PartitionEOF(number))) => Ok(Polled::End(number)),
@@ -293,7 +294,7 @@ impl Reader {
     }
 
     fn decode_block(&mut self, number: i32, block: Block) -> Result<(), String> {
-        self.gathered_bytes -= block.bytes.len();
+        self.gathered_bytes -= block.size();
         let mut batch = self
             .decoder
             .decode(

@@ -6,6 +6,7 @@ mod backtest;
 mod detect;
 mod events;
 mod functions;
+mod gone;
 mod hunt;
 mod hunt_child;
 mod kinds;
