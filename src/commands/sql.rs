@@ -17,7 +17,7 @@ use crate::serve;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// One SELECT over events, cloud_audit, k8s_audit, agent_alerts, alerts, incidents, reference tables.
+    /// One SELECT over events, cloud_audit and other families, alerts, incidents, reference tables.
     query: String,
     /// Data folder; without it the configured store.
     #[arg(long, value_name = "DIR")]

@@ -170,6 +170,13 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
+    /// Whether the word ends with its bracket: `[2001:db8::1]:443` does not.
+    fn is_bracketed(&self) -> bool {
+        let rest = &self.bytes[self.at..];
+        let close = memchr::memchr(b']', rest).unwrap_or(rest.len());
+        matches!(rest.get(close + 1), None | Some(b' '))
+    }
+
     /// The first byte of the next word, and the word without its quotes or brackets.
     fn next(&mut self) -> Option<(u8, Text)> {
         while self.bytes.get(self.at) == Some(&b' ') {
@@ -178,7 +185,7 @@ impl Words<'_> {
         let first = *self.bytes.get(self.at)?;
         let (start, close) = match first {
             b'"' => (self.at + 1, b'"'),
-            b'[' => (self.at + 1, b']'),
+            b'[' if self.is_bracketed() => (self.at + 1, b']'),
             _ => (self.at, b' '),
         };
         let rest = &self.bytes[start..];

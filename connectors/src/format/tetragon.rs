@@ -18,9 +18,10 @@ macro_rules! event {
             family: "agent_alerts",
             product: "Tetragon",
             class: 1007,
-            needs: &[&[($kind, &[]), ("time", &[]), (concat!($kind, ".process"), &[])]],
+            needs: &[&[(concat!($kind, ".process"), &[])]],
             fields: &[
                 ("time", col::TIME, How::Time),
+                (concat!($kind, ".process.start_time"), col::TIME, How::Time),
                 ("node_name", col::HOSTNAME, How::Text),
                 ("cluster_name", col::K8S_CLUSTER, How::Text),
                 (concat!($kind, ".policy_name"), col::POLICY_NAME, How::Text),

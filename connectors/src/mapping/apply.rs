@@ -321,9 +321,9 @@ pub(super) fn epoch(text: &[u8]) -> Option<i64> {
     let (whole, rest) = text.split_at(digits);
     let whole = json::int(whole)?;
     let (unit, divisor) = match whole {
-        0..100_000_000_000 => (1_000_000, 1),
-        0..100_000_000_000_000 => (1_000, 1),
-        0..100_000_000_000_000_000 => (1, 1),
+        ..100_000_000_000 => (1_000_000, 1),
+        100_000_000_000..100_000_000_000_000 => (1_000, 1),
+        100_000_000_000_000..100_000_000_000_000_000 => (1, 1),
         _ => (1, 1_000),
     };
     let fraction = match rest.split_first() {
@@ -339,7 +339,9 @@ pub(super) fn epoch(text: &[u8]) -> Option<i64> {
         }
         Some(_) => {
             let number = float(text)?;
-            return (0.0..1e11).contains(&number).then(|| (number * 1e6) as i64);
+            return (0.0..1e11)
+                .contains(&number)
+                .then_some((number * 1e6) as i64);
         }
     };
     Some(whole * unit / divisor + fraction)

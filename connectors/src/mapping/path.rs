@@ -82,7 +82,7 @@ mod tests {
                 vec![key("container.id"), Step::Element(0)],
             ),
         ] {
-            assert_eq!(Path::parse(text).unwrap(), Path(steps), "{text}");
+            assert_eq!(Path::parse(text), Ok(Path(steps)), "{text}");
         }
     }
 
@@ -101,7 +101,7 @@ mod tests {
             (r#""a"b"#, "a dot is missing"),
             ("a[0]b", "a dot is missing"),
         ] {
-            let error = Path::parse(text).unwrap_err();
+            let error = Path::parse(text).expect_err(text);
             assert!(error.contains(what), "{error}");
         }
     }

@@ -12,7 +12,7 @@ use crate::time;
 /// The value at a path.
 pub(crate) fn find<'v>(mapping: &Mapping, value: &'v Value, path: &str) -> Option<&'v Value> {
     let mut at = value;
-    for step in Path::parse(path).unwrap().0 {
+    for step in Path::parse(path).expect(path).0 {
         at = match step {
             Step::Key(key) => member(mapping, at.as_object()?, &key)?,
             Step::Element(index) => at.as_array()?.get(index)?,

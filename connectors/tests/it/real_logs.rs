@@ -149,30 +149,163 @@ fn falco() {
     assert_eq!(image.value(0), "docker.io/library/nginx:latest");
 }
 
-/// Other vendors' logs: whatever they are, they are counted and nothing panics.
+/// A file and what becomes of it: read, rows, left out, dead letters; and why there are any.
+type File = (&'static str, (u64, u64, u64, u64), &'static str);
+
+const FILES: &[File] = &[
+    ("guardduty/api_form_2025.ndjson", (15, 15, 0, 0), ""),
+    ("guardduty/custodian.ndjson", (2, 2, 0, 0), ""),
+    ("guardduty/eventbridge_2019.ndjson", (20, 20, 0, 0), ""),
+    // A custom action that names no finding.
+    (
+        "guardduty/security_hub.ndjson",
+        (5, 4, 0, 1),
+        "unknown_format",
+    ),
+    ("gcp_audit/cloudevents.ndjson", (3, 3, 0, 0), ""),
+    // A finding of Security Command Center.
+    (
+        "gcp_audit/custodian_events.ndjson",
+        (47, 46, 0, 1),
+        "unknown_format",
+    ),
+    ("gcp_audit/dftimewolf_project.ndjson", (98, 98, 0, 0), ""),
+    ("gcp_audit/mozilla_admin.ndjson", (15, 15, 0, 0), ""),
+    // A text line and a structured line of other programs.
+    (
+        "gcp_audit/plaso_gcp_logging.ndjson",
+        (11, 9, 0, 2),
+        "unknown_format",
+    ),
+    // Load balancer, flow log, DNS and the like: no audit logs.
+    (
+        "gcp_audit/security_analytics_fixtures.ndjson",
+        (18, 14, 0, 4),
+        "unknown_format",
+    ),
+    // Events inside a collector's own object, shortened by hand.
+    (
+        "gcp_audit/stratus_doc_samples.ndjson",
+        (12, 0, 0, 12),
+        "unknown_format",
+    ),
+    (
+        "azure_activity/automation_examples.ndjson",
+        (3, 3, 0, 0),
+        "",
+    ),
+    (
+        "azure_activity/entra_id_examples.ndjson",
+        (16, 16, 0, 0),
+        "",
+    ),
+    ("azure_activity/plaso_activity.ndjson", (4, 4, 0, 0), ""),
+    (
+        "azure_activity/stratus_doc_samples.ndjson",
+        (17, 0, 0, 17),
+        "unknown_format",
+    ),
+    ("okta/streamalert_tests.ndjson", (1, 1, 0, 0), ""),
+    // JSON behind a syslog line inside JSON.
+    (
+        "github/streamalert_tests.ndjson",
+        (18, 0, 0, 18),
+        "unknown_format",
+    ),
+    // Cut off by its collector.
+    (
+        "github/webhook_workflow_run.raw",
+        (1, 0, 0, 1),
+        "invalid_json",
+    ),
+    ("istio/sidecar_text.log", (3, 3, 0, 0), ""),
+    ("istio/waypoint.log", (16, 16, 0, 0), ""),
+    // A message of Envoy itself.
+    ("istio/envoy_text_older.log", (5, 4, 0, 1), "invalid_json"),
+    // Lines of another program in a form of their own.
+    ("istio/ztunnel.log", (28, 0, 0, 28), "invalid_json"),
+    ("tetragon/attack_story.ndjson", (40, 40, 0, 0), ""),
+    ("tetragon/events.ndjson", (3, 3, 0, 0), ""),
+    // The header is left out.
+    ("vpcflow/aws_v2.log", (4, 3, 1, 0), ""),
+    // Google's flow log is no audit log.
+    (
+        "vpcflow/gcp_vpc_flow.ndjson",
+        (1, 0, 0, 1),
+        "unknown_format",
+    ),
+    // Google Workspace's own interface, and Microsoft 365.
+    (
+        "saas/workspace_and_o365.ndjson",
+        (22, 0, 0, 22),
+        "unknown_format",
+    ),
+];
+
 #[test]
-fn foreign_logs_are_accounted_for() {
+fn other_vendors() {
+    let Some(samples) = samples() else { return };
+    for (name, expected, reason) in FILES {
+        let batch = decode(&samples.join(name), true);
+        assert_eq!(
+            counts(&batch),
+            *expected,
+            "{name}: {:?}",
+            batch.dead_letters.first()
+        );
+        for letter in &batch.dead_letters {
+            assert_eq!(letter.reason, *reason, "{name}: {}", letter.detail);
+        }
+    }
+    let one = |name: &str| counts(&decode(&samples.join(name), false));
+    // Its publisher left out every time.
+    assert_eq!(one("azure_activity/cloudgrep/azure.json"), (1, 0, 0, 1));
+    assert_eq!(one("azure_activity/cloudgrep/bad_azure.json"), (1, 0, 0, 1));
+}
+
+/// A report becomes as many rows as it holds findings; one without any is left out.
+#[test]
+fn trivy_reports() {
+    let Some(samples) = samples() else { return };
+    let mut rows = 0;
+    for entry in std::fs::read_dir(samples.join("trivy")).unwrap() {
+        let path = entry.unwrap().path();
+        let batch = decode(&path, false);
+        // A bill of materials in a form of its own.
+        let foreign = path.ends_with("conda-spdx.json");
+        assert_eq!(
+            batch.counts.dead_lettered,
+            u64::from(foreign),
+            "{}",
+            path.display()
+        );
+        rows += batch.counts.processed;
+    }
+    assert!(rows > 40, "{rows}");
+}
+
+/// Whatever is not read as it was written costs no panic and is counted.
+#[test]
+fn any_file_is_accounted_for() {
     let Some(samples) = samples() else { return };
     for name in [
         "guardduty",
         "okta",
         "github",
-        "azure",
+        "azure_activity",
         "gcp_audit",
         "istio",
         "saas",
         "tetragon",
         "trivy",
+        "vpcflow",
     ] {
-        let Ok(entries) = std::fs::read_dir(samples.join(name)) else {
-            continue;
-        };
-        for path in entries
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.is_file())
-        {
-            decode(&path, true);
-            decode(&path, false);
+        for entry in std::fs::read_dir(samples.join(name)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                decode(&path, true);
+                decode(&path, false);
+            }
         }
     }
 }

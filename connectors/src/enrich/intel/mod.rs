@@ -52,7 +52,10 @@ const MATCHED: &[(usize, By)] = &[
     (col::SRC_IP, By::Address),
     (col::DST_IP, By::Address),
     (col::SRC_DOMAIN, By::Domain),
+    (col::DST_DOMAIN, By::Domain),
+    (col::SNI, By::Domain),
     (col::URL, By::Url),
+    (col::PROCESS_HASH, By::Hash),
     (col::CONTAINER_IMAGE, By::Hash),
 ];
 

@@ -288,6 +288,189 @@ fn cloudtrail_through_notification_and_queue() {
 }
 
 #[test]
+fn defender_references_lead_to_their_entities_and_the_first_of_an_id_counts() {
+    let row = columns(&fixture("defender.ndjson", 0, &[]), &[]);
+    assert_eq!(row["actor_user_name"], "bob");
+    assert_eq!(row["device_hostname"], "vm1");
+    assert_eq!(row["process_pid"], 31);
+    let status = fixture("defender.ndjson", 0, &[("/Status", json!("Dismissed"))]);
+    let status = columns(&status, &[]);
+    assert_eq!(row["finding_info_uid"], status["finding_info_uid"]);
+    assert_ne!(row["event_uid"], status["event_uid"]);
+}
+
+#[test]
+fn defender_shares_its_hub_with_what_is_no_alert() {
+    let assessment = json!({"type": "Microsoft.Security/assessments", "id": "x", "properties": {"status": {}}, "securityEventDataEnrichment": {}});
+    assert_eq!(rows(&assessment.to_string()).2, 1);
+}
+
+#[test]
+fn defender_references_in_circles_end() {
+    let entities = json!([{"$id": "1", "Type": "account", "Name": "a", "Host": {"$ref": "2"}}, {"$id": "2", "$ref": "1"}, {"$ref": "9"}, 5, null]);
+    let row = columns(
+        &fixture("defender.ndjson", 0, &[("/Entities", entities)]),
+        &[],
+    );
+    assert_eq!(row["actor_user_name"], "a");
+}
+
+#[test]
+fn okta_json_in_a_string_and_zone_null() {
+    let row = columns(&fixture("okta.ndjson", 0, &[]), &[]);
+    assert_eq!(row["risk_level"], "low");
+    assert_eq!(row["class_uid"], 3002);
+    assert!(!row.to_string().contains("\"null\""));
+}
+
+#[test]
+fn okta_targets_are_things_of_any_type() {
+    let (rows, ..) = rows(&fixture("okta.ndjson", 1, &[]).to_string());
+    assert_eq!(
+        (&rows[0]["user_uid"], &rows[0]["risk_level"]),
+        (&json!("00g1"), &json!("high"))
+    );
+    for target in [
+        json!(null),
+        json!([]),
+        json!({}),
+        json!(["x", 5]),
+        json!("text"),
+    ] {
+        let event = fixture("okta.ndjson", 0, &[("/target", target)]);
+        assert!(columns(&event, &[]).get("user_uid").is_none());
+    }
+}
+
+#[test]
+fn github_repository_under_either_name_and_epoch_in_milliseconds() {
+    let row = columns(&fixture("github.ndjson", 0, &[]), &[]);
+    assert_eq!(
+        (&row["resource_name"], &row["time"]),
+        (&json!("acme/app"), &json!(1_767_323_045_123_000i64))
+    );
+    let (rows, ..) = rows(&fixture("github.ndjson", 1, &[]).to_string());
+    assert_eq!(rows[1]["resource_name"], "acme/old");
+}
+
+#[test]
+fn flow_logs_are_read_by_header_never_by_position() {
+    let text = "end start interface-id srcaddr log-status action\n1767322860 1767322800 eni-1 10.0.0.5 OK REJECT";
+    let lines: Vec<_> = text.lines().map(str::as_bytes).collect();
+    let batch = decode_with(DecoderConfig::new("log"), &lines);
+    let first = row(&batch, 0);
+    assert_eq!(
+        (&first["src_endpoint_ip"], &first["action"]),
+        (&json!("10.0.0.5"), &json!("denied"))
+    );
+    assert_eq!(batch.counts.filtered, 1);
+    let config = DecoderConfig {
+        columns: Some("start end interface-id dstaddr".into()),
+        ..DecoderConfig::new("log")
+    };
+    let batch = decode_with(config, &[b"1767322800 1767322860 eni-1 203.0.113.7"]);
+    assert_eq!(row(&batch, 0)["dst_endpoint_ip"], "203.0.113.7");
+}
+
+#[test]
+fn flow_logs_without_data_are_left_out_and_gaps_are_kept() {
+    let line = |status: &str| format!("2 1 eni-1 - - - - - - - 1767322800 1767322860 - {status}");
+    assert_eq!(rows(&line("NODATA")), (vec![], 1, 0));
+    let (gap, filtered, letters) = rows(&line("SKIPDATA"));
+    assert_eq!(
+        (&gap[0]["activity_name"], filtered, letters),
+        (&json!("SKIPDATA"), 0, 0)
+    );
+}
+
+#[test]
+fn envoy_nothing_is_null_or_a_dash_and_addresses_have_ports() {
+    let row = columns(&fixture("envoy-json.ndjson", 0, &[]), &[]);
+    assert_eq!(
+        (&row["src_endpoint_ip"], &row["src_endpoint_port"]),
+        (&json!("2001:db8::1"), &json!(5000))
+    );
+    assert_eq!(row["dst_endpoint_ip"], "10.0.0.1");
+    assert_eq!(row["action"], "denied");
+    assert!(row.get("resource_name").is_none() && row.get("activity_name").is_none());
+}
+
+#[test]
+fn envoy_messages_are_no_access_lines() {
+    let message =
+        "[2026-01-02 03:04:05.490][1][warning][runtime] [source/x.cc:31] Unable to use it";
+    assert_eq!(rows(message), (vec![], 0, 1));
+}
+
+#[test]
+fn gatekeeper_tells_a_violation_again_in_each_run() {
+    let row = columns(&fixture("gatekeeper.ndjson", 0, &[]), &[]);
+    let next = columns(
+        &fixture(
+            "gatekeeper.ndjson",
+            0,
+            &[("/audit_id", json!("2026-01-02T03:05:05Z"))],
+        ),
+        &[],
+    );
+    assert_eq!(row["finding_info_uid"], next["finding_info_uid"]);
+    assert_ne!(row["event_uid"], next["event_uid"]);
+}
+
+#[test]
+fn gatekeeper_lines_not_meant_to_be_read_are_left_out() {
+    let event = fixture("gatekeeper.ndjson", 0, &[("/semantic", json!(false))]);
+    assert_eq!(rows(&event.to_string()), (vec![], 1, 0));
+    let (rows, ..) = rows(&fixture("gatekeeper.ndjson", 3, &[]).to_string());
+    assert_eq!(
+        (&rows[0]["policy_name"], &rows[0]["resource_name"]),
+        (&json!("must-have-owner"), &json!("prod"))
+    );
+}
+
+#[test]
+fn prisma_status_change_is_an_update_of_the_same_alert() {
+    let open = columns(&fixture("prisma_cloud.ndjson", 0, &[]), &[]);
+    let changes = [
+        ("/status", json!("resolved")),
+        ("/lastUpdated", json!(1_767_324_000_000i64)),
+    ];
+    let resolved = columns(&fixture("prisma_cloud.ndjson", 0, &changes), &[]);
+    assert_eq!(open["finding_info_uid"], resolved["finding_info_uid"]);
+    assert_ne!(open["event_uid"], resolved["event_uid"]);
+    assert_eq!(resolved["finding_info_status"], "resolved");
+}
+
+#[test]
+fn trivy_findings_keep_their_id_from_scan_to_scan() {
+    let (first, ..) = rows(&fixture("trivy.ndjson", 0, &[]).to_string());
+    let later = fixture(
+        "trivy.ndjson",
+        0,
+        &[("/CreatedAt", json!("2026-01-03T03:04:05Z"))],
+    );
+    let (later, ..) = rows(&later.to_string());
+    assert_eq!((first.len(), later.len()), (4, 4));
+    for (one, other) in first.iter().zip(&later) {
+        assert_eq!(one["finding_info_uid"], other["finding_info_uid"]);
+        assert_ne!(one["event_uid"], other["event_uid"]);
+    }
+}
+
+#[test]
+fn trivy_report_without_findings_is_left_out() {
+    for results in [
+        json!(null),
+        json!([]),
+        json!([{"Target": "x"}]),
+        json!([{"Vulnerabilities": null}]),
+    ] {
+        let event = fixture("trivy.ndjson", 0, &[("/Results", results)]);
+        assert_eq!(rows(&event.to_string()), (vec![], 1, 0));
+    }
+}
+
+#[test]
 fn names_of_formats_are_known() {
     for name in FormatChoice::names() {
         assert!(FormatChoice::named(name).is_some(), "{name}");
