@@ -5,10 +5,12 @@ use std::ops::Range;
 
 use super::{MASK, Name, name};
 
+/// Adds where secrets of one kind stand.
+type Finder = fn(&str, &mut Vec<Range<usize>>);
+
 /// Masks a text that is no JSON.
 pub fn text(text: &str) -> Cow<'_, str> {
-    let finders: [fn(&str, &mut Vec<Range<usize>>); 6] =
-        [private_keys, jwts, aws_keys, pairs, bearers, user_infos];
+    let finders: [Finder; 6] = [private_keys, jwts, aws_keys, pairs, bearers, user_infos];
     // Nothing shorter is a secret with its name.
     if text.len() < 5 {
         return Cow::Borrowed(text);
@@ -150,10 +152,9 @@ fn pairs(text: &str, found: &mut Vec<Range<usize>>) {
             end = run(text, end, |b| !b"\"'\r\n".contains(&b));
         }
         let value = &text[from..end];
-        let said = !value.is_empty()
-            && !(sign == " " && value.starts_with('-'))
-            && !matches!(value, "null" | "true" | "false" | "None");
-        if said {
+        let option = sign == " " && value.starts_with('-');
+        let said = !matches!(value, "" | "null" | "true" | "false" | "None");
+        if said && !option {
             found.push(from..end);
         }
     }
