@@ -201,9 +201,9 @@ impl Config {
             }
             figment = figment.merge(Toml::file_exact(path));
         }
-        // WEIR_LOG is the log filter, WEIR_TEST_… steers tests.
+        // WEIR_LOG is the log filter, WEIR_TEST_… and WEIR_SHARED_DATA steer tests.
         let settings = Env::prefixed("WEIR_")
-            .ignore(&["log"])
+            .ignore(&["log", "shared_data"])
             .filter(|key| !key.starts_with("test_"));
         let config: Self = figment
             .merge(settings.split("__"))

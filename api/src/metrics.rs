@@ -3,13 +3,13 @@
 //! Names and labels are a contract; `tests/it/metrics.txt` holds them. Counters count since the source's or
 //! rule's state began and may start at 0 after a restart, which Prometheus' `rate` expects.
 
-use std::fmt::Write as _;
-
 use weir_engine::health::{RuleHealth, Snapshot, SourceHealth};
 
-pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+mod text;
 
-type Labels<'a> = Vec<(&'static str, &'a str)>;
+use text::{Text, one};
+
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The text of a snapshot. `now` is the wall clock in µs, `resident` the process's memory in bytes.
 pub fn render(health: &Snapshot, now: i64, resident: Option<u64>) -> String {
@@ -20,7 +20,7 @@ pub fn render(health: &Snapshot, now: i64, resident: Option<u64>) -> String {
     rules(&mut text, health);
     outcome(&mut text, health);
     enrichment(&mut text, health);
-    text.out
+    text.out()
 }
 
 /// Resident memory of this process, in bytes, where the system tells it (Linux).
@@ -31,70 +31,6 @@ pub fn resident_memory() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)
-}
-
-#[derive(Default)]
-struct Text {
-    out: String,
-}
-
-impl Text {
-    fn family<'a>(
-        &mut self,
-        name: &str,
-        kind: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels<'a>, f64)>,
-    ) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.out, "# HELP {name} {help}");
-        let _ = writeln!(self.out, "# TYPE {name} {kind}");
-        for (labels, value) in samples {
-            self.out.push_str(name);
-            for (index, (label, text)) in labels.iter().enumerate() {
-                let separator = if index == 0 { '{' } else { ',' };
-                let _ = write!(self.out, "{separator}{label}=\"");
-                escape(&mut self.out, text);
-                self.out.push('"');
-            }
-            if !labels.is_empty() {
-                self.out.push('}');
-            }
-            let _ = writeln!(self.out, " {value}");
-        }
-    }
-    fn counter<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels<'a>, f64)>,
-    ) {
-        self.family(name, "counter", help, samples);
-    }
-    fn gauge<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels<'a>, f64)>,
-    ) {
-        self.family(name, "gauge", help, samples);
-    }
-}
-
-fn escape(out: &mut String, text: &str) {
-    for character in text.chars() {
-        match character {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
-    }
-}
-
-/// A sample without labels.
-fn one(value: f64) -> [(Labels<'static>, f64); 1] {
-    [(vec![], value)]
 }
 
 fn seconds(micros: i64) -> f64 {

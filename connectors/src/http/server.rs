@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -33,6 +33,9 @@ const IN_FLIGHT: usize = 256 << 20;
 const UNPACKING: usize = 4;
 /// A body must have come whole after this.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// What is still read of a refused body, and for how long.
+const DRAINED: usize = 8 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// How long requests may go on after the stop.
 const GRACE: Duration = Duration::from_secs(10);
 /// When to come back: the engine reads many MiB in this time.
@@ -106,7 +109,8 @@ async fn push(
         );
         return Refused::new(StatusCode::NOT_FOUND, detail).into_response();
     };
-    match take(&shared, inbox, &headers, body).await {
+    let mut body = body.into_data_stream();
+    match take(&shared, inbox, &headers, &mut body).await {
         Ok(bytes) => {
             inbox.count(StatusCode::ACCEPTED, bytes);
             StatusCode::ACCEPTED.into_response()
@@ -115,9 +119,24 @@ async fn push(
             if inbox.count(refused.status, 0) {
                 tracing::warn!(source = %name, status = refused.status.as_u16(), "a push was refused: {}", refused.detail);
             }
+            drain(body).await;
             refused.into_response()
         }
     }
+}
+
+/// Reads on for a moment: a client that still sends when the connection closes never sees the answer.
+async fn drain(mut body: BodyDataStream) {
+    let rest = async {
+        let mut left = DRAINED;
+        while let Some(Ok(chunk)) = body.next().await {
+            match left.checked_sub(chunk.len()) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, rest).await;
 }
 
 /// Takes the body; returns its length as it was sent.
@@ -125,7 +144,7 @@ async fn take(
     shared: &Shared,
     inbox: &Arc<Inbox>,
     headers: &HeaderMap,
-    body: Body,
+    body: &mut BodyDataStream,
 ) -> Result<u64, Refused> {
     admit(&inbox.hashes, headers)?;
     let media = body::media(headers)?;
@@ -183,10 +202,13 @@ async fn take(
     Ok(bytes)
 }
 
-async fn receive(body: Body, limit: usize, held: &mut Held<'_>) -> Result<Vec<u8>, Refused> {
-    let mut stream = body.into_data_stream();
+async fn receive(
+    body: &mut BodyDataStream,
+    limit: usize,
+    held: &mut Held<'_>,
+) -> Result<Vec<u8>, Refused> {
     let mut bytes = vec![];
-    while let Some(chunk) = stream.next().await {
+    while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| {
             let detail = format!("the body ended early: {error}");
             Refused::new(StatusCode::BAD_REQUEST, detail)

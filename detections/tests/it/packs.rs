@@ -92,7 +92,7 @@ fn each_source_has_a_pack() {
     assert!(
         count
             .keys()
-            .eq(["alerts", "cloudtrail", "falco", "k8s_audit"]),
+            .eq(["alerts", "cloudtrail", "falco", "findings", "k8s_audit"]),
         "{count:?}"
     );
     assert!(count.values().sum::<usize>() >= 30, "{count:?}");
