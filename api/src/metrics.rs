@@ -353,7 +353,7 @@ mod tests {
         );
         let expected = "# HELP weir_x X.\n# TYPE weir_x gauge\n\
             weir_x{source=\"a\\\"} 1\\nweir_ready 0 \\\\\",b=\"ü\"} 0.5\n";
-        assert_eq!(text.out, expected);
+        assert_eq!(text.out(), expected);
     }
 
     #[test]
