@@ -265,7 +265,7 @@ impl Detector {
         let rules = self.rules.iter_mut().zip(&mut self.health);
         for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts == over_alerts) {
             let started = Instant::now();
-            match guarded(rule.changes(preview, watermark, &self.ctx)).await {
+            match guarded(rule.changes(preview, self.newest, watermark, &self.ctx)).await {
                 Ok(changed) => {
                     health.alerts +=
                         changed.iter().filter(|alert| alert.revision == 1).count() as u64;

@@ -293,11 +293,13 @@ impl WindowState {
         self.close(self.closed_to, i64::MIN);
     }
 
-    /// End of the first window that holds the newest pane. Those that end later hold less of what there is: until
+    /// End of the first window that holds the newest event. Those that end later hold less of what there is: until
     /// there is more, they have nothing to tell that this one does not.
-    pub fn newest_end(&self) -> i64 {
-        let newest = self.panes.last_key_value();
-        newest.map_or(i64::MIN, |(pane, _)| first_window_end(*pane, self.window))
+    pub fn newest_end(&self, newest: i64) -> i64 {
+        let own = self.panes.last_key_value();
+        own.map_or(i64::MIN, |(pane, _)| {
+            first_window_end(newest.max(*pane), self.window)
+        })
     }
 
     /// Whether windows wait to be answered that end at or before `to`.

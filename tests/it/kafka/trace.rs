@@ -37,15 +37,14 @@ impl Trace {
     pub fn intrusion() -> Self {
         let mut events =
             sample("cloudtrail/invictus_stratus_2023.ndjson.gz").unwrap_or_else(own_intrusion);
-        for n in 0..PARTITIONS {
-            events.push(next_day(&events[0], n));
-        }
+        end_with_next_day(&mut events);
         Self::of("intrusion", events)
     }
 
     /// Short attacks from many days in no order of time.
     pub fn detonations() -> Option<Self> {
-        let events = sample("cloudtrail/stratus_detonation.ndjson")?;
+        let mut events = sample("cloudtrail/stratus_detonation.ndjson")?;
+        end_with_next_day(&mut events);
         Some(Self::of("detonations", events))
     }
 
@@ -101,12 +100,23 @@ pub fn sample(path: &str) -> Option<Vec<Vec<u8>>> {
     Some(lines.map(<[u8]>::to_vec).collect())
 }
 
-/// An ordinary event of the account of `event`, on the day after it.
-fn next_day(event: &[u8], n: i32) -> Vec<u8> {
-    let event: Value = serde_json::from_slice(event).unwrap();
-    let account = &event["recipientAccountId"];
-    let time: jiff::Timestamp = event["eventTime"].as_str().unwrap().parse().unwrap();
+/// Appends, for each partition, an ordinary event of the day after the latest.
+fn end_with_next_day(events: &mut Vec<Vec<u8>>) {
+    let read = |event: &Vec<u8>| {
+        let event: Value = serde_json::from_slice(event).unwrap();
+        let time: jiff::Timestamp = event["eventTime"].as_str().unwrap().parse().unwrap();
+        (time, event["recipientAccountId"].clone())
+    };
+    let (time, account) = events
+        .iter()
+        .map(read)
+        .max_by_key(|(time, _)| *time)
+        .unwrap();
     let time = time + jiff::SignedDuration::from_hours(24);
+    events.extend((0..PARTITIONS).map(|n| ordinary(time, &account, n)));
+}
+
+fn ordinary(time: jiff::Timestamp, account: &Value, n: i32) -> Vec<u8> {
     json!({
         "eventVersion": "1.08",
         "userIdentity": {
@@ -116,7 +126,7 @@ fn next_day(event: &[u8], n: i32) -> Vec<u8> {
         "eventTime": time.to_string(), "eventSource": "s3.amazonaws.com", "eventName": "GetObject",
         "awsRegion": "eu-west-1", "sourceIPAddress": "192.0.2.10", "userAgent": "aws-cli/2.15",
         "requestParameters": {"bucketName": "reports"}, "responseElements": null,
-        "eventID": format!("{n:08}-0000-4000-8000-00000000eeee"), "readOnly": true, "eventType": "AwsApiCall",
+        "eventID": format!("{n:08}-0000-4000-8000-{:012}", time.as_second()), "readOnly": true, "eventType": "AwsApiCall",
         "managementEvent": false, "recipientAccountId": account
     })
     .to_string()

@@ -191,15 +191,16 @@ impl RunningRule {
     }
 
     /// Alerts that are new, changed or retracted since the last call. With `preview`, also of matches that are
-    /// not certain yet.
+    /// not certain yet. `newest` is the latest event time there was.
     pub async fn changes(
         &mut self,
         preview: bool,
+        newest: i64,
         watermark: Option<i64>,
         ctx: &Arc<TaskContext>,
     ) -> Result<Vec<Alert>> {
         let open = preview || std::mem::take(&mut self.owed);
-        let newest = self.window.as_ref().map(WindowState::newest_end);
+        let newest = self.window.as_ref().map(|window| window.newest_end(newest));
         let early = newest.filter(|_| open).unwrap_or(i64::MIN);
         self.answer(self.clock.max(early), ctx).await?;
         let silent = match &self.rule.new_terms {
