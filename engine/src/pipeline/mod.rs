@@ -37,9 +37,10 @@ use crate::health::Health;
 use crate::schema::{self, col};
 use crate::source::{DeadLetters, Positions, Source, SourceMessage, SourceReceiver};
 use crate::store::{Commit, PartitionState, SharedStore, StateWrite};
-use crate::time::SECOND;
 use crate::watermark::{Lateness, Watermarks};
 use crate::{Error, Result};
+
+mod telling;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -425,29 +426,6 @@ impl Pipeline {
         Ok(())
     }
 
-    fn note_counts(
-        &self,
-        partition: &Partition,
-        letters: &[DeadLetter],
-        counts: &Counts,
-        future: u64,
-    ) {
-        self.parts.health.update(|health| {
-            let source = health
-                .sources
-                .entry(partition.source.to_string())
-                .or_default();
-            source.counts.add(counts);
-            source.future += future;
-            for letter in letters {
-                *source
-                    .dead_letter_reasons
-                    .entry(letter.reason.into())
-                    .or_default() += 1;
-            }
-        });
-    }
-
     /// Steps 6 and 7: time moves, what it passes becomes final.
     async fn move_time(&mut self) {
         let before = self.watermark;
@@ -569,59 +547,6 @@ impl Pipeline {
         self.last_commit = Instant::now();
         self.tell_health(sources);
         Ok(())
-    }
-
-    fn tell_health(&mut self, sources: &[Arc<dyn Source>]) {
-        let now = wall_clock();
-        let lag: Vec<(Partition, i64)> = sources.iter().flat_map(|source| source.lag()).collect();
-        let intakes = sources.iter().filter_map(|source| {
-            let intake = source.intake()?;
-            Some((source.name().to_owned(), intake))
-        });
-        let intakes: Vec<_> = intakes.collect();
-        let rules: Vec<_> = self
-            .parts
-            .detector
-            .health()
-            .map(|(id, h)| (id.to_owned(), h.clone()))
-            .collect();
-        let watermark = self.watermark.filter(|w| *w != i64::MAX);
-        let watermarks = self.watermarks.describe(now);
-        let trips = self.cases.trips();
-        let enrichment = self.parts.enrich.health();
-        self.parts.health.update(|health| {
-            health.watermark = watermark;
-            for (partition, time, idle) in watermarks {
-                let source = health
-                    .sources
-                    .entry(partition.source.to_string())
-                    .or_default();
-                source.idle.insert(partition.name.to_string(), idle);
-                if let Some(time) = time {
-                    source.watermarks.insert(partition.name.to_string(), time);
-                }
-            }
-            for (partition, lag) in lag {
-                let source = health
-                    .sources
-                    .entry(partition.source.to_string())
-                    .or_default();
-                source.lag.insert(partition.name.to_string(), lag);
-            }
-            for (source, intake) in intakes {
-                health.sources.entry(source).or_default().intake = Some(intake);
-            }
-            health.state_bytes = rules.iter().map(|(_, rule)| rule.state_bytes).sum();
-            health.rules = rules.into_iter().collect();
-            let short = watermark.map_or((0, 0), |w| self.dedup.short_of(w));
-            health.dedup_short_seconds = short.0 / SECOND;
-            health.dedup_unchecked = short.1;
-            health.enrichment = enrichment;
-            health.guard_trips = trips
-                .iter()
-                .map(|(guard, n)| ((*guard).to_owned(), *n))
-                .collect();
-        });
     }
 }
 
