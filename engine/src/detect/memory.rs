@@ -1,8 +1,6 @@
 //! A map that is stored as a log: each commit appends what changed, and now and then the whole is written anew.
 
-use std::collections::BTreeSet;
-
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -15,7 +13,7 @@ const PIECE: usize = 1_000;
 #[derive(Debug)]
 pub struct Memory<T> {
     entries: HashMap<String, T>,
-    changed: BTreeSet<String>,
+    changed: HashSet<String>,
     /// Entries in the log, and its pieces `[first, next)`.
     logged: usize,
     first: i64,
@@ -26,7 +24,7 @@ impl<T> Default for Memory<T> {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
-            changed: BTreeSet::new(),
+            changed: HashSet::new(),
             logged: 0,
             first: 0,
             next: 0,
@@ -68,6 +66,7 @@ impl<T: Default + Serialize + DeserializeOwned> Memory<T> {
             return Ok(());
         }
         let mut keys: Vec<String> = std::mem::take(&mut self.changed).into_iter().collect();
+        keys.sort_unstable();
         if self.logged + keys.len() > 4 * self.entries.len() + 4 * PIECE {
             for piece in self.first..self.next {
                 writes.push(StateWrite {

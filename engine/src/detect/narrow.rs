@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use datafusion::arrow::compute::prep_null_mask_filter;
+use datafusion::arrow::array::{RecordBatch, UInt32Array};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -12,6 +11,7 @@ use datafusion::physical_expr::utils::collect_columns;
 
 use crate::Result;
 use crate::detect::row;
+use crate::functions::true_rows;
 
 /// An expression over a few event columns.
 #[derive(Debug)]
@@ -62,12 +62,8 @@ pub fn rows_that(
     let answer = predicate.exprs[0]
         .evaluate(&narrow)?
         .into_array(narrow.num_rows())?;
-    let mask = match answer.as_boolean() {
-        mask if mask.null_count() == 0 => mask.clone(),
-        mask => prep_null_mask_filter(mask),
-    };
     let row = |i: usize| candidates.map_or(i as u32, |c| c.value(i));
     Ok(UInt32Array::from_iter_values(
-        mask.values().set_indices().map(row),
+        true_rows(&answer).set_indices().map(row),
     ))
 }

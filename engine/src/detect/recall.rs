@@ -40,6 +40,27 @@ impl Recall {
         }
     }
 
+    /// Takes in occurrences of a key that change nothing but how far it reaches; false if they may change more.
+    pub fn reach(
+        &mut self,
+        rule: &Rule,
+        what: &str,
+        first: (i64, &str),
+        last: (i64, &str),
+    ) -> bool {
+        match self {
+            Self::Terms(memory)
+                if memory
+                    .get(what)
+                    .is_some_and(|runs| runs.go_on(first, gap(rule))) =>
+            {
+                memory.change(what).reach(last);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Takes in occurrences of a key that follow each other by no more than the gap: what that changes among the
     /// matches. The new match, if there is one, is [`the run's first or last`](Self::matches_first).
     pub fn note(&mut self, rule: &Rule, what: &str, run: Run) -> Change {

@@ -36,6 +36,24 @@ impl Runs {
         self.0.iter().any(holds)
     }
 
+    /// Whether these occurrences go on with the only run there is, so that its first one stays.
+    pub fn go_on(&self, first: (i64, &str), gap: i64) -> bool {
+        let [run] = self.0.as_slice() else {
+            return false;
+        };
+        at(&run.first) <= first && first.0 <= run.last.0.saturating_add(gap)
+    }
+
+    /// Moves the end of the only run to an occurrence that [goes on](Self::go_on) with it. Its alert is not noted:
+    /// only where matches are the last ones does that matter.
+    pub fn reach(&mut self, last: (i64, &str)) {
+        if let [run] = self.0.as_mut_slice() {
+            run.last.0 = last.0;
+            run.last.1.clear();
+            run.last.1.push_str(last.1);
+        }
+    }
+
     /// Notes occurrences. A match is the first one of each run.
     pub fn note_first(&mut self, new: Run, gap: i64) -> Change {
         let first = new.first.clone();
@@ -273,7 +291,10 @@ mod tests {
                 batch.sort_unstable();
                 for times in batch.chunk_by(|a, b| b - a <= gap) {
                     let (run, ends) = (run(times), [times[0], times[times.len() - 1]]);
-                    if !first.holds(super::at(&run.first), super::at(&run.last)) {
+                    let (from, to) = (super::at(&run.first), super::at(&run.last));
+                    if !first.holds(from, to) && first.go_on(from, gap) {
+                        first.reach(to);
+                    } else if !first.holds(from, to) {
                         apply(&mut new, ends[0], first.note_first(run.clone(), gap));
                     }
                     if !last.holds(super::at(&run.first), super::at(&run.last)) {

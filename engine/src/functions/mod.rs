@@ -1,5 +1,7 @@
 //! SQL functions that rules and people use beside DataFusion's own and the JSON operators.
 
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::common::Result;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
@@ -21,4 +23,13 @@ pub fn register(ctx: &mut SessionContext) -> Result<()> {
     ctx.register_udf(ScalarUDF::new_from_impl(sequence::Without::new()));
     ctx.register_udaf(AggregateUDF::new_from_impl(sequence::SequenceMatch::new()));
     Ok(())
+}
+
+/// Rows in which a condition is true; null is not true.
+pub(crate) fn true_rows(condition: &ArrayRef) -> BooleanBuffer {
+    let condition = condition.as_boolean();
+    match condition.nulls() {
+        Some(nulls) => condition.values() & nulls.inner(),
+        None => condition.values().clone(),
+    }
 }

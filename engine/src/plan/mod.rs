@@ -23,6 +23,7 @@ use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::{DataFrame, SessionContext};
 
+pub use self::need::{CONDITIONS, Need, Tally};
 use self::split::Refusal;
 pub use self::template::{family_views, run, session};
 use crate::detect::feed;
@@ -33,6 +34,7 @@ use crate::schema;
 use crate::{Error, Result};
 
 mod lineage;
+mod need;
 mod repeatable;
 mod rows;
 mod split;
@@ -96,8 +98,10 @@ pub struct WindowPlan {
     /// Expressions over the event schema that say which key's evidence a row is, and the output column of
     /// each. For a split query these are its group keys.
     pub keys: Vec<GroupKey>,
-    /// Rows that a key must have in a window at least before HAVING can hold.
-    pub min_rows: u64,
+    /// What the rows of a key must be in a window at least before HAVING can hold.
+    pub need: Need,
+    /// Conditions that the need speaks of, over the event schema.
+    pub conditions: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 #[derive(Debug, Clone)]
@@ -246,6 +250,10 @@ impl Plan {
                             );
                         }
                     }
+                }
+                if !plan.need.is_nothing() {
+                    let need = need::show(&plan.need, &plan.conditions);
+                    text += &format!("only keys with {need} are answered\n");
                 }
                 format!("{text}when a window is answered:\n{}", show(&plan.finish))
             }

@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::common::TableReference;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{ScalarValue, TableReference};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use datafusion::prelude::SessionContext;
 
+use super::need::{self, Need};
 use super::rows::row_part;
 use super::template::slot;
 use super::{GroupKey, Input, Reduce, WindowPlan, lineage, short};
+use crate::schema;
+
+type Conditions = Vec<Arc<dyn PhysicalExpr>>;
 
 /// Why a query is not split.
 pub(super) enum Refusal {
@@ -35,7 +39,7 @@ pub(super) fn window_plan(
     logical: &LogicalPlan,
     physical: Arc<dyn ExecutionPlan>,
 ) -> std::result::Result<WindowPlan, Refusal> {
-    let (keys, min_rows) = group_keys(ctx, logical)?;
+    let (keys, need, conditions) = group_keys(ctx, logical)?;
     let mut parts = None;
     let split = physical.transform_up(|node| {
         let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
@@ -72,6 +76,16 @@ pub(super) fn window_plan(
         partial.replace_children(vec![computed], options)
     });
     let partial = computed.map_err(|e| Refusal::Wrong(short(&e)))?;
+    // Keys of events and of states are compared as texts, which are alike only if their types are.
+    let events = schema::events();
+    let states = partial.schema();
+    let alike = keys.iter().zip(states.fields());
+    let mut alike = alike
+        .map(|((key, _), state)| key.data_type(&events).ok() == Some(state.data_type().clone()));
+    let need = match alike.all(|alike| alike) {
+        true => need,
+        false => Need::NOTHING,
+    };
     Ok(WindowPlan {
         inputs: vec![Input {
             rows,
@@ -79,16 +93,17 @@ pub(super) fn window_plan(
         }],
         finish,
         keys,
-        min_rows,
+        need,
+        conditions,
     })
 }
 
-/// The GROUP BY expressions over the event schema with the output columns that carry them, and how many rows
-/// of one key HAVING needs at least.
+/// The GROUP BY expressions over the event schema with the output columns that carry them, and what HAVING
+/// needs of one key.
 fn group_keys(
     ctx: &SessionContext,
     logical: &LogicalPlan,
-) -> std::result::Result<(Vec<GroupKey>, u64), Refusal> {
+) -> std::result::Result<(Vec<GroupKey>, Need, Conditions), Refusal> {
     let LogicalPlan::Projection(projection) = logical else {
         let reason = format!("{} is its last step", logical.display());
         return Err(Refusal::Shape(reason));
@@ -137,59 +152,8 @@ fn group_keys(
         Ok((physical, name))
     };
     let keys = aggregate.group_expr.iter().enumerate().map(key);
-    let min_rows = having.iter().map(|h| min_rows(h, aggregate)).max();
-    Ok((keys.collect::<Result<_, Refusal>>()?, min_rows.unwrap_or(1)))
-}
-
-/// A bound from below on the rows of a group that satisfies the predicate, read off comparisons of counts
-/// with constants.
-fn min_rows(predicate: &Expr, aggregate: &Aggregate) -> u64 {
-    let Expr::BinaryExpr(binary) = predicate else {
-        return 1;
-    };
-    let (left, right) = (binary.left.as_ref(), binary.right.as_ref());
-    let bound = |count: &Expr, constant: &Expr, more: u64| match is_count(count, aggregate) {
-        true => whole_number(constant).map_or(1, |n| n.saturating_add(more)),
-        false => 1,
-    };
-    match binary.op {
-        Operator::And => min_rows(left, aggregate).max(min_rows(right, aggregate)),
-        Operator::Or => min_rows(left, aggregate).min(min_rows(right, aggregate)),
-        Operator::GtEq => bound(left, right, 0),
-        Operator::Gt => bound(left, right, 1),
-        Operator::LtEq => bound(right, left, 0),
-        Operator::Lt => bound(right, left, 1),
-        Operator::Eq => bound(left, right, 0).max(bound(right, left, 0)),
-        _ => 1,
-    }
-}
-
-/// Whether the expression is one of the aggregate's counts, which never exceed the rows of the group.
-fn is_count(expr: &Expr, aggregate: &Aggregate) -> bool {
-    match expr {
-        Expr::Cast(cast) => is_count(&cast.expr, aggregate),
-        Expr::Column(column) => aggregate
-            .schema
-            .maybe_index_of_column(column)
-            .and_then(|index| index.checked_sub(aggregate.group_expr.len()))
-            .and_then(|index| aggregate.aggr_expr.get(index))
-            .is_some_and(|item| match item.clone().unalias() {
-                Expr::AggregateFunction(call) => call.func.name() == "count",
-                _ => false,
-            }),
-        _ => false,
-    }
-}
-
-fn whole_number(expr: &Expr) -> Option<u64> {
-    match expr {
-        Expr::Cast(cast) => whole_number(&cast.expr),
-        Expr::Literal(value, _) => match value.cast_to(&DataType::UInt64).ok()? {
-            ScalarValue::UInt64(number) => number,
-            _ => None,
-        },
-        _ => None,
-    }
+    let (need, conditions) = need::of_having(ctx, &having, aggregate);
+    Ok((keys.collect::<Result<_, Refusal>>()?, need, conditions))
 }
 
 fn is_column(item: &Expr, qualifier: Option<&TableReference>, name: &str) -> bool {

@@ -16,6 +16,7 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 use datafusion::physical_plan::streaming::StreamingTableExec;
 use datafusion::prelude::SessionContext;
 
+use super::need::Need;
 use super::rows::{over_events, simplified};
 use super::{EventPlan, Input, RowPart, WindowPlan, lineage, short};
 use crate::rule::Rule;
@@ -52,7 +53,8 @@ pub(super) fn window_plan(
             .collect(),
         keys: keys.collect(),
         finish: physical,
-        min_rows: 1,
+        need: Need::NOTHING,
+        conditions: vec![],
     })
 }
 

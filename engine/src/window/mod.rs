@@ -11,16 +11,17 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::TaskContext;
+use hashbrown::HashSet;
 
-use self::pane::{KeyEvidence, Pane, compact};
-use self::rows_per_key::RowsPerKey;
-use crate::plan::{self, WindowPlan};
+use self::pane::{Kept, KeyEvidence, Pane, compact};
+use self::tallies::{Tallies, hash};
+use crate::plan::{self, CONDITIONS, WindowPlan};
 use crate::rule::Window;
 use crate::time::{first_window_end, floor, last_window_start, pane_size};
 use crate::{Error, Result};
 
 mod pane;
-mod rows_per_key;
+mod tallies;
 
 pub use self::pane::PANE_EVIDENCE;
 
@@ -146,22 +147,24 @@ impl WindowState {
         ctx: &Arc<TaskContext>,
     ) {
         let reduce = &self.plan.inputs[input].reduce;
+        let kept = batches.into_iter().map(|rows| with_keys(&self.plan, rows));
+        let kept = kept.collect();
         let entry = self.panes.entry(pane).or_default();
         let before = entry.bytes;
-        entry.keep(input, self.plan.inputs.len(), batches);
+        entry.keep(input, self.plan.inputs.len(), kept);
         if entry.kept[input].len() > MERGE_AT {
             let from = entry.tail(input, MERGE_AT);
-            let tail = &entry.kept[input][from..];
+            let tail = entry.kept[input][from..].iter();
+            let tail = tail.map(|kept| kept.rows.clone()).collect();
             let merged = match reduce {
-                Some(reduce) => plan::run(&reduce.merge, vec![tail.to_vec()], ctx)
-                    .await
-                    .ok(),
-                None => Some(tail.to_vec()),
+                Some(reduce) => plan::run(&reduce.merge, vec![tail], ctx).await.ok(),
+                None => Some(tail),
             };
             // An answer of many groups comes as slices of the same memory: one batch holds just its own.
             let merged = merged.and_then(|batches| {
                 let one = concat_batches(&batches.first()?.schema(), &batches).ok()?;
-                compact(one).ok().map(|one| vec![one])
+                let one = compact(one).ok()?;
+                Some(vec![with_keys(&self.plan, one)])
             });
             if let Some(merged) = merged {
                 entry.replace(input, from, merged);
@@ -184,10 +187,17 @@ impl WindowState {
         }
     }
 
-    pub fn add_evidence(&mut self, pane: i64, key: &str, time: i64, event_uid: &str) {
+    /// `that`: which of the plan's conditions the event satisfies.
+    pub fn add_evidence(
+        &mut self,
+        pane: i64,
+        key: &str,
+        (time, event_uid): (i64, &str),
+        that: [bool; CONDITIONS],
+    ) {
         let entry = self.panes.entry(pane).or_default();
         let before = entry.bytes;
-        entry.add_evidence(key, time, event_uid);
+        entry.add_evidence(key, time, event_uid, that);
         self.bytes += entry.bytes - before;
     }
 
@@ -207,17 +217,20 @@ impl WindowState {
         ctx: &Arc<TaskContext>,
     ) -> Result<Vec<(i64, Option<Answer>)>> {
         let mut answers = vec![];
-        let mut rows = RowsPerKey::default();
+        let mut tallies = Tallies::default();
+        let sparing = !self.plan.need.is_nothing();
         while let Some(end) = self.stale.first().copied().filter(|end| *end <= to) {
             self.stale.remove(&end);
             let start = end - self.window.size;
-            let hopeful = self.plan.min_rows <= 1 || {
-                rows.slide(&self.panes, start, end, self.plan.min_rows);
-                rows.enough > 0
-            };
-            let answer = match hopeful {
-                true => self.finish(start, end, ctx).await,
-                false => Ok(None),
+            if sparing {
+                tallies.slide(&self.panes, start, end, &self.plan.need);
+            }
+            let answer = match tallies.enough.is_empty() && sparing {
+                true => Ok(None),
+                false => {
+                    let keys = sparing.then_some(&tallies.enough);
+                    self.finish(start, end, keys, ctx).await
+                }
             };
             match answer {
                 Ok(answer) => answers.push((end, answer)),
@@ -235,11 +248,20 @@ impl WindowState {
         Ok(answers)
     }
 
-    async fn finish(&self, start: i64, end: i64, ctx: &Arc<TaskContext>) -> Result<Option<Answer>> {
+    /// The answer of a window; of some keys alone if they are given.
+    async fn finish(
+        &self,
+        start: i64,
+        end: i64,
+        keys: Option<&HashSet<u64>>,
+        ctx: &Arc<TaskContext>,
+    ) -> Result<Option<Answer>> {
         let mut leaves = vec![vec![]; self.plan.inputs.len()];
         for (_, pane) in self.panes.range(start..end) {
             for (leaf, kept) in leaves.iter_mut().zip(&pane.kept) {
-                leaf.extend(kept.iter().cloned());
+                for kept in kept {
+                    leaf.extend(kept.of(keys)?);
+                }
             }
         }
         if leaves.iter().all(Vec::is_empty) {
@@ -357,7 +379,26 @@ impl WindowState {
         for pane in panes {
             self.mark_stale(pane, self.closed_to);
         }
+        for pane in self.panes.values_mut() {
+            let before = pane.bytes;
+            pane.restored(|rows| with_keys(&self.plan, rows));
+            self.bytes = self.bytes + pane.bytes - before;
+        }
     }
+}
+
+/// What came of rows, with the keys of its rows if the plan needs more of a key than any row. Group keys are
+/// the first columns of states.
+fn with_keys(plan: &WindowPlan, rows: RecordBatch) -> Kept {
+    let keys = match plan.need.is_nothing() {
+        true => None,
+        false => rows.columns().get(..plan.keys.len()),
+    };
+    // Without keys, all rows take part in every answer.
+    let texts = keys.and_then(|keys| key_texts(keys).ok());
+    let keys = texts.unwrap_or_default();
+    let keys = keys.iter().map(|key| hash(key)).collect();
+    Kept { rows, keys }
 }
 
 /// Text of a key's values in a row: parts are separated by U+001F, null is U+0000.

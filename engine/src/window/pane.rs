@@ -9,19 +9,21 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
+use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{Int64Type, UInt32Type, UInt64Type};
 use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::alert::Evidence;
+use crate::plan::CONDITIONS;
 use crate::{Error, Result};
 
 /// Evidence kept per key and pane: the earliest ones, so that what is kept does not depend on arrival.
 pub const PANE_EVIDENCE: usize = 16;
 /// Memory of a key and of an event beside their texts.
-const KEY_BYTES: usize = 208;
+const KEY_BYTES: usize = 224;
 const EVENT_BYTES: usize = 56;
 /// Pieces after which a pane is written anew as a whole.
 const MAX_PIECES: i64 = 32;
@@ -33,6 +35,8 @@ const PIECE_BYTES: usize = 64 << 20;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct KeyEvidence {
     pub count: u64,
+    /// Of these, how many satisfy each condition of the rule.
+    pub that: [u32; CONDITIONS],
     pub first: i64,
     pub last: i64,
     /// Earliest [`PANE_EVIDENCE`] events, ascending.
@@ -42,7 +46,10 @@ pub struct KeyEvidence {
 }
 
 impl KeyEvidence {
-    fn add(&mut self, time: i64, event_uid: &str) {
+    fn add(&mut self, time: i64, event_uid: &str, that: [bool; CONDITIONS]) {
+        for (count, holds) in self.that.iter_mut().zip(that) {
+            *count = count.saturating_add(u32::from(holds));
+        }
         let new = self.count == 0;
         self.first = if new { time } else { self.first.min(time) };
         self.last = if new { time } else { self.last.max(time) };
@@ -67,10 +74,39 @@ impl KeyEvidence {
     }
 }
 
+/// What a pane keeps of some rows.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub rows: RecordBatch,
+    /// Hash of the key of each row; empty if nobody asks.
+    pub keys: Vec<u64>,
+}
+
+impl Kept {
+    /// The rows of these keys; all of them if none are given.
+    pub fn of(&self, keys: Option<&HashSet<u64>>) -> Result<Option<RecordBatch>> {
+        let Some(keys) = keys.filter(|_| !self.keys.is_empty()) else {
+            return Ok(Some(self.rows.clone()));
+        };
+        let rows = self.keys.iter().zip(0..);
+        let rows = rows.filter_map(|(key, row)| keys.contains(key).then_some(row));
+        let rows = UInt32Array::from_iter_values(rows);
+        match rows.len() {
+            0 => Ok(None),
+            some if some == self.keys.len() => Ok(Some(self.rows.clone())),
+            _ => Ok(Some(take_record_batch(&self.rows, &rows)?)),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        get_record_batch_memory_size(&self.rows) + self.keys.len() * size_of::<u64>()
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Pane {
     /// By input of the plan.
-    pub kept: Vec<Vec<RecordBatch>>,
+    pub kept: Vec<Vec<Kept>>,
     /// Part of what is kept that is not written yet, as it came.
     fresh: Vec<Vec<RecordBatch>>,
     pub evidence: HashMap<String, KeyEvidence>,
@@ -82,12 +118,12 @@ pub struct Pane {
 
 impl Pane {
     /// Adds what came of rows of one input. [`merge`](Self::tail) may make fewer of them.
-    pub fn keep(&mut self, input: usize, inputs: usize, batches: Vec<RecordBatch>) {
+    pub fn keep(&mut self, input: usize, inputs: usize, kept: Vec<Kept>) {
         self.kept.resize(inputs, vec![]);
         self.fresh.resize(inputs, vec![]);
-        self.fresh[input].extend(batches.iter().cloned());
-        self.bytes += size(&batches);
-        self.kept[input].extend(batches);
+        self.fresh[input].extend(kept.iter().map(|kept| kept.rows.clone()));
+        self.bytes += size(&kept);
+        self.kept[input].extend(kept);
     }
 
     /// Where the tail of an input's batches begins that is worth merging: those before it hold more rows than
@@ -96,25 +132,33 @@ impl Pane {
         let batches = &self.kept[input];
         let mut from = batches.len();
         let mut rows = 0;
-        while from > 0 && (batches.len() - from < least || batches[from - 1].num_rows() <= rows) {
+        while from > 0
+            && (batches.len() - from < least || batches[from - 1].rows.num_rows() <= rows)
+        {
             from -= 1;
-            rows += batches[from].num_rows();
+            rows += batches[from].rows.num_rows();
         }
         from
     }
 
     /// Puts one batch list in the place of a tail.
-    pub fn replace(&mut self, input: usize, from: usize, merged: Vec<RecordBatch>) {
+    pub fn replace(&mut self, input: usize, from: usize, merged: Vec<Kept>) {
         let tail = self.kept[input].split_off(from);
         self.bytes = self.bytes + size(&merged) - size(&tail);
         self.kept[input].extend(merged);
     }
 
-    pub fn add_evidence(&mut self, key: &str, time: i64, event_uid: &str) {
+    pub fn add_evidence(
+        &mut self,
+        key: &str,
+        time: i64,
+        event_uid: &str,
+        that: [bool; CONDITIONS],
+    ) {
         match self.evidence.get_mut(key) {
             Some(evidence) => {
                 let before = evidence.events.len();
-                evidence.add(time, event_uid);
+                evidence.add(time, event_uid, that);
                 if evidence.events.len() > before {
                     self.bytes += EVENT_BYTES + event_uid.len();
                 }
@@ -125,7 +169,7 @@ impl Pane {
                     events: Vec::with_capacity(1),
                     ..KeyEvidence::default()
                 };
-                evidence.add(time, event_uid);
+                evidence.add(time, event_uid, that);
                 self.bytes += evidence.bytes(key);
                 self.evidence.insert(key.to_owned(), evidence);
             }
@@ -141,7 +185,15 @@ impl Pane {
             self.pieces = 0;
         }
         let fresh = std::mem::take(&mut self.fresh);
-        let kept = if whole { &self.kept } else { &fresh };
+        let all = || {
+            self.kept
+                .iter()
+                .map(|kept| kept.iter().map(|kept| kept.rows.clone()))
+        };
+        let kept = match whole {
+            true => all().map(Iterator::collect).collect(),
+            false => fresh,
+        };
         let mut keys: Vec<_> = self.evidence.iter_mut().collect();
         keys.retain(|(_, evidence)| whole || evidence.fresh);
         keys.sort_by(|a, b| a.0.cmp(b.0));
@@ -181,6 +233,14 @@ impl Pane {
         0..self.pieces
     }
 
+    /// After the last [`restore`](Self::restore): finds the keys of what is kept.
+    pub fn restored(&mut self, with_keys: impl Fn(RecordBatch) -> Kept) {
+        for kept in self.kept.iter_mut().flatten() {
+            *kept = with_keys(kept.rows.clone());
+            self.bytes += kept.keys.len() * size_of::<u64>();
+        }
+    }
+
     /// Puts back one piece; they come in ascending order.
     pub fn restore(&mut self, number: i64, bytes: &[u8], inputs: usize) -> Result<(), String> {
         if number != self.pieces {
@@ -197,10 +257,12 @@ impl Pane {
         if input >= inputs {
             return Err("a pane holds more inputs than the rule has".into());
         }
-        let batches = read(&mut rest)?;
         self.kept.resize(inputs, vec![]);
-        self.bytes += size(&batches);
-        self.kept[input].extend(batches);
+        for rows in read(&mut rest)? {
+            let kept = Kept { rows, keys: vec![] };
+            self.bytes += kept.bytes();
+            self.kept[input].push(kept);
+        }
         Ok(())
     }
 
@@ -235,6 +297,9 @@ impl Pane {
             .as_primitive_opt::<Int64Type>()
             .ok_or_else(wrong)?;
         let uids = events.column(1).as_string_opt::<i32>().ok_or_else(wrong)?;
+        let that = keys.columns().get(5..).unwrap_or_default().iter();
+        let that = that.map(|column| column.as_primitive_opt::<UInt32Type>().ok_or_else(wrong));
+        let that = that.collect::<Result<Vec<_>, _>>()?;
         let mut next = 0;
         for row in 0..keys.num_rows() {
             let to = next + sizes.value(row) as usize;
@@ -247,6 +312,8 @@ impl Pane {
             };
             let evidence = KeyEvidence {
                 count: counts.value(row),
+                // A store of before they were counted: there may have been any number.
+                that: std::array::from_fn(|i| that.get(i).map_or(u32::MAX, |t| t.value(row))),
                 first: firsts.value(row),
                 last: lasts.value(row),
                 events: (next..to).map(event).collect(),
@@ -280,13 +347,18 @@ fn key_batch(keys: &Keys) -> Result<RecordBatch> {
     let firsts = Int64Array::from_iter_values(keys.iter().map(|(_, e)| e.first));
     let lasts = Int64Array::from_iter_values(keys.iter().map(|(_, e)| e.last));
     let sizes = UInt32Array::from_iter_values(keys.iter().map(|(_, e)| e.events.len() as u32));
-    Ok(RecordBatch::try_from_iter([
-        ("key", Arc::new(names) as ArrayRef),
-        ("count", Arc::new(counts)),
-        ("first", Arc::new(firsts)),
-        ("last", Arc::new(lasts)),
-        ("events", Arc::new(sizes)),
-    ])?)
+    let mut columns = vec![
+        ("key".to_owned(), Arc::new(names) as ArrayRef),
+        ("count".to_owned(), Arc::new(counts)),
+        ("first".to_owned(), Arc::new(firsts)),
+        ("last".to_owned(), Arc::new(lasts)),
+        ("events".to_owned(), Arc::new(sizes)),
+    ];
+    for condition in 0..CONDITIONS {
+        let that = UInt32Array::from_iter_values(keys.iter().map(|(_, e)| e.that[condition]));
+        columns.push((format!("that_{condition}"), Arc::new(that)));
+    }
+    Ok(RecordBatch::try_from_iter(columns)?)
 }
 
 /// The events of all keys, one key after the other.
@@ -337,7 +409,7 @@ pub fn compact(states: RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(states.schema(), columns.collect())?)
 }
 
-fn size(batches: &[RecordBatch]) -> usize {
+fn size(kept: &[Kept]) -> usize {
     // Counts a buffer once that several columns share.
-    batches.iter().map(get_record_batch_memory_size).sum()
+    kept.iter().map(Kept::bytes).sum()
 }

@@ -10,6 +10,7 @@ mod gone;
 mod hunt;
 mod hunt_child;
 mod kinds;
+mod need;
 mod pipeline;
 mod proof;
 mod store;

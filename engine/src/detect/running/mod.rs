@@ -30,6 +30,8 @@ mod events;
 mod remember;
 mod windows;
 
+use self::windows::Keys;
+
 #[derive(Debug)]
 pub struct RunningRule {
     pub rule: Rule,
@@ -40,7 +42,7 @@ pub struct RunningRule {
     pub over_alerts: bool,
     /// By input of the plan.
     predicates: Vec<Option<Narrow>>,
-    keys: Option<Narrow>,
+    keys: Option<Keys>,
     pub window: Option<WindowState>,
     /// Standing matches of each answered window, by its end.
     window_matches: BTreeMap<i64, Vec<(String, Place)>>,
@@ -80,13 +82,10 @@ impl RunningRule {
             .map(|rows| rows.predicate.as_ref().map(narrow).transpose());
         let predicates = predicates.collect::<Result<_>>()?;
         let (window, keys) = match (&plan, rule.window) {
-            (Plan::Window(plan), Some(window)) => {
-                let exprs: Vec<_> = plan.keys.iter().map(|(expr, _)| expr.clone()).collect();
-                (
-                    Some(WindowState::new(plan.clone(), window, limits.amend)),
-                    Some(Narrow::new(&exprs)?),
-                )
-            }
+            (Plan::Window(plan), Some(window)) => (
+                Some(WindowState::new(plan.clone(), window, limits.amend)),
+                Some(Keys::new(plan)?),
+            ),
             _ => (None, None),
         };
         Ok(Self {

@@ -50,7 +50,10 @@ impl RunningRule {
                 |a: &usize, b: &usize| pair.is_none() && ats[*b].0.saturating_sub(ats[*a].0) <= gap;
             for rows in rows.chunk_by(together) {
                 let (first, last) = (rows[0], rows[rows.len() - 1]);
-                if self.recall.holds(&what, ats[first], ats[last]) {
+                let ends = (ats[first], ats[last]);
+                if self.recall.holds(&what, ends.0, ends.1)
+                    || self.recall.reach(&self.rule, &what, ends.0, ends.1)
+                {
                     continue;
                 }
                 let place = |index: usize| (home(index), owned(ats[index]));

@@ -4,16 +4,60 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch, UInt32Array};
+use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::execution::TaskContext;
+use datafusion::physical_expr::PhysicalExpr;
 
 use super::{RunningRule, key_text, times_of};
 use crate::Result;
 use crate::detect::episode::Match;
+use crate::detect::narrow::Narrow;
 use crate::detect::row;
 use crate::detect::timeline::Place;
-use crate::plan::Plan;
+use crate::functions::true_rows;
+use crate::plan::{Plan, WindowPlan};
 use crate::schema::col;
 use crate::window::{Answer, key_texts};
+
+/// What a window rule reads of each row that it takes: its key, and which of the plan's conditions it satisfies.
+#[derive(Debug)]
+pub(super) struct Keys {
+    narrow: Narrow,
+    keys: usize,
+}
+
+impl Keys {
+    pub fn new(plan: &WindowPlan) -> Result<Self> {
+        let keys = plan.keys.iter().map(|(expr, _)| expr);
+        let exprs: Vec<_> = keys.chain(&plan.conditions).cloned().collect();
+        Ok(Self {
+            narrow: Narrow::new(&exprs)?,
+            keys: plan.keys.len(),
+        })
+    }
+
+    /// Text of the key of each row (none if the rule has no keys), and the rows of each condition.
+    fn of(
+        &self,
+        events: &RecordBatch,
+        rows: &UInt32Array,
+    ) -> Result<(Vec<String>, Vec<BooleanBuffer>)> {
+        if self.keys == 0 {
+            return Ok((vec![], vec![]));
+        }
+        let narrow = row::gather(events, &self.narrow.columns, Some(rows))?;
+        let value =
+            |e: &Arc<dyn PhysicalExpr>| Ok(e.evaluate(&narrow)?.into_array(narrow.num_rows())?);
+        let (keys, conditions) = self.narrow.exprs.split_at(self.keys);
+        let texts = key_texts(&keys.iter().map(value).collect::<Result<Vec<_>>>()?)?;
+        let that = |condition| match value(condition) {
+            Ok(rows) => true_rows(&rows),
+            // The query says what is wrong. A row too many costs an answer that is empty.
+            Err(_) => BooleanBuffer::new_set(narrow.num_rows()),
+        };
+        Ok((texts, conditions.iter().map(that).collect()))
+    }
+}
 
 impl RunningRule {
     /// `matched` has the rows of each input.
@@ -54,16 +98,7 @@ impl RunningRule {
                 continue;
             }
             let all = UInt32Array::from_iter_values(all);
-            let texts = if keys.exprs.is_empty() {
-                vec![]
-            } else {
-                let narrow = row::gather(events, &keys.columns, Some(&all))?;
-                let values = keys
-                    .exprs
-                    .iter()
-                    .map(|e| Ok(e.evaluate(&narrow)?.into_array(narrow.num_rows())?));
-                key_texts(&values.collect::<Result<Vec<_>>>()?)?
-            };
+            let (texts, that) = keys.of(events, &all)?;
             for (input, rows) in inputs.into_iter().enumerate() {
                 if rows.is_empty() {
                     continue;
@@ -72,7 +107,7 @@ impl RunningRule {
                 let rows = row::gather(events, columns, Some(&UInt32Array::from(rows)))?;
                 ready.push((pane, input, window.reduce(input, rows, ctx).await?));
             }
-            told.push((pane, all, texts));
+            told.push((pane, all, texts, that));
         }
         self.rows_late += late;
         self.rows_too_late += too_late;
@@ -80,10 +115,11 @@ impl RunningRule {
         for (pane, input, batches) in ready {
             window.insert(pane, input, batches, ctx).await;
         }
-        for (pane, rows, texts) in told {
-            for (row, key) in rows.values().iter().zip(&texts) {
-                let row = *row as usize;
-                window.add_evidence(pane, key, times.value(row), uids.value(row));
+        for (pane, rows, texts, that) in told {
+            for (index, (row, key)) in rows.values().iter().zip(&texts).enumerate() {
+                let at = (times.value(*row as usize), uids.value(*row as usize));
+                let that = std::array::from_fn(|i| that.get(i).is_some_and(|t| t.value(index)));
+                window.add_evidence(pane, key, at, that);
             }
         }
         Ok(())

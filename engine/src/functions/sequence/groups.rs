@@ -17,7 +17,7 @@ use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 
 use super::pattern::{Entry, Pattern};
-use super::step;
+use crate::functions::true_rows;
 
 /// What is known of one group.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ fn read_events(
     for (index, condition) in conditions.iter().enumerate() {
         let mut set = |row: usize| steps[row] |= 1 << index;
         match (condition.data_type(), condition.nulls()) {
-            (DataType::Boolean, _) => step::true_rows(condition).set_indices().for_each(set),
+            (DataType::Boolean, _) => true_rows(condition).set_indices().for_each(set),
             (_, Some(nulls)) => nulls.valid_indices().for_each(set),
             (_, None) => (0..condition.len()).for_each(&mut set),
         }

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int8Array, Int64Array};
-use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
+use datafusion::arrow::array::{ArrayRef, Int8Array, Int64Array};
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{
@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 };
 
 use super::pattern::Step;
+use crate::functions::true_rows;
 use crate::time::parse_duration;
 
 /// Metadata key of a step made by `within`; the value is the gap in µs.
@@ -28,15 +29,6 @@ pub(super) fn kind(field: &Field) -> Option<Step> {
         (DataType::Int64, Some(gap)) => gap.parse().ok().map(Step::Within),
         (DataType::Int8, None) if metadata.contains_key(WITHOUT) => Some(Step::Without),
         _ => None,
-    }
-}
-
-/// Rows in which a condition is true; null is not true.
-pub(super) fn true_rows(condition: &ArrayRef) -> BooleanBuffer {
-    let condition = condition.as_boolean();
-    match condition.nulls() {
-        Some(nulls) => condition.values() & nulls.inner(),
-        None => condition.values().clone(),
     }
 }
 
