@@ -103,6 +103,8 @@ pub struct Snapshot {
     pub dedup_short_seconds: i64,
     /// Events let through unchecked for duplicates for want of memory.
     pub dedup_unchecked: u64,
+    /// Rows of scans that did not wait, or whose findings are not remembered, for want of memory.
+    pub scans_short: u64,
     /// Times that rules were exchanged while running.
     pub reloads: u64,
     pub state_bytes: u64,

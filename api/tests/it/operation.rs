@@ -175,9 +175,11 @@ async fn metrics_have_these_names_and_labels() {
     server.health.update(|health| {
         let source = SourceHealth {
             counts: Counts {
-                read: 10,
+                read: 19,
                 processed: 6,
                 duplicates: 1,
+                unchanged: 5,
+                waiting: 4,
                 dead_lettered: 2,
                 filtered: 1,
                 late: 3,
@@ -211,7 +213,9 @@ async fn metrics_have_these_names_and_labels() {
     );
     let text = answer.text;
     for line in [
-        "weir_events_read_total{source=\"audit\\\"\\n\"} 10",
+        "weir_events_read_total{source=\"audit\\\"\\n\"} 19",
+        "weir_events_unchanged_total{source=\"audit\\\"\\n\"} 5",
+        "weir_events_waiting{source=\"audit\\\"\\n\"} 4",
         "weir_events_dead_lettered_total{source=\"audit\\\"\\n\",reason=\"invalid_json\"} 1",
         "weir_events_dead_lettered_total{source=\"audit\\\"\\n\",reason=\"unknown\"} 1",
         "weir_kafka_lag_messages{source=\"audit\\\"\\n\",partition=\"topic/0\"} 5",

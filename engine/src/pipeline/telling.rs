@@ -31,6 +31,21 @@ impl Pipeline {
         });
     }
 
+    pub(super) fn note_release(
+        &self,
+        partition: &Partition,
+        processed: u64,
+        unchanged: u64,
+        late: u64,
+    ) {
+        self.parts.health.update(|health| {
+            let source = health.sources.entry(partition.source.to_string());
+            let counts = &mut source.or_default().counts;
+            counts.release(processed, unchanged);
+            counts.late += late;
+        });
+    }
+
     pub(super) fn tell_health(&mut self, sources: &[Arc<dyn Source>]) {
         let now = wall_clock();
         let lag: Vec<(Partition, i64)> = sources.iter().flat_map(|source| source.lag()).collect();
@@ -76,6 +91,7 @@ impl Pipeline {
             let short = watermark.map_or((0, 0), |w| self.dedup.short_of(w));
             health.dedup_short_seconds = short.0 / SECOND;
             health.dedup_unchecked = short.1;
+            health.scans_short = self.scans.short();
             health.enrichment = enrichment;
             health.guard_trips = trips
                 .iter()

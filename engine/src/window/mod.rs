@@ -12,7 +12,7 @@ use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::TaskContext;
 
-use self::pane::{KeyEvidence, Pane, compact};
+use self::pane::{KeyEvidence, Pane};
 use self::rows_per_key::RowsPerKey;
 use crate::plan::{self, WindowPlan};
 use crate::rule::Window;
@@ -23,6 +23,7 @@ mod pane;
 mod rows_per_key;
 
 pub use self::pane::PANE_EVIDENCE;
+pub(crate) use self::pane::compact;
 
 /// Batches of states in a pane before they are merged into one.
 const MERGE_AT: usize = 16;

@@ -12,6 +12,7 @@ mod hunt_child;
 mod kinds;
 mod pipeline;
 mod proof;
+mod scans;
 mod store;
 mod tables;
 mod traps;
