@@ -276,7 +276,7 @@ pub fn usual_lateness(format: FormatChoice) -> i64 {
     match format {
         FormatChoice::K8sAudit
         | FormatChoice::Falco
-        | FormatChoice::Named("tetragon" | "envoy" | "gatekeeper") => MINUTE,
+        | FormatChoice::Named("tetragon" | "envoy" | "ztunnel" | "gatekeeper") => MINUTE,
         _ => 20 * MINUTE,
     }
 }
