@@ -170,6 +170,15 @@ fn events(text: &mut Text, health: &Snapshot) {
         })
     });
     text.gauge("weir_kafka_lag_messages", "Messages not read yet.", lag);
+    let problems = health.sources.iter().map(|(name, source)| {
+        let has_one = f64::from(u8::from(source.problem.is_some()));
+        (vec![("source", name.as_str())], has_one)
+    });
+    text.gauge(
+        "weir_source_problem",
+        "1 while something keeps the source from reading; /readyz says what.",
+        problems,
+    );
     pushed(text, health);
 }
 

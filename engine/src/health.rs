@@ -48,6 +48,8 @@ pub struct SourceHealth {
     pub idle: BTreeMap<String, bool>,
     /// Events further in the future than `max_skew`.
     pub future: u64,
+    /// What keeps the source from reading now; it goes on trying.
+    pub problem: Option<String>,
     /// Of a source that is pushed to.
     pub intake: Option<Intake>,
 }

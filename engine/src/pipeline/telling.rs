@@ -54,6 +54,10 @@ impl Pipeline {
             Some((source.name().to_owned(), intake))
         });
         let intakes: Vec<_> = intakes.collect();
+        let problems = sources
+            .iter()
+            .map(|source| (source.name(), source.problem()));
+        let problems: Vec<_> = problems.collect();
         let rules: Vec<_> = self
             .parts
             .detector
@@ -82,6 +86,11 @@ impl Pipeline {
                     .entry(partition.source.to_string())
                     .or_default();
                 source.lag.insert(partition.name.to_string(), lag);
+            }
+            for (source, problem) in problems {
+                if problem.is_some() || health.sources.contains_key(source) {
+                    health.sources.entry(source.into()).or_default().problem = problem;
+                }
             }
             for (source, intake) in intakes {
                 health.sources.entry(source).or_default().intake = Some(intake);
