@@ -70,6 +70,7 @@ pub struct Engine {
     #[serde(deserialize_with = "duration")]
     pub dedup_horizon: Duration,
     pub dedup_mb: usize,
+    pub scans_mb: usize,
     pub provisional: bool,
     #[serde(deserialize_with = "duration")]
     pub amend_within: Duration,

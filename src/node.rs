@@ -150,6 +150,7 @@ impl Node {
             correlation: config.correlation(),
             dedup_horizon: config::micros(config.engine.dedup_horizon),
             dedup_bytes: config.engine.dedup_mb << 20,
+            scan_bytes: config.engine.scans_mb << 20,
             commit_interval: config.engine.commit_interval,
             commit_rows: config.engine.commit_rows,
             provisional: config.engine.provisional && purpose == Purpose::Service,

@@ -165,11 +165,12 @@ fn story(
 pub fn counts(counts: &Counts, reasons: &BTreeMap<String, u64>, seconds: f64) -> String {
     let rate = counts.read as f64 / seconds.max(0.001);
     let mut text = format!(
-        "{} events in {seconds:.1} s ({rate:.0}/s): {} processed ({} late), {} duplicates, {} filtered, {} dead letters",
+        "{} events in {seconds:.1} s ({rate:.0}/s): {} processed ({} late), {} duplicates, {} unchanged, {} filtered, {} dead letters",
         counts.read,
         counts.processed,
         counts.late,
         counts.duplicates,
+        counts.unchanged,
         counts.filtered,
         counts.dead_lettered
     );

@@ -75,16 +75,21 @@ fn process(text: &mut Text, health: &Snapshot, resident: Option<u64>) {
         "Events let through unchecked for duplicates for want of memory.",
         one(health.dedup_unchecked as f64),
     );
+    text.gauge(
+        "weir_scans_short_events",
+        "Findings of scans that did not wait or are not remembered, for want of memory.",
+        one(health.scans_short as f64),
+    );
 }
 
 /// Reading a field of a source's or rule's health.
 type Read<T> = fn(&T) -> f64;
 
 fn events(text: &mut Text, health: &Snapshot) {
-    let counters: [(&str, &str, Read<SourceHealth>); 7] = [
+    let counters: [(&str, &str, Read<SourceHealth>); 8] = [
         (
             "weir_events_read_total",
-            "Events read; the sum of processed, duplicates, dead-lettered and filtered.",
+            "Events read; the sum of processed, duplicates, unchanged, dead-lettered, filtered and waiting.",
             |s| s.counts.read as f64,
         ),
         (
@@ -96,6 +101,11 @@ fn events(text: &mut Text, health: &Snapshot) {
             "weir_events_duplicates_total",
             "Events that were seen before.",
             |s| s.counts.duplicates as f64,
+        ),
+        (
+            "weir_events_unchanged_total",
+            "Findings that a scan told again as they were.",
+            |s| s.counts.unchanged as f64,
         ),
         (
             "weir_events_filtered_total",
@@ -125,6 +135,16 @@ fn events(text: &mut Text, health: &Snapshot) {
             .map(|(name, source)| (vec![("source", name.as_str())], read(source)));
         text.counter(name, help, samples);
     }
+    text.gauge(
+        "weir_events_waiting",
+        "Findings of scans that wait until it is certain whether they changed.",
+        health.sources.iter().map(|(name, source)| {
+            (
+                vec![("source", name.as_str())],
+                source.counts.waiting as f64,
+            )
+        }),
+    );
     let dead = health.sources.iter().flat_map(|(name, source)| {
         let known: u64 = source.dead_letter_reasons.values().sum();
         // Letters whose reasons are not known any more, so that the sum over reasons stays true.
@@ -150,6 +170,15 @@ fn events(text: &mut Text, health: &Snapshot) {
         })
     });
     text.gauge("weir_kafka_lag_messages", "Messages not read yet.", lag);
+    let problems = health.sources.iter().map(|(name, source)| {
+        let has_one = f64::from(u8::from(source.problem.is_some()));
+        (vec![("source", name.as_str())], has_one)
+    });
+    text.gauge(
+        "weir_source_problem",
+        "1 while something keeps the source from reading; /readyz says what.",
+        problems,
+    );
     pushed(text, health);
 }
 

@@ -39,6 +39,7 @@ pub fn settings(lateness: Lateness) -> Settings {
         correlation: Default::default(),
         dedup_horizon: HOUR,
         dedup_bytes: 1 << 30,
+        scan_bytes: 512 << 20,
         commit_interval: Duration::from_secs(1),
         commit_rows: 200_000,
         provisional: false,

@@ -20,6 +20,7 @@ use crate::envelope::{GZIP, LEVELS};
 use crate::format::{Decoded, Fault, Format, Labels, Reject, Row, fault, vpc_flow};
 use crate::json::{self, Scanner};
 use crate::mapping::Value;
+use crate::text::behind_syslog;
 
 mod config;
 mod letters;
@@ -67,6 +68,18 @@ impl Decoder {
             config,
             scratch: vec![],
             found: vec![],
+        }
+    }
+
+    /// Learns the columns of a flow log from its first line, if that names them: for a reading that goes on in the
+    /// middle of a file.
+    pub fn learn_header(&mut self, line: &[u8]) {
+        let flow = Format::of(&vpc_flow::FLOW);
+        if self.allowed.has(flow)
+            && let Some(tree) = flow.tree(None)
+            && let Some(columns) = vpc_flow::header(line, tree)
+        {
+            self.header = Some(columns);
         }
     }
 
@@ -179,6 +192,7 @@ impl<'b> Work<'_, 'b> {
         self.text_start = start;
         let mark = bytes.starts_with(BYTE_ORDER_MARK);
         let first = start + if mark { BYTE_ORDER_MARK.len() } else { 0 };
+        let first = first + behind_syslog(&block[first..end]).unwrap_or(0);
         let mut s = Scanner::new(&block[..end], first, self.config.max_depth);
         let read = self.counts.read;
         // An array begins like an access line.

@@ -2,8 +2,8 @@
 //!
 //! Known envelopes:
 //! - an array of events, also under `Records`, `records`, `items`, `Events`, `events`, `logEvents`,
-//!   `findings`, `Findings`, `Messages` or `receivedMessages` (CloudTrail objects, Event Hubs, EventList,
-//!   LookupEvents, CloudWatch Logs, Security Hub, queues);
+//!   `findings`, `Findings`, `Messages`, `receivedMessages` or `value` (CloudTrail objects, Event Hubs,
+//!   EventList, LookupEvents, CloudWatch Logs, Security Hub, queues, Microsoft Graph);
 //! - an event under `detail` (EventBridge), `jsonPayload` (Cloud Logging), `data` (Event Grid, CloudEvents),
 //!   `message` (Pub/Sub) or `awslogs` (subscriptions of CloudWatch Logs);
 //! - an event as text under `properties.log` (AKS), `CloudTrailEvent` (LookupEvents), `message` (CloudWatch
@@ -94,7 +94,7 @@ impl Work<'_, '_> {
             let inside = match (key, s.peek()) {
                 (
                     b"Records" | b"records" | b"items" | b"Events" | b"events" | b"logEvents"
-                    | b"findings" | b"Findings" | b"Messages" | b"receivedMessages",
+                    | b"findings" | b"Findings" | b"Messages" | b"receivedMessages" | b"value",
                     b'[',
                 ) if deeper => {
                     is_envelope = true;

@@ -65,12 +65,17 @@ impl Work<'_, '_> {
             let range = value.json();
             let mut array = Scanner::new(&s.bytes()[..range.end], range.start, usize::MAX);
             array.array(|s| {
-                if s.peek() != b'{' {
-                    return Ok(s.skip()?);
-                }
-                let start = s.position();
+                let (first, start) = (s.peek(), s.position());
                 let mut found = vec![];
-                inner.walk(s, &mut found)?;
+                match (first, inner.words.is_empty()) {
+                    (b'{', true) => inner.walk(s, &mut found)?,
+                    (b'"', false) => {
+                        let text = s.text()?;
+                        text.into_iter()
+                            .for_each(|text| inner.split(s, text, &mut found));
+                    }
+                    _ => return Ok(s.skip()?),
+                }
                 if !inner.inside.is_empty() {
                     let outer = inner.outer(s, &found, outer);
                     around.push((inner, found));

@@ -1,9 +1,9 @@
-//! Records that are no JSON: lines of flow logs and access logs.
+//! Records that are no JSON: lines of flow logs and access logs, and what syslog puts before JSON.
 
 use std::ops::Range;
 
 use crate::decode::Work;
-use crate::format::{Decoded, Format, Reject, Row, envoy, vpc_flow};
+use crate::format::{Decoded, Format, Reject, Row, envoy, vpc_flow, ztunnel};
 use crate::json::Scanner;
 
 impl Work<'_, '_> {
@@ -35,6 +35,13 @@ impl Work<'_, '_> {
             && envoy::split(s, tree, self.found)
         {
             return self.fill_line(s, access, range).map(|()| true);
+        }
+        let tunnel = Format::of(&ztunnel::ACCESS);
+        if self.allowed.has(tunnel)
+            && let Some(tree) = tunnel.tree(None)
+            && ztunnel::split(s, tree, self.found)
+        {
+            return self.fill_line(s, tunnel, range).map(|()| true);
         }
         Ok(false)
     }
@@ -76,4 +83,30 @@ impl Work<'_, '_> {
             }
         }
     }
+}
+
+/// Longest text of a syslog daemon before the message.
+const SYSLOG_HEAD: usize = 512;
+
+/// Where JSON begins behind what a syslog daemon writes: `<13>Oct  9 22:14:15 host app[77]: {`, with or without the
+/// number, or in the newer form `<13>1 2026-10-09T22:14:15Z host app 77 - - {`.
+pub(crate) fn behind_syslog(line: &[u8]) -> Option<usize> {
+    const MONTHS: [&[u8]; 12] = [
+        b"Jan ", b"Feb ", b"Mar ", b"Apr ", b"May ", b"Jun ", b"Jul ", b"Aug ", b"Sep ", b"Oct ",
+        b"Nov ", b"Dec ",
+    ];
+    let is_syslog = match line {
+        [b'<', b'0'..=b'9', ..] => true,
+        _ => MONTHS.iter().any(|month| line.starts_with(month)),
+    };
+    if !is_syslog {
+        return None;
+    }
+    let brace = memchr::memchr(b'{', &line[..line.len().min(SYSLOG_HEAD)])?;
+    let head = line[..brace].trim_ascii_end();
+    let head = head
+        .strip_suffix(b"\xEF\xBB\xBF")
+        .unwrap_or(head)
+        .trim_ascii_end();
+    matches!(head.last(), Some(b':' | b'-' | b']')).then_some(brace)
 }

@@ -49,7 +49,7 @@ pub struct EventBatch {
 }
 
 /// Events by what became of them. Conservation law:
-/// `read = processed + duplicates + dead_lettered + filtered`.
+/// `read = processed + duplicates + unchanged + dead_lettered + filtered + waiting`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Events after envelopes were peeled; a record that cannot be decoded counts as one.
@@ -58,6 +58,10 @@ pub struct Counts {
     pub processed: u64,
     /// Rows whose `event_uid` was seen before.
     pub duplicates: u64,
+    /// Rows of scans that say what the last one said, see [`crate::scans`].
+    pub unchanged: u64,
+    /// Rows of scans of which that is not certain yet. Goes down again.
+    pub waiting: u64,
     pub dead_lettered: u64,
     /// Events left out by configuration, as the early stages of a Kubernetes request.
     pub filtered: u64,
@@ -72,6 +76,8 @@ impl Counts {
         self.read += other.read;
         self.processed += other.processed;
         self.duplicates += other.duplicates;
+        self.unchanged += other.unchanged;
+        self.waiting += other.waiting;
         self.dead_lettered += other.dead_lettered;
         self.filtered += other.filtered;
         self.late += other.late;
@@ -79,7 +85,14 @@ impl Counts {
     }
     /// Whether nothing was lost.
     pub fn conserved(&self) -> bool {
-        self.read == self.processed + self.duplicates + self.dead_lettered + self.filtered
+        let seen = self.processed + self.duplicates + self.unchanged;
+        self.read == seen + self.dead_lettered + self.filtered + self.waiting
+    }
+    /// Rows that waited went on, or turned out to be unchanged.
+    pub fn release(&mut self, processed: u64, unchanged: u64) {
+        self.processed += processed;
+        self.unchanged += unchanged;
+        self.waiting = self.waiting.saturating_sub(processed + unchanged);
     }
 }
 

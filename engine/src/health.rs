@@ -48,6 +48,8 @@ pub struct SourceHealth {
     pub idle: BTreeMap<String, bool>,
     /// Events further in the future than `max_skew`.
     pub future: u64,
+    /// What keeps the source from reading now; it goes on trying.
+    pub problem: Option<String>,
     /// Of a source that is pushed to.
     pub intake: Option<Intake>,
 }
@@ -103,6 +105,8 @@ pub struct Snapshot {
     pub dedup_short_seconds: i64,
     /// Events let through unchecked for duplicates for want of memory.
     pub dedup_unchecked: u64,
+    /// Rows of scans that did not wait, or whose findings are not remembered, for want of memory.
+    pub scans_short: u64,
     /// Times that rules were exchanged while running.
     pub reloads: u64,
     pub state_bytes: u64,

@@ -24,6 +24,7 @@ pub mod mask;
 pub mod pipeline;
 pub mod plan;
 pub mod rule;
+pub mod scans;
 pub mod schema;
 pub mod score;
 pub mod source;

@@ -5,6 +5,7 @@ use crate::rule::Window;
 pub const SECOND: i64 = 1_000_000;
 pub const MINUTE: i64 = 60 * SECOND;
 pub const HOUR: i64 = 60 * MINUTE;
+pub const DAY: i64 = 24 * HOUR;
 
 /// Start of the `step`-long interval that holds `time`.
 pub fn floor(time: i64, step: i64) -> i64 {

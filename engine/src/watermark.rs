@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::batch::Partition;
-use crate::time::{HOUR, MINUTE, SECOND};
+use crate::time::{DAY, HOUR, MINUTE, SECOND};
 
 /// Time settings of one source, all in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub struct Lateness {
     /// A partition that another member of the group took may come back: it holds the watermark this long
     /// (wall clock).
     pub revoked_hold: i64,
+    /// A finding that no scan named for this long is told again when it comes back, see [`crate::scans`]. 0 makes
+    /// whatever a scan says an event.
+    pub scan_gap: i64,
 }
 
 impl Default for Lateness {
@@ -30,6 +33,7 @@ impl Default for Lateness {
             idle_after: 30 * SECOND,
             max_skew: 5 * MINUTE,
             revoked_hold: HOUR,
+            scan_gap: 8 * DAY,
         }
     }
 }
@@ -219,6 +223,21 @@ impl Watermarks {
         self.current
     }
 
+    /// How far time is complete in one source alone: `None` while nobody can tell, [`i64::MAX`] when nothing more
+    /// is under way.
+    pub fn of_source(&self, source: &str, now: i64) -> Option<i64> {
+        if self.awaited.contains(source) {
+            return None;
+        }
+        let own = self.partitions.iter();
+        let held = own.filter(|(name, p)| &*name.source == source && !self.left(name, p, now));
+        let times: Vec<Option<i64>> = held.map(|(name, p)| self.time_of(name, p)).collect();
+        match times.is_empty() {
+            true => Some(i64::MAX),
+            false => times.into_iter().min().flatten(),
+        }
+    }
+
     fn time_of(&self, name: &Partition, partition: &PartitionTime) -> Option<i64> {
         let seen = partition.max_time.max(partition.floor);
         seen.map(|time| time.saturating_sub(self.of(name).lateness))
@@ -253,6 +272,7 @@ mod tests {
             idle_after: 5,
             max_skew: 100,
             revoked_hold: 50,
+            scan_gap: 0,
         };
         let marks = Watermarks::new([("s".into(), settings)]);
         (
@@ -361,6 +381,26 @@ mod tests {
         marks.revoked(&b, NOW);
         assert_eq!(marks.advance(NOW + 49), Some(40));
         assert_eq!(marks.advance(NOW + 50), Some(90));
+    }
+
+    #[test]
+    fn a_source_has_a_time_of_its_own() {
+        let (mut marks, a, b) = setup();
+        marks.await_source("s");
+        marks.assigned(a.clone(), None);
+        marks.observe(&a, &[100], NOW);
+        marks.observe(&Partition::new("other", "x"), &[7], NOW);
+        assert_eq!(marks.of_source("s", NOW), None, "partitions may be missing");
+        marks.assigned(b.clone(), None);
+        marks.ready("s", false, NOW);
+        assert_eq!(marks.of_source("s", NOW), None, "one is silent yet");
+        marks.observe(&b, &[50], NOW);
+        assert_eq!(marks.of_source("s", NOW), Some(40));
+        marks.caught_up(&a, NOW);
+        marks.caught_up(&b, NOW);
+        assert_eq!(marks.of_source("s", NOW + 4), Some(40));
+        assert_eq!(marks.of_source("s", NOW + 5), Some(i64::MAX));
+        assert_eq!(marks.of_source("gone", NOW), Some(i64::MAX));
     }
 
     #[test]

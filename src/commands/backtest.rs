@@ -173,11 +173,12 @@ impl Input {
         let Some((first, last)) = archive.span().await? else {
             match files {
                 Some(files) => bail!(
-                    "no event could be read from --files: {} records, {} dead letters {:?}, {} duplicates, {} filtered",
+                    "no event could be read from --files: {} records, {} dead letters {:?}, {} duplicates, {} unchanged, {} filtered",
                     files.counts.read,
                     files.counts.dead_lettered,
                     files.reasons,
                     files.counts.duplicates,
+                    files.counts.unchanged,
                     files.counts.filtered
                 ),
                 None => bail!(
@@ -212,6 +213,7 @@ async fn store_files(config: &Config, args: &Args, folder: &Path) -> anyhow::Res
         lateness: None,
         idle_after: None,
         max_skew: None,
+        scan_gap: None,
         max_record_bytes: None,
         mapping: None,
         flow_fields: None,

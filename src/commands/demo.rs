@@ -45,6 +45,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         lateness: Some(Duration::from_micros(demo::MAX_LATENESS_US as u64)),
         idle_after: None,
         max_skew: None,
+        scan_gap: None,
         max_record_bytes: None,
         mapping: None,
         flow_fields: None,

@@ -54,6 +54,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         lateness: Some(args.lateness),
         idle_after: None,
         max_skew: None,
+        scan_gap: None,
         max_record_bytes: None,
         mapping: None,
         flow_fields: None,

@@ -100,6 +100,8 @@ pub struct KafkaSource {
     pub idle_after: Option<Duration>,
     #[serde(default, deserialize_with = "optional_duration")]
     pub max_skew: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub scan_gap: Option<Duration>,
     #[serde(default)]
     pub max_record_bytes: Option<usize>,
     #[serde(default)]
@@ -126,6 +128,8 @@ pub struct FileSource {
     pub idle_after: Option<Duration>,
     #[serde(default, deserialize_with = "optional_duration")]
     pub max_skew: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub scan_gap: Option<Duration>,
     #[serde(default)]
     pub max_record_bytes: Option<usize>,
 }
@@ -158,6 +162,8 @@ pub struct HttpSource {
     pub idle_after: Option<Duration>,
     #[serde(default, deserialize_with = "optional_duration")]
     pub max_skew: Option<Duration>,
+    #[serde(default, deserialize_with = "optional_duration")]
+    pub scan_gap: Option<Duration>,
     #[serde(default)]
     pub max_record_bytes: Option<usize>,
 }
@@ -187,6 +193,7 @@ struct Common<'a> {
     lateness: Option<Duration>,
     idle_after: Option<Duration>,
     max_skew: Option<Duration>,
+    scan_gap: Option<Duration>,
     max_record_bytes: Option<usize>,
 }
 
@@ -200,6 +207,7 @@ macro_rules! common {
             lateness: $source.lateness,
             idle_after: $source.idle_after,
             max_skew: $source.max_skew,
+            scan_gap: $source.scan_gap,
             max_record_bytes: $source.max_record_bytes,
         }
     };
@@ -222,6 +230,7 @@ impl Source {
             lateness: common.lateness.map_or_else(usual, micros),
             idle_after: common.idle_after.map_or(default.idle_after, micros),
             max_skew: common.max_skew.map_or(default.max_skew, micros),
+            scan_gap: common.scan_gap.map_or(default.scan_gap, micros),
             ..default
         }
     }
@@ -267,7 +276,7 @@ pub fn usual_lateness(format: FormatChoice) -> i64 {
     match format {
         FormatChoice::K8sAudit
         | FormatChoice::Falco
-        | FormatChoice::Named("tetragon" | "envoy" | "gatekeeper") => MINUTE,
+        | FormatChoice::Named("tetragon" | "envoy" | "ztunnel" | "gatekeeper") => MINUTE,
         _ => 20 * MINUTE,
     }
 }

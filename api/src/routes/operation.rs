@@ -1,5 +1,7 @@
 //! What operators and their machines ask.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -26,6 +28,15 @@ pub struct Alive {
     status: &'static str,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ready {
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// What keeps a source from reading, by source. It goes on trying, so this does not end readiness.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    problems: BTreeMap<String, String>,
+}
+
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", tag = "operation",
     responses((status = 200, body = Alive, description = "Alive")))]
@@ -36,11 +47,16 @@ pub async fn healthz() -> Json<Alive> {
 /// The engine processes events: rules loaded, store open, sources running, last commit good. Else 503 with
 /// the reason.
 #[utoipa::path(get, path = "/readyz", tag = "operation",
-    responses((status = 200, body = Alive, description = "Ready")))]
-pub async fn readyz(State(state): State<ApiState>) -> Result<Json<Alive>, Problem> {
+    responses((status = 200, body = Ready, description = "Ready")))]
+pub async fn readyz(State(state): State<ApiState>) -> Result<Json<Ready>, Problem> {
     let health = state.health.snapshot();
     if health.ready {
-        return Ok(Json(Alive { status: "ready" }));
+        let problems = health.sources.into_iter();
+        let problems = problems.filter_map(|(name, source)| Some((name, source.problem?)));
+        return Ok(Json(Ready {
+            status: "ready",
+            problems: problems.collect(),
+        }));
     }
     let reason = if health.reason.is_empty() {
         "starting".to_owned()

@@ -166,7 +166,19 @@ async fn health_and_readiness() {
     let problem = server.get("/readyz").await.problem(503);
     assert_eq!(problem["detail"], "kafka does not answer");
     server.health.update(|health| health.ready = true);
-    assert_eq!(server.get("/readyz").await.json()["status"], "ready");
+    let ready = server.get("/readyz").await.json();
+    assert_eq!(ready, serde_json::json!({"status": "ready"}));
+    // A source that cannot read goes on trying: that is told, and readiness stays.
+    server.health.update(|health| {
+        let source = health.sources.entry("audit".into()).or_default();
+        source.problem = Some("cannot reach 10.0.0.1:9092".into());
+    });
+    let ready = server.get("/readyz").await.json();
+    let problems = serde_json::json!({"audit": "cannot reach 10.0.0.1:9092"});
+    assert_eq!(
+        (&ready["status"], &ready["problems"]),
+        (&"ready".into(), &problems)
+    );
 }
 
 #[tokio::test]
@@ -175,9 +187,11 @@ async fn metrics_have_these_names_and_labels() {
     server.health.update(|health| {
         let source = SourceHealth {
             counts: Counts {
-                read: 10,
+                read: 19,
                 processed: 6,
                 duplicates: 1,
+                unchanged: 5,
+                waiting: 4,
                 dead_lettered: 2,
                 filtered: 1,
                 late: 3,
@@ -188,6 +202,7 @@ async fn metrics_have_these_names_and_labels() {
             watermarks: [("topic/0".to_owned(), 1_000_000)].into(),
             idle: [("topic/0".to_owned(), false)].into(),
             future: 1,
+            problem: Some("cannot reach the broker".into()),
             intake: Some(Intake {
                 requests: [(202, 7), (429, 1)].into(),
                 bytes: 1234,
@@ -211,7 +226,9 @@ async fn metrics_have_these_names_and_labels() {
     );
     let text = answer.text;
     for line in [
-        "weir_events_read_total{source=\"audit\\\"\\n\"} 10",
+        "weir_events_read_total{source=\"audit\\\"\\n\"} 19",
+        "weir_events_unchanged_total{source=\"audit\\\"\\n\"} 5",
+        "weir_events_waiting{source=\"audit\\\"\\n\"} 4",
         "weir_events_dead_lettered_total{source=\"audit\\\"\\n\",reason=\"invalid_json\"} 1",
         "weir_events_dead_lettered_total{source=\"audit\\\"\\n\",reason=\"unknown\"} 1",
         "weir_kafka_lag_messages{source=\"audit\\\"\\n\",partition=\"topic/0\"} 5",

@@ -88,6 +88,14 @@ const IDENTITIES: &[&str] = &[
 const TYPES: &[&str] = &["AWSService"];
 /// Services that act on an identity's behalf (`actor_invoked_by`).
 const INVOKERS: &[&str] = &["*.amazonaws.com", "AWS Internal"];
+/// Services among these that do at once what their caller asked for: the act is the caller's.
+const HANDS: &[&str] = &[
+    "athena.amazonaws.com",
+    "cloudcontrolapi.amazonaws.com",
+    "cloudformation.amazonaws.com",
+    "servicecatalog.amazonaws.com",
+    "ssm.amazonaws.com",
+];
 
 /// Identities remembered across batches; when full, the memory starts anew.
 const REMEMBERED: usize = 65_536;
@@ -130,6 +138,8 @@ impl Pattern {
 struct Patterns {
     equal: HashSet<String>,
     like: Vec<Pattern>,
+    /// Never a match.
+    except: HashSet<String>,
 }
 
 impl Patterns {
@@ -145,7 +155,15 @@ impl Patterns {
         patterns
     }
 
+    fn but(mut self, texts: &[&str]) -> Self {
+        self.except = texts.iter().map(|text| (*text).to_owned()).collect();
+        self
+    }
+
     fn matches(&self, text: &str) -> bool {
+        if self.except.contains(text) {
+            return false;
+        }
         self.equal.contains(text) || self.like.iter().any(|pattern| pattern.matches(text))
     }
 }
@@ -165,7 +183,7 @@ impl Automation {
         Self {
             identities: Patterns::new(IDENTITIES.iter().copied().chain(more)),
             types: Patterns::new(TYPES.iter().copied()),
-            invokers: Patterns::new(INVOKERS.iter().copied()),
+            invokers: Patterns::new(INVOKERS.iter().copied()).but(HANDS),
             known: Mutex::default(),
         }
     }
@@ -314,6 +332,13 @@ mod tests {
             assert!(!automation.identities.matches(no), "{no}");
         }
         assert!(automation.types.matches("AWSService") && !automation.types.matches("IAMUser"));
-        assert!(automation.invokers.matches("cloudformation.amazonaws.com"));
+        assert!(automation.invokers.matches("autoscaling.amazonaws.com"));
+        assert!(
+            automation
+                .invokers
+                .matches("member.org.stacksets.cloudformation.amazonaws.com")
+        );
+        assert!(!automation.invokers.matches("cloudformation.amazonaws.com"));
+        assert!(!automation.invokers.matches("signin.example.org"));
     }
 }

@@ -16,7 +16,7 @@ use weir_engine::source::{Positions, SourceMessage, SourceSender};
 
 use super::Shared;
 use super::discover::{Discovery, Found};
-use super::reader::{Block, Letter, Reader, is_gzip};
+use super::reader::{Block, Letter, Reader, first_line, is_gzip};
 use crate::decode::Decoder;
 
 /// Readers kept open. Files whose times overlap are open together; beyond this number the one that will be
@@ -125,6 +125,10 @@ impl Merge<'_> {
                 state: State::Reading,
                 counted: 0,
             };
+            if next > 0 {
+                let line = first_line(&item.path).unwrap_or_default();
+                item.decoder.learn_header(&line);
+            }
             item.reached = self.floor(&mut item);
             self.items.push(item);
         }

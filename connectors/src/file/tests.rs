@@ -267,6 +267,32 @@ fn reading_goes_on_at_the_positions_given() {
     assert_eq!(anew.uids, ["e", "f"]);
 }
 
+/// The lines behind a position do not say what their columns are: the file's first line does.
+#[test]
+fn a_flow_log_is_read_on_with_the_header_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let header = "srcaddr dstaddr start end interface-id action log-status\n";
+    let line =
+        |n: usize| format!("10.0.0.{n} 203.0.113.7 176732280{n} 176732286{n} eni-1 ACCEPT OK\n");
+    let content: String = header.to_owned() + &line(1) + &line(2);
+    let position = (header.len() + line(1).len()) as i64;
+    for (name, bytes) in [
+        ("a.log", content.clone().into_bytes()),
+        ("b.log.gz", gzip(content.as_bytes())),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let partition = Partition::new("files", path.display().to_string());
+        let (rest, _) = run(config(&[&path]), &Positions::from([(partition, position)]));
+        assert_eq!(
+            (rest.counts.read, rest.counts.dead_lettered),
+            (1, 0),
+            "{name}"
+        );
+        assert_eq!(rest.uids.len(), 1);
+    }
+}
+
 #[test]
 fn many_blocks_of_many_files_are_merged() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@
 
 use weir_engine::schema::col;
 
-use super::{Decoded, Stop, entra};
+use super::{Decoded, Stop, azure_flow, entra};
 use crate::mapping::{Event, How, Mapping, STATUS};
 
 const LEVEL: How = How::Words(&[
@@ -119,10 +119,10 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const OPERATION: [usize; 3] = [3, 2, 7];
     const METHODS: [usize; 2] = [4, 5];
     const CATEGORY: usize = 8;
-    let entra = event
+    let others = event
         .text(CATEGORY)
-        .is_some_and(|text| entra::is_category(&text));
-    if entra || event.value(LOG).is_some_and(|value| value.is_string()) {
+        .is_some_and(|text| entra::is_category(&text) || azure_flow::is_category(&text));
+    if others || event.value(LOG).is_some_and(|value| value.is_string()) {
         return Ok(Decoded::NotThis);
     }
     if let Some(methods) = METHODS.into_iter().find_map(|at| event.text(at)) {

@@ -1,6 +1,7 @@
-//! Microsoft Defender for Cloud alerts: flat with capitals (continuous export) and nested (REST).
+//! Microsoft Defender for Cloud alerts: flat with capitals (continuous export), nested (REST), and as rows of
+//! Sentinel's table `SecurityAlert`, in which other products' alerts stand, too.
 //!
-//! Traps: `Entities` is a graph in which `$ref` points to the `$id` of another member; an id may come back,
+//! Traps: in that table `Entities` is JSON in text; `Entities` is a graph in which `$ref` points to the `$id` of another member; an id may come back,
 //! and an element may be a bare reference; assessments and scores share the hub and are no alerts.
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ pub static ALERT: Mapping = Mapping {
     nothing: &["None"],
     fields: &[
         ("endTimeUtc", col::TIME, How::Time),
+        ("endTime", col::TIME, How::Time),
         ("timeGenerated", col::TIME, How::Time),
         ("startTimeUtc", col::TIME, How::Time),
         ("properties.endTimeUtc", col::TIME, How::Time),
@@ -33,16 +35,21 @@ pub static ALERT: Mapping = Mapping {
         ("properties.startTimeUtc", col::TIME, How::Time),
         ("startTimeUtc", col::START_TIME, How::Time),
         ("properties.startTimeUtc", col::START_TIME, How::Time),
+        ("startTime", col::START_TIME, How::Time),
         ("endTimeUtc", col::END_TIME, How::Time),
+        ("endTime", col::END_TIME, How::Time),
         ("properties.endTimeUtc", col::END_TIME, How::Time),
         ("correlationKey", col::CORRELATION_UID, How::Text),
         ("properties.correlationKey", col::CORRELATION_UID, How::Text),
         ("severity", col::SEVERITY_ID, SEVERITY),
+        ("alertSeverity", col::SEVERITY_ID, SEVERITY),
         ("properties.severity", col::SEVERITY_ID, SEVERITY),
         ("systemAlertId", col::FINDING_UID, How::Text),
         ("properties.systemAlertId", col::FINDING_UID, How::Text),
         ("alertDisplayName", col::FINDING_TITLE, How::Text),
         ("properties.alertDisplayName", col::FINDING_TITLE, How::Text),
+        ("displayName", col::FINDING_TITLE, How::Text),
+        ("alertName", col::FINDING_TITLE, How::Text),
         ("description", col::FINDING_DESC, How::Text),
         ("properties.description", col::FINDING_DESC, How::Text),
         ("alertType", col::FINDING_TYPE, How::Text),
@@ -51,7 +58,10 @@ pub static ALERT: Mapping = Mapping {
         ("properties.status", col::FINDING_STATUS, How::Lower),
         ("intent", col::FINDING_ATTACKS, How::Text),
         ("properties.intent", col::FINDING_ATTACKS, How::Text),
+        ("tactics", col::FINDING_ATTACKS, How::Text),
+        ("techniques", col::FINDING_TAGS, How::Json),
         ("azureResourceId", col::RESOURCE_UID, How::Lower),
+        ("resourceId", col::RESOURCE_UID, How::Lower),
         ("resourceIdentifiers[0].azureResourceId", col::RESOURCE_UID, How::Lower),
         ("properties.resourceIdentifiers[0].azureResourceId", col::RESOURCE_UID, How::Lower),
         ("compromisedEntity", col::RESOURCE_NAME, How::Text),
@@ -73,6 +83,8 @@ pub static ALERT: Mapping = Mapping {
         "endTimeUtc",
         "properties.endTimeUtc",
         "azureResourceId",
+        "productName",
+        "endTime",
     ],
     finish: Some(finish),
     ..Mapping::NEW
@@ -81,11 +93,22 @@ pub static ALERT: Mapping = Mapping {
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const ENTITIES: [usize; 2] = [0, 1];
     const RESOURCE: usize = 10;
+    const PRODUCT: usize = 11;
+    const END: usize = 12;
     // Id, status, and when it was worked on: an update of an alert is another event.
     let parts = [[2, 3], [4, 5], [6, 7], [8, 9]];
     let parts = parts.map(|[flat, nested]| event.text(flat).or_else(|| event.text(nested)));
-    let uid: Vec<_> = parts.into_iter().flatten().collect();
+    let [.., end] = &parts;
+    let late = if end.is_none() { event.text(END) } else { None };
+    let uid: Vec<_> = parts.into_iter().flatten().chain(late).collect();
     event.set(col::EVENT_UID, &uid.join("/"));
+    match event.text(PRODUCT).as_deref() {
+        Some("Azure Sentinel" | "Microsoft Sentinel") => {
+            event.set(col::PRODUCT, "Microsoft Sentinel")
+        }
+        None | Some("Azure Security Center" | "Microsoft Defender for Cloud") => {}
+        Some(_) => event.set(col::PRODUCT, "Defender XDR"),
+    }
     if let Some(resource) = event.text(RESOURCE)
         && let Some(rest) = resource.to_lowercase().strip_prefix("/subscriptions/")
     {
@@ -95,7 +118,10 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
         );
     }
     for at in ENTITIES {
-        let tree = event.tree(at);
+        let tree = match event.text(at) {
+            Some(text) => serde_json::from_str(&text).unwrap_or_default(),
+            None => event.tree(at),
+        };
         let entities = Graph::of(tree.as_array().map_or(&[], Vec::as_slice));
         entities.fill(event);
     }

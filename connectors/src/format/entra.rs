@@ -80,7 +80,7 @@ pub static SIGN_IN: Mapping = Mapping {
     ..Mapping::NEW
 };
 
-fn finish_sign_in(event: &mut Event) -> Result<Decoded, Stop> {
+pub(super) fn finish_sign_in(event: &mut Event) -> Result<Decoded, Stop> {
     if let Some(code) = event.text(0).or_else(|| event.text(1)) {
         event.row.status(code != "0");
     }
@@ -138,7 +138,7 @@ pub static AUDIT: Mapping = Mapping {
     ..Mapping::NEW
 };
 
-fn finish_audit(event: &mut Event) -> Result<Decoded, Stop> {
+pub(super) fn finish_audit(event: &mut Event) -> Result<Decoded, Stop> {
     const TARGETS: usize = 0;
     const APP: usize = 1;
     const DETAILS: usize = 2;

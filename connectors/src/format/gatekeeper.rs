@@ -1,8 +1,9 @@
 //! OPA Gatekeeper: violations in its audit log, in its admission log, and as it exports them.
 //!
 //! Traps: only lines with `semantic` true are meant to be read; an audit tells every violation again in
-//! each run, so the id of the finding is that of constraint and object, not of the run; in the export form
-//! `kind` and `name` are those of the constraint.
+//! each run, so the id of the finding is that of constraint, object and message, not of the run (one constraint
+//! may have several things to say about one object); a request that was refused is no state but an event; in
+//! the export form `kind` and `name` are those of the constraint.
 
 use weir_engine::schema::col;
 
@@ -41,7 +42,7 @@ pub static VIOLATION: Mapping = Mapping {
         ("resource_name", col::RESOURCE_NAME, How::Text),
     ],
     fixed: &[(col::FINDING_STATUS, "open"), (col::STATUS, "failure")],
-    reads: &["semantic", "constraint_kind", "constraint_name", "resource_kind", "resource_namespace", "resource_name", "event_type"],
+    reads: &["semantic", "constraint_kind", "constraint_name", "resource_kind", "resource_namespace", "resource_name", "msg", "event_type"],
     finish: Some(finish),
     ..Mapping::NEW
 };
@@ -70,14 +71,14 @@ pub static EXPORT: Mapping = Mapping {
         ("resourceName", col::RESOURCE_NAME, How::Text),
     ],
     fixed: &[(col::FINDING_STATUS, "open"), (col::STATUS, "failure")],
-    reads: &["eventType", "kind", "name", "resourceKind", "resourceNamespace", "resourceName", "eventType"],
+    reads: &["eventType", "kind", "name", "resourceKind", "resourceNamespace", "resourceName", "message", "eventType"],
     finish: Some(finish),
     ..Mapping::NEW
 };
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const SEMANTIC: usize = 0;
-    const TYPE: usize = 6;
+    const TYPE: usize = 7;
     let is_violation = event
         .text(TYPE)
         .is_some_and(|kind| kind.starts_with("violation"));
@@ -89,6 +90,9 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
         .map(|at| event.text(at).unwrap_or_default())
         .collect();
     event.set(col::FINDING_UID, &parts.join("/"));
+    if event.is(TYPE, "violation") {
+        event.set_int(col::CLASS_UID, 2004);
+    }
     if event.is(3, "Pod") {
         event.set(col::K8S_POD, &parts[4]);
     }

@@ -18,6 +18,7 @@ pub static AUDIT: Mapping = Mapping {
         &[("action", &[]), ("@timestamp", &[]), ("actor", &[])],
         &[("action", &[]), ("@timestamp", &[]), ("_document_id", &[])],
         &[("action", &[]), ("created_at", &[]), ("actor", &[]), ("_document_id", &[])],
+        &[("action", &[]), ("created_at", &[]), ("actor", &[]), ("actor_ip", &[])],
     ],
     uid: &["_document_id"],
     fields: &[

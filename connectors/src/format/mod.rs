@@ -6,6 +6,7 @@
 
 mod aside;
 pub mod azure;
+pub mod azure_flow;
 pub mod cloudtrail;
 pub mod defender;
 pub mod entra;
@@ -13,7 +14,9 @@ pub mod envoy;
 pub mod falco;
 pub mod gatekeeper;
 pub mod gcp;
+pub mod gcp_flow;
 pub mod github;
+pub mod graph;
 pub mod guardduty;
 pub mod k8s_audit;
 pub mod ocsf;
@@ -24,6 +27,7 @@ mod row;
 pub mod tetragon;
 pub mod trivy;
 pub mod vpc_flow;
+pub mod ztunnel;
 
 pub use self::registry::{Format, MAPPINGS};
 pub(crate) use self::row::{Labels, Row, is_canonical_v4, unescaped};

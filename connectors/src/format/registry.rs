@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use super::{
-    Decoded, Reject, Row, Stop, aside, azure, cloudtrail, defender, entra, envoy, falco,
-    gatekeeper, gcp, github, guardduty, k8s_audit, ocsf, okta, prisma, tetragon, trivy, vpc_flow,
+    Decoded, Reject, Row, Stop, aside, azure, azure_flow, cloudtrail, defender, entra, envoy,
+    falco, gatekeeper, gcp, gcp_flow, github, graph, guardduty, k8s_audit, ocsf, okta, prisma,
+    tetragon, trivy, vpc_flow, ztunnel,
 };
 use crate::json::Scanner;
 use crate::mapping::{Compiled, Mapping, Need, Value};
@@ -26,14 +27,21 @@ pub static MAPPINGS: &[&Mapping] = &[
     &guardduty::FINDING,
     &guardduty::SECURITY_HUB,
     &gcp::AUDIT,
+    &gcp_flow::FLOW,
     &entra::SIGN_IN,
     &entra::AUDIT,
+    &graph::SIGN_IN,
+    &graph::AUDIT,
+    &azure_flow::NSG,
+    &azure_flow::VNET,
     &azure::ACTIVITY,
     &defender::ALERT,
+    &graph::ALERT,
     &okta::LOG_EVENT,
     &github::AUDIT,
     &vpc_flow::FLOW,
     &envoy::ACCESS,
+    &ztunnel::ACCESS,
     &tetragon::EXEC,
     &tetragon::EXIT,
     &tetragon::KPROBE,
@@ -47,6 +55,7 @@ pub static MAPPINGS: &[&Mapping] = &[
     &prisma::ALERT,
     &prisma::INCIDENT,
     &trivy::REPORT,
+    &trivy::CLUSTER,
     &trivy::OPERATOR,
     &ocsf::EVENT,
     &aside::INSIGHT,

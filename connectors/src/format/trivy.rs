@@ -32,6 +32,41 @@ pub static REPORT: Mapping = Mapping {
     ..Mapping::NEW
 };
 
+/// `trivy k8s --format json`, with all of a resource or its summary. It tells no time by itself: whoever sends it
+/// adds `CreatedAt`.
+#[rustfmt::skip]
+pub static CLUSTER: Mapping = Mapping {
+    name: "Trivy report of a cluster",
+    source: "trivy",
+    family: "posture",
+    product: "Trivy",
+    needs: &[
+        &[("ClusterName", &[]), ("Findings", &[]), ("CreatedAt", &[])],
+        &[("ClusterName", &[]), ("Resources", &[]), ("CreatedAt", &[])],
+    ],
+    uid: &["ClusterName", "CreatedAt"],
+    finding: &["ClusterName"],
+    fields: &[("CreatedAt", col::TIME, How::Time), ("ClusterName", col::K8S_CLUSTER, How::Text)],
+    inside: &[("Findings", &RESOURCE), ("Resources", &RESOURCE)],
+    ..Mapping::NEW
+};
+
+#[rustfmt::skip]
+static RESOURCE: Mapping = Mapping {
+    uid: &["Namespace", "Kind", "Name"],
+    finding: &["Namespace", "Kind", "Name"],
+    fields: &[
+        ("Namespace", col::K8S_NAMESPACE, How::Text),
+        ("Kind", col::RESOURCE_TYPE, How::Text),
+        ("Name", col::RESOURCE_NAME, How::Text),
+        ("Name", col::K8S_WORKLOAD, How::Text),
+        ("Metadata.RepoTags[0]", col::CONTAINER_IMAGE, How::Text),
+        ("Metadata[0].RepoTags[0]", col::CONTAINER_IMAGE, How::Text),
+    ],
+    inside: &[("Results", &RESULT)],
+    ..Mapping::NEW
+};
+
 #[rustfmt::skip]
 static RESULT: Mapping = Mapping {
     uid: &["Target"],

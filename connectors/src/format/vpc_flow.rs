@@ -14,7 +14,8 @@ pub(crate) const DEFAULT: &[u8] =
     b"version account-id interface-id srcaddr dstaddr srcport dstport \
     protocol packets bytes start end action log-status";
 
-const PROTOCOLS: How = How::Names(&[("1", "icmp"), ("6", "tcp"), ("17", "udp"), ("58", "icmpv6")]);
+pub(super) const PROTOCOLS: How =
+    How::Names(&[("1", "icmp"), ("6", "tcp"), ("17", "udp"), ("58", "icmpv6")]);
 
 const ACTIONS: How = How::Names(&[("ACCEPT", "allowed"), ("REJECT", "denied")]);
 

@@ -128,6 +128,8 @@ pub struct Mapping<'a> {
     /// What `finish` reads, besides.
     pub reads: &'a [&'a str],
     pub(crate) finish: Option<Finish>,
+    /// If its events are texts in an array: what stands between their commas.
+    pub words: &'static [&'static str],
     /// Arrays whose elements are the events; the fields of the object around them apply to each.
     pub inside: &'a [(&'a str, &'static Mapping<'static>)],
 }
@@ -149,6 +151,7 @@ impl Mapping<'_> {
         fixed: &[],
         reads: &[],
         finish: None,
+        words: &[],
         inside: &[],
     };
 }

@@ -111,6 +111,7 @@ pub(crate) struct Compiled {
     pub fixed: Vec<(usize, Box<str>)>,
     pub reads: Vec<u16>,
     pub finish: Option<Finish>,
+    pub words: &'static [&'static str],
     pub inside: Vec<(u16, Compiled)>,
     /// The first path that fills `time`, for messages.
     pub time: Box<str>,
@@ -135,6 +136,7 @@ impl Compiled {
             fixed: vec![],
             reads: vec![],
             finish: mapping.finish,
+            words: mapping.words,
             inside: vec![],
             time: time.map_or("time", |(path, ..)| path).into(),
             nodes: vec![Node::default()],
@@ -221,6 +223,20 @@ impl Compiled {
     pub fn named(&self, key: &str) -> Option<u16> {
         let node = self.nodes[0].keys.get(key.as_bytes())?;
         self.nodes[node as usize].slot
+    }
+
+    /// Notes where the values of a text stand that are parted by commas.
+    pub fn split(&self, s: &Scanner, text: Text, found: &mut Vec<Option<Value>>) {
+        self.clear(found);
+        let mut at = text.range().start;
+        let words = s.slice(text).split(|byte| *byte == b',');
+        for (name, word) in self.words.iter().zip(words) {
+            if let Some(slot) = self.named(name) {
+                let text = Text::new(at, at + word.len(), false);
+                found[slot as usize] = Some(Value { text, first: b'"' });
+            }
+            at += word.len() + 1;
+        }
     }
 
     /// Empties `found` and makes room for all values.

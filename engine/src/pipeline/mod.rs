@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  1 receive    batches with their positions, from all sources, over one bounded channel
-//!  2 dedup      rows whose event_uid was seen before are counted and dropped
+//!  2 dedup      rows whose event_uid was seen before are counted and dropped; what scans tell waits (see 6)
 //!  3 enrich     GeoIP, threat intelligence, assets fill their columns
 //!  4 archive    rows go to Parquet (durable before step 9)
 //!  5 detect     every rule sees the rows that can match it; windows aggregate
-//!  6 time       partitions' watermarks move; the engine's is their minimum
+//!  6 time       partitions' watermarks move, the engine's is their minimum; what scans told and is news by now
+//!               takes steps 3 to 5
 //!  7 answer     windows and matches behind the watermark become final; open ones answer provisionally
 //!  8 correlate  alerts join incidents
 //!  9 commit     positions, state, alerts and incidents in one transaction
@@ -15,7 +16,7 @@
 //!
 //! Steps 1 to 6 run for every batch; 7 to 10 at the end of a commit interval. Invariants: nothing is told to
 //! a source before the store has it; after a failed commit the loop ends, it never runs ahead of its disk;
-//! every event read is processed, a duplicate, a dead letter or filtered.
+//! every event read is processed, a duplicate, unchanged, a dead letter, filtered, or waits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,12 +35,14 @@ use crate::dedup::Dedup;
 use crate::detect::Detector;
 use crate::enrich::Enrich;
 use crate::health::Health;
+use crate::scans::{Admitted, Scans};
 use crate::schema::{self, col};
 use crate::source::{DeadLetters, Positions, Source, SourceMessage, SourceReceiver};
 use crate::store::{Commit, PartitionState, SharedStore, StateWrite};
 use crate::watermark::{Lateness, Watermarks};
 use crate::{Error, Result};
 
+mod release;
 mod telling;
 
 #[derive(Debug, Clone)]
@@ -52,6 +55,8 @@ pub struct Settings {
     pub dedup_horizon: i64,
     /// Memory for it.
     pub dedup_bytes: usize,
+    /// Memory for what scans told, see [`Scans`].
+    pub scan_bytes: usize,
     pub commit_interval: Duration,
     /// Commit early after this many rows.
     pub commit_rows: usize,
@@ -91,6 +96,7 @@ pub struct Pipeline {
     settings: Settings,
     parts: Parts,
     dedup: Dedup,
+    scans: Scans,
     watermarks: Watermarks,
     watermark: Option<i64>,
     cases: Cases,
@@ -121,10 +127,24 @@ impl Pipeline {
         let mut watermarks = Watermarks::new(settings.lateness.iter().cloned());
         let mut dedup = Dedup::new(settings.dedup_horizon, settings.dedup_bytes);
         dedup.reach(parts.detector.counts_back());
+        let gaps = settings.lateness.iter();
+        let gaps = gaps.map(|(source, times)| (source.clone(), times.scan_gap));
+        let mut scans = Scans::new(gaps, settings.scan_bytes);
+        for (owner, key, value) in &resume.state {
+            let restored = scans.restore(owner, *key, value);
+            restored.map_err(|reason| Error::State {
+                owner: owner.clone(),
+                reason,
+            })?;
+        }
         let mut positions = Positions::new();
         let mut reached = BTreeMap::new();
+        let mut waiting = vec![];
         for state in resume.partitions {
             positions.insert(state.partition.clone(), state.next);
+            if state.counts.waiting > 0 {
+                waiting.push((state.partition.source.to_string(), state.counts.waiting));
+            }
             let known = Reached {
                 next: state.next,
                 counts: state.counts,
@@ -137,6 +157,7 @@ impl Pipeline {
             let stored: Vec<_> = positions
                 .iter()
                 .map(|(p, next)| (p.clone(), *next))
+                .chain(scans.streams())
                 .collect();
             archive.reconcile(&stored)?;
         }
@@ -176,11 +197,18 @@ impl Pipeline {
             health.started = now;
             health.alerts = resume.alert_count;
             health.incidents = resume.incident_count;
+            // Health counts from the start on; what waits since before is read again in its eyes.
+            for (source, waiting) in waiting {
+                let counts = &mut health.sources.entry(source).or_default().counts;
+                counts.read += waiting;
+                counts.waiting += waiting;
+            }
         });
         let pipeline = Self {
             settings,
             parts,
             dedup,
+            scans,
             watermarks,
             watermark,
             cases,
@@ -319,7 +347,7 @@ impl Pipeline {
                 }
             }
             self.take(batches).await?;
-            self.move_time().await;
+            self.move_time().await?;
             let finished = self.watermarks.all_finished();
             let due = self.rows_since_commit >= self.settings.commit_rows
                 || self.last_commit.elapsed() >= self.settings.commit_interval;
@@ -391,21 +419,23 @@ impl Pipeline {
             let times: Vec<i64> = times.values().to_vec();
             let future = self.watermarks.observe(&partition, &times, now);
             let (rows, duplicates) = self.dedup.filter(events)?;
-            let times = rows
-                .column(col::TIME)
-                .as_primitive::<TimestampMicrosecondType>();
-            let behind = |time: &&i64| self.watermark.is_some_and(|w| **time < w);
-            let late = times.values().iter().filter(behind).count();
+            let Admitted {
+                rows,
+                unchanged,
+                waiting,
+            } = self.scans.admit(&partition, rows)?;
             counts.duplicates = duplicates;
+            counts.unchanged = unchanged;
+            counts.waiting = waiting;
             counts.processed = rows.num_rows() as u64;
-            counts.late = late as u64;
+            counts.late = self.late(&rows);
             self.note_counts(&partition, &dead_letters, &counts, future);
             let reached = self.reached.entry(partition.clone()).or_default();
             let from = std::mem::replace(&mut reached.next, next);
             reached.counts.add(&counts);
             reached.changed = true;
             self.letters.extend(dead_letters);
-            self.rows_since_commit += rows.num_rows();
+            self.rows_since_commit += rows.num_rows() + waiting as usize;
             self.changed = true;
             if rows.num_rows() > 0 {
                 let rows = self.parts.enrich.enrich(rows)?;
@@ -427,9 +457,11 @@ impl Pipeline {
     }
 
     /// Steps 6 and 7: time moves, what it passes becomes final.
-    async fn move_time(&mut self) {
-        let before = self.watermark;
-        self.watermark = self.watermarks.advance(wall_clock());
+    async fn move_time(&mut self) -> Result<()> {
+        let (before, now) = (self.watermark, wall_clock());
+        let watermark = self.watermarks.advance(now);
+        self.release(now).await?;
+        self.watermark = watermark;
         if let Some(watermark) = self.watermark
             && self.watermark != before
         {
@@ -441,6 +473,7 @@ impl Pipeline {
             self.dedup.advance(watermark);
             self.changed = true;
         }
+        Ok(())
     }
 
     /// Steps 7 to 10.
@@ -468,6 +501,9 @@ impl Pipeline {
             .cases
             .update(&alerts, horizon, |alert| detector.is_live(alert));
         let (mut state, mut dropped_owners) = self.dedup.take_state();
+        let (told, over) = self.scans.take_state()?;
+        state.extend(told);
+        dropped_owners.extend(over);
         state.extend(self.parts.detector.take_state()?);
         state.extend(self.cases.take_state());
         state.extend(self.parts.enrich.take_state());
@@ -509,6 +545,7 @@ impl Pipeline {
                 .partitions
                 .iter()
                 .map(|p| (p.partition.clone(), p.next))
+                .chain(self.scans.streams())
                 .collect();
             archive.committed(&positions).await?;
             if let (Some(retention), Some(watermark)) = (self.settings.retention, watermark) {

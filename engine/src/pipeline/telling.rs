@@ -31,6 +31,21 @@ impl Pipeline {
         });
     }
 
+    pub(super) fn note_release(
+        &self,
+        partition: &Partition,
+        processed: u64,
+        unchanged: u64,
+        late: u64,
+    ) {
+        self.parts.health.update(|health| {
+            let source = health.sources.entry(partition.source.to_string());
+            let counts = &mut source.or_default().counts;
+            counts.release(processed, unchanged);
+            counts.late += late;
+        });
+    }
+
     pub(super) fn tell_health(&mut self, sources: &[Arc<dyn Source>]) {
         let now = wall_clock();
         let lag: Vec<(Partition, i64)> = sources.iter().flat_map(|source| source.lag()).collect();
@@ -39,6 +54,10 @@ impl Pipeline {
             Some((source.name().to_owned(), intake))
         });
         let intakes: Vec<_> = intakes.collect();
+        let problems = sources
+            .iter()
+            .map(|source| (source.name(), source.problem()));
+        let problems: Vec<_> = problems.collect();
         let rules: Vec<_> = self
             .parts
             .detector
@@ -68,6 +87,11 @@ impl Pipeline {
                     .or_default();
                 source.lag.insert(partition.name.to_string(), lag);
             }
+            for (source, problem) in problems {
+                if problem.is_some() || health.sources.contains_key(source) {
+                    health.sources.entry(source.into()).or_default().problem = problem;
+                }
+            }
             for (source, intake) in intakes {
                 health.sources.entry(source).or_default().intake = Some(intake);
             }
@@ -76,6 +100,7 @@ impl Pipeline {
             let short = watermark.map_or((0, 0), |w| self.dedup.short_of(w));
             health.dedup_short_seconds = short.0 / SECOND;
             health.dedup_unchecked = short.1;
+            health.scans_short = self.scans.short();
             health.enrichment = enrichment;
             health.guard_trips = trips
                 .iter()

@@ -101,8 +101,8 @@ fn body_of<T: DeserializeOwned>(path: &Path, row: &SqliteRow) -> Result<T> {
 
 async fn partitions(connection: &mut SqliteConnection) -> sqlx::Result<Vec<PartitionState>> {
     let rows = sqlx::query(
-        "SELECT source, name, next, max_time, events_read, processed, duplicates, dead_lettered, \
-         filtered, late, bytes FROM partitions ORDER BY source, name",
+        "SELECT source, name, next, max_time, events_read, processed, duplicates, unchanged, \
+         waiting, dead_lettered, filtered, late, bytes FROM partitions ORDER BY source, name",
     )
     .fetch_all(connection)
     .await?;
@@ -120,10 +120,12 @@ fn partition(row: &SqliteRow) -> sqlx::Result<PartitionState> {
             read: count(4)?,
             processed: count(5)?,
             duplicates: count(6)?,
-            dead_lettered: count(7)?,
-            filtered: count(8)?,
-            late: count(9)?,
-            bytes: count(10)?,
+            unchanged: count(7)?,
+            waiting: count(8)?,
+            dead_lettered: count(9)?,
+            filtered: count(10)?,
+            late: count(11)?,
+            bytes: count(12)?,
         },
     })
 }

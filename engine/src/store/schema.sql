@@ -1,4 +1,4 @@
--- Schema of the store, version 1 (`PRAGMA user_version`). Times are µs since the epoch; levels are 0
+-- Schema of the store, version 2 (`PRAGMA user_version`). Times are µs since the epoch; levels are 0
 -- (informational) to 4 (critical). `body` is the whole alert or incident as JSON; the columns beside it are
 -- for filters and order only.
 
@@ -11,6 +11,8 @@ CREATE TABLE partitions (
     events_read INTEGER NOT NULL,
     processed INTEGER NOT NULL,
     duplicates INTEGER NOT NULL,
+    unchanged INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,
     dead_lettered INTEGER NOT NULL,
     filtered INTEGER NOT NULL,
     late INTEGER NOT NULL,
@@ -118,4 +120,4 @@ CREATE INDEX changes_by_incident ON changes (incident_id, seq);
 
 -- 'WEIR': tells a store from any other SQLite file.
 PRAGMA application_id = 0x57454952;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

@@ -36,7 +36,7 @@ use crate::{Error, Result};
 pub const FILE_NAME: &str = "weir.db";
 
 /// The schema's version that this program reads and writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const APPLICATION_ID: i64 = 0x5745_4952;
 const SCHEMA: &str = include_str!("schema.sql");
 

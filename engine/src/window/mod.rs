@@ -13,7 +13,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::execution::TaskContext;
 use hashbrown::HashSet;
 
-use self::pane::{Kept, KeyEvidence, Pane, compact};
+use self::pane::{Kept, KeyEvidence, Pane};
 use self::tallies::{Tallies, hash};
 use crate::plan::{self, CONDITIONS, WindowPlan};
 use crate::rule::Window;
@@ -24,6 +24,7 @@ mod pane;
 mod tallies;
 
 pub use self::pane::PANE_EVIDENCE;
+pub(crate) use self::pane::compact;
 
 /// Batches of states in a pane before they are merged into one.
 const MERGE_AT: usize = 16;

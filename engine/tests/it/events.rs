@@ -16,13 +16,21 @@ pub struct Event {
     pub failed: bool,
 }
 
+/// An operation `scan:STATE` is what a scan says about the finding that `actor` names.
 pub fn batch(events: &[Event]) -> RecordBatch {
     let mut builder = EventBuilder::new(Buffer::from(b"" as &[u8]));
     for event in events {
         builder.begin();
         builder.int(col::TIME, event.time);
         builder.text(col::EVENT_UID, &event.uid);
-        builder.text(col::FAMILY, "cloud_audit");
+        if let Some(state) = event.operation.strip_prefix("scan:") {
+            builder.text(col::FAMILY, "posture");
+            builder.int(col::CLASS_UID, 2003);
+            builder.text(col::FINDING_UID, &event.actor);
+            builder.text(col::FINDING_STATUS, state);
+        } else {
+            builder.text(col::FAMILY, "cloud_audit");
+        }
         builder.text(col::PRODUCT, "CloudTrail");
         builder.text(col::LOG_NAME, "test");
         builder.text(col::ACTOR_UID, &event.actor);

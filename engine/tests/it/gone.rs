@@ -71,6 +71,7 @@ async fn time_with(covered: &'static str) -> i64 {
         correlation: Default::default(),
         dedup_horizon: HOUR,
         dedup_bytes: 1 << 20,
+        scan_bytes: 1 << 20,
         commit_interval: Duration::from_millis(5),
         commit_rows: 200,
         provisional: false,

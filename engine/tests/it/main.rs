@@ -13,6 +13,7 @@ mod kinds;
 mod need;
 mod pipeline;
 mod proof;
+mod scans;
 mod store;
 mod tables;
 mod traps;

@@ -69,7 +69,20 @@ fn rules() -> Vec<Rule> {
         None,
     );
     burst.entities = vec![("user".into(), "actor_user_uid".into())];
-    vec![each, burst]
+    let mut finding = rule(
+        "finding",
+        "SELECT * FROM posture WHERE finding_info_status = 'open'",
+        None,
+        Some((&["finding_info_uid"], 3 * MINUTE)),
+    );
+    finding.entities = vec![("resource".into(), "finding_info_uid".into())];
+    let changes = rule(
+        "changes",
+        "SELECT finding_info_status, count(*) AS n FROM posture GROUP BY finding_info_status HAVING count(*) >= 9",
+        Some((2 * MINUTE, MINUTE)),
+        None,
+    );
+    vec![each, burst, finding, changes]
 }
 
 /// Three partitions of events, with duplicates across and disorder within each.
@@ -100,16 +113,16 @@ fn partitions(seed: u64) -> Vec<(Partition, Vec<Event>)> {
     names.zip(all).collect()
 }
 
-struct Run {
-    health: Arc<Health>,
+pub struct Run {
+    pub health: Arc<Health>,
     told: Arc<Told>,
     letters: Arc<Letters>,
-    store: SharedStore,
+    pub store: SharedStore,
 }
 
 /// Feeds batches of random size from random partitions from the stored positions on; after `crash_after`
 /// messages everything is dropped as a killed process would.
-async fn run(
+pub async fn run(
     dir: &Path,
     input: &[(Partition, Vec<Event>)],
     random: &mut Random,
@@ -137,6 +150,7 @@ async fn run(
         correlation: Default::default(),
         dedup_horizon: 30 * MINUTE,
         dedup_bytes: 1 << 30,
+        scan_bytes: 64 << 20,
         commit_interval: Duration::from_millis(5),
         commit_rows: 200,
         provisional: random.below(2) == 0,
@@ -246,7 +260,7 @@ async fn run(
 }
 
 /// Alerts, incidents and archived events, without what may depend on arrival.
-async fn outcome(
+pub async fn outcome(
     run: &Run,
     dir: &Path,
 ) -> (

@@ -133,9 +133,11 @@ async fn everything_comes_back_after_a_restart() {
         next: 42,
         max_time: Some(-7),
         counts: Counts {
-            read: 10,
+            read: 19,
             processed: 6,
             duplicates: 1,
+            unchanged: 5,
+            waiting: 4,
             dead_lettered: 2,
             filtered: 1,
             late: 3,

@@ -39,6 +39,7 @@ async fn live(dir: &Path) -> (Config, Replayed) {
         lateness: Some(Duration::from_micros(demo::MAX_LATENESS_US as u64)),
         idle_after: None,
         max_skew: None,
+        scan_gap: None,
         max_record_bytes: None,
         mapping: None,
         flow_fields: None,

@@ -477,3 +477,152 @@ fn names_of_formats_are_known() {
     }
     assert_eq!(FormatChoice::named("syslog"), None);
 }
+
+fn text_rows(name: &str) -> Vec<Value> {
+    let path = format!("{}/tests/formats/{name}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().flat_map(|line| rows(line).0).collect()
+}
+
+#[test]
+fn azure_flows_what_is_sent_is_sent_by_the_side_that_opened_the_flow() {
+    let flows = text_rows("azure_flow.ndjson");
+    let pick = |row: &Value, columns: &[&str]| -> Vec<Value> {
+        columns.iter().map(|column| row[*column].clone()).collect()
+    };
+    let bytes = [
+        "traffic_bytes_in",
+        "traffic_bytes_out",
+        "traffic_bytes",
+        "action",
+    ];
+    assert_eq!(
+        pick(&flows[0], &bytes),
+        [json!(1200), json!(9000), json!(10_200), json!("allowed")]
+    );
+    assert_eq!(
+        pick(&flows[4], &bytes),
+        [json!(1580), json!(767), json!(2347), json!("allowed")]
+    );
+    // Seconds in the older form, milliseconds in the newer one; a denied flow is told by decision or by state.
+    let denied = ["time", "action", "connection_info_protocol_num"];
+    assert_eq!(
+        pick(&flows[1], &denied),
+        [json!(1_767_323_046_000_000i64), json!("denied"), json!(6)]
+    );
+    assert_eq!(
+        pick(&flows[5], &denied),
+        [json!(1_767_323_045_637_000i64), json!("denied"), json!(6)]
+    );
+    assert_eq!(flows[1]["policy_name"], "UserRule_allow-https");
+    assert_ne!(flows[3]["event_uid"], flows[4]["event_uid"]);
+    let (none, filtered, letters) = rows(
+        &json!({"category": "FlowLogFlowEvent", "flowRecords": {"flows": [{"flowGroups": [{"rule": "r", "flowTuples": [7, {}, "x,y"]}]}]}})
+            .to_string(),
+    );
+    assert_eq!(
+        (none.len(), filtered, letters),
+        (0, 0, 1),
+        "a text that is no flow is a dead letter"
+    );
+}
+
+#[test]
+fn google_flows_are_reported_by_one_end() {
+    let flows = text_rows("gcp_flow.ndjson");
+    let ends: Vec<_> = flows
+        .iter()
+        .map(|row| {
+            [
+                &row["device_hostname"],
+                &row["connection_info_direction"],
+                &row["action"],
+            ]
+        })
+        .collect();
+    assert_eq!(ends[0], [&json!("web-1"), &json!("egress"), &json!(null)]);
+    assert_eq!(
+        ends[1],
+        [&json!("gke-node-1"), &json!("ingress"), &json!(null)]
+    );
+    assert_eq!(
+        ends[2],
+        [&json!("win-1"), &json!("ingress"), &json!("denied")]
+    );
+    assert_eq!(flows[1]["k8s_pod_name"], "shop-1");
+    assert_eq!(flows[3]["connection_info_protocol_name"], "udp");
+}
+
+#[test]
+fn ztunnel_goes_where_the_tunnel_leads_not_to_the_tunnel() {
+    let lines = text_rows("ztunnel.log");
+    let target = |row: &Value| {
+        [
+            "dst_endpoint_ip",
+            "dst_endpoint_domain",
+            "dst_endpoint_port",
+        ]
+        .map(|column| row[column].clone())
+    };
+    assert_eq!(
+        target(&lines[0]),
+        [json!("10.129.0.43"), json!(null), json!(9080)]
+    );
+    assert_eq!(
+        target(&lines[2]),
+        [json!(null), json!("db.vm.svc.cluster.local"), json!(3306)]
+    );
+    assert_eq!(lines[0]["duration"], 2);
+    assert_eq!(lines[0]["activity_name"], "connection complete");
+    assert_eq!(
+        (&lines[1]["status"], &lines[1]["action"]),
+        (&json!("failure"), &json!("denied"))
+    );
+    assert_eq!(lines[2]["src_endpoint_ip"], "2001:db8::5");
+    for no_line in [
+        "2026-01-02T03:04:05Z info access",
+        "2026-01-02T03:04:05Z info access = == a=\"",
+        "",
+        "a b access c d",
+    ] {
+        assert_eq!(rows(no_line).2, 1, "{no_line}");
+    }
+}
+
+#[test]
+fn a_row_of_sentinel_is_of_the_product_that_found_it() {
+    let alerts = text_rows("defender-sentinel.ndjson");
+    assert_eq!(alerts[0]["metadata_product_name"], "Microsoft Sentinel");
+    assert_eq!(alerts[0]["src_endpoint_ip"], "198.51.100.9");
+    assert_eq!(alerts[0]["actor_user_uid"], "26be570a");
+    assert_eq!(alerts[1]["metadata_product_name"], "Defender XDR");
+    let graph = text_rows("defender-graph.ndjson");
+    assert_eq!(graph[0]["finding_info_uid"], graph[1]["finding_info_uid"]);
+    assert_ne!(graph[0]["event_uid"], graph[1]["event_uid"]);
+}
+
+#[test]
+fn what_syslog_puts_before_json_is_not_the_event() {
+    let entries = text_rows("github-syslog.log");
+    let operations: Vec<_> = entries.iter().map(|row| &row["api_operation"]).collect();
+    assert_eq!(
+        operations,
+        ["repo.create", "repo.destroy", "org.add_member"]
+    );
+    for no_json in [
+        "<13>Jan  2 03:04:05 host sshd[1]: Accepted publickey for bob",
+        "Jan  2 03:04:05 host app: odd {",
+        "<13>Jan  2 03:04:05 host app said {\"action\":\"x\"}",
+    ] {
+        assert_eq!(rows(no_json).2, 1, "{no_json}");
+    }
+}
+
+#[test]
+fn a_trivy_report_of_a_cluster_needs_a_time() {
+    let found = text_rows("trivy-cluster.ndjson");
+    let uids: Vec<_> = found.iter().map(|row| &row["finding_info_uid"]).collect();
+    assert_eq!(uids[0], uids[2], "the same finding in the next scan");
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[1]["resource_name"], "web");
+}

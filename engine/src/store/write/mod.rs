@@ -165,10 +165,11 @@ async fn write_partitions(
     partitions: &[PartitionState],
 ) -> sqlx::Result<()> {
     const HEAD: &str = "INSERT INTO partitions (source, name, next, max_time, events_read, \
-                        processed, duplicates, dead_lettered, filtered, late, bytes) ";
+                        processed, duplicates, unchanged, waiting, dead_lettered, filtered, late, bytes) ";
     const TAIL: &str = " ON CONFLICT (source, name) DO UPDATE SET next = excluded.next, \
         max_time = excluded.max_time, events_read = excluded.events_read, \
         processed = excluded.processed, duplicates = excluded.duplicates, \
+        unchanged = excluded.unchanged, waiting = excluded.waiting, \
         dead_lettered = excluded.dead_lettered, filtered = excluded.filtered, \
         late = excluded.late, bytes = excluded.bytes";
     bulk::insert(connection, HEAD, TAIL, partitions, |row, state| {
@@ -181,6 +182,8 @@ async fn write_partitions(
             counts.read,
             counts.processed,
             counts.duplicates,
+            counts.unchanged,
+            counts.waiting,
             counts.dead_lettered,
             counts.filtered,
             counts.late,

@@ -319,6 +319,7 @@ async fn life(
         correlation: Default::default(),
         dedup_horizon: 24 * 60 * super::stream::MINUTE,
         dedup_bytes: 1 << 30,
+        scan_bytes: 1 << 20,
         commit_interval: Duration::from_secs(3600),
         commit_rows: flow.commit_rows,
         provisional: flow.preview,

@@ -1,0 +1,181 @@
+//! What Microsoft Graph answers: sign-ins and directory audits of Entra ID, and alerts of Defender XDR.
+//!
+//! Traps: answers are lists under `value`; the same events come from diagnostic settings in another form
+//! ([`entra`](super::entra)); an alert is told again with each change, so its id is that of alert, time and
+//! status; evidence is a list of objects of many types, told apart by `@odata.type`.
+
+use serde_json::Value;
+use weir_engine::schema::col;
+
+use super::entra::{finish_audit, finish_sign_in};
+use super::{Decoded, Stop};
+use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS};
+
+#[rustfmt::skip]
+pub static SIGN_IN: Mapping = Mapping {
+    name: "Entra ID sign-in of Microsoft Graph",
+    source: "entra_id",
+    family: "identity",
+    product: "Entra ID",
+    class: 3002,
+    needs: &[&[("createdDateTime", &[]), ("userPrincipalName", &[]), ("appId", &[]), ("conditionalAccessStatus", &[])]],
+    nothing: &["None", "none", "hidden"],
+    uid: &["id"],
+    fields: &[
+        ("createdDateTime", col::TIME, How::Time),
+        ("correlationId", col::CORRELATION_UID, How::Text),
+        ("status.errorCode", col::STATUS_CODE, How::Text),
+        ("status.failureReason", col::STATUS_DETAIL, How::Text),
+        ("status.additionalDetails", col::MESSAGE, How::Text),
+        ("userId", col::ACTOR_UID, How::Text),
+        ("servicePrincipalId", col::ACTOR_UID, How::Text),
+        ("userPrincipalName", col::ACTOR_NAME, How::Text),
+        ("servicePrincipalName", col::ACTOR_NAME, How::Text),
+        ("userPrincipalName", col::ACTOR_EMAIL, How::Text),
+        ("userType", col::ACTOR_TYPE, How::Text),
+        ("appId", col::ACTOR_APP_UID, How::Text),
+        ("appDisplayName", col::ACTOR_APP_NAME, How::Text),
+        ("uniqueTokenIdentifier", col::ACTOR_CREDENTIAL, How::Text),
+        ("tokenIssuerName", col::ACTOR_ISSUER, How::Text),
+        ("tokenIssuerType", col::ACTOR_ISSUER, How::Text),
+        ("authenticationProtocol", col::AUTH_PROTOCOL, How::Text),
+        ("clientAppUsed", col::AUTH_PROTOCOL, How::Text),
+        ("riskLevelDuringSignIn", col::RISK_LEVEL, How::Lower),
+        ("riskLevelAggregated", col::RISK_LEVEL, How::Lower),
+        ("ipAddress", col::SRC_IP, How::Address),
+        ("location.city", col::SRC_CITY, How::Text),
+        ("location.countryOrRegion", col::SRC_COUNTRY, How::Text),
+        ("location.geoCoordinates.latitude", col::SRC_LAT, How::Float),
+        ("location.geoCoordinates.longitude", col::SRC_LONG, How::Float),
+        ("autonomousSystemNumber", col::SRC_ASN, How::Int),
+        ("userAgent", col::USER_AGENT, How::Text),
+        ("deviceDetail.displayName", col::HOSTNAME, How::Text),
+        ("resourceId", col::RESOURCE_UID, How::Text),
+        ("resourceDisplayName", col::RESOURCE_NAME, How::Text),
+        ("conditionalAccessStatus", col::ACTION, How::Lower),
+        ("homeTenantId", col::CLOUD_ORG, How::Lower),
+    ],
+    fixed: &[(col::CLOUD_PROVIDER, "Azure"), (col::API_OPERATION, "Sign-in activity")],
+    reads: &["status.errorCode", "status.errorCode", "authenticationRequirement"],
+    finish: Some(finish_sign_in),
+    ..Mapping::NEW
+};
+
+#[rustfmt::skip]
+pub static AUDIT: Mapping = Mapping {
+    name: "Entra ID audit event of Microsoft Graph",
+    source: "entra_id",
+    family: "identity",
+    product: "Entra ID",
+    class: 3001,
+    needs: &[&[("activityDateTime", &[]), ("activityDisplayName", &[]), ("initiatedBy", &[])]],
+    nothing: &["None"],
+    uid: &["id"],
+    fields: &[
+        ("activityDateTime", col::TIME, How::Time),
+        ("correlationId", col::CORRELATION_UID, How::Text),
+        ("activityDisplayName", col::API_OPERATION, How::Text),
+        ("loggedByService", col::API_SERVICE, How::Text),
+        ("operationType", col::ACTIVITY, How::Text),
+        ("result", col::STATUS, STATUS),
+        ("resultReason", col::STATUS_DETAIL, How::Text),
+        ("initiatedBy.user.id", col::ACTOR_UID, How::Text),
+        ("initiatedBy.app.servicePrincipalId", col::ACTOR_UID, How::Text),
+        ("initiatedBy.user.userPrincipalName", col::ACTOR_NAME, How::Text),
+        ("initiatedBy.user.displayName", col::ACTOR_NAME, How::Text),
+        ("initiatedBy.app.displayName", col::ACTOR_NAME, How::Text),
+        ("initiatedBy.user.userPrincipalName", col::ACTOR_EMAIL, How::Text),
+        ("initiatedBy.app.appId", col::ACTOR_APP_UID, How::Text),
+        ("initiatedBy.app.displayName", col::ACTOR_APP_NAME, How::Text),
+        ("initiatedBy.user.ipAddress", col::SRC_IP, How::Address),
+        ("userAgent", col::USER_AGENT, How::Text),
+        ("targetResources[0].id", col::RESOURCE_UID, How::Text),
+        ("targetResources[0].displayName", col::RESOURCE_NAME, How::Text),
+        ("targetResources[0].userPrincipalName", col::RESOURCE_NAME, How::Text),
+        ("targetResources[0].type", col::RESOURCE_TYPE, How::Text),
+    ],
+    fixed: &[(col::CLOUD_PROVIDER, "Azure")],
+    reads: &["targetResources", "initiatedBy.app", "additionalDetails"],
+    finish: Some(finish_audit),
+    ..Mapping::NEW
+};
+
+#[rustfmt::skip]
+pub static ALERT: Mapping = Mapping {
+    name: "Defender XDR alert",
+    source: "defender",
+    family: "agent_alerts",
+    product: "Defender XDR",
+    class: 2004,
+    needs: &[&[("serviceSource", &[]), ("detectionSource", &[]), ("lastUpdateDateTime", &[])]],
+    nothing: &["None", "unknownFutureValue"],
+    uid: &["id", "lastUpdateDateTime", "status"],
+    fields: &[
+        ("lastActivityDateTime", col::TIME, How::Time),
+        ("createdDateTime", col::TIME, How::Time),
+        ("firstActivityDateTime", col::START_TIME, How::Time),
+        ("lastActivityDateTime", col::END_TIME, How::Time),
+        ("incidentId", col::CORRELATION_UID, How::Text),
+        ("severity", col::SEVERITY_ID, SEVERITY),
+        ("id", col::FINDING_UID, How::Text),
+        ("title", col::FINDING_TITLE, How::Text),
+        ("description", col::FINDING_DESC, How::Text),
+        ("category", col::FINDING_TYPE, How::Text),
+        ("status", col::FINDING_STATUS, How::Lower),
+        ("mitreTechniques", col::FINDING_ATTACKS, How::Json),
+        ("detectorId", col::POLICY_UID, How::Text),
+        ("serviceSource", col::POLICY_NAME, How::Text),
+        ("tenantId", col::CLOUD_ORG, How::Lower),
+    ],
+    fixed: &[(col::CLOUD_PROVIDER, "Azure")],
+    reads: &["evidence"],
+    finish: Some(finish_alert),
+    ..Mapping::NEW
+};
+
+/// Columns that evidence fills, by its type.
+#[rustfmt::skip]
+const EVIDENCE: &[(&str, &[(&str, usize)])] = &[
+    ("userEvidence", &[
+        ("/userAccount/azureAdUserId", col::ACTOR_UID),
+        ("/userAccount/userSid", col::ACTOR_UID),
+        ("/userAccount/userPrincipalName", col::ACTOR_NAME),
+        ("/userAccount/accountName", col::ACTOR_NAME),
+        ("/userAccount/userPrincipalName", col::ACTOR_EMAIL),
+    ]),
+    ("deviceEvidence", &[("/deviceDnsName", col::HOSTNAME), ("/hostName", col::HOSTNAME)]),
+    ("processEvidence", &[
+        ("/processCommandLine", col::PROCESS_CMD_LINE),
+        ("/imageFile/fileName", col::PROCESS_NAME),
+        ("/imageFile/filePath", col::PROCESS_EXE),
+        ("/imageFile/sha256", col::PROCESS_HASH),
+    ]),
+    ("fileEvidence", &[("/fileDetails/fileName", col::FILE_PATH)]),
+    ("azureResourceEvidence", &[("/resourceId", col::RESOURCE_UID), ("/resourceName", col::RESOURCE_NAME)]),
+    ("amazonResourceEvidence", &[("/amazonResourceId", col::RESOURCE_UID), ("/resourceName", col::RESOURCE_NAME)]),
+    ("kubernetesPodEvidence", &[("/name", col::K8S_POD), ("/namespace/name", col::K8S_NAMESPACE)]),
+    ("containerEvidence", &[("/containerId", col::CONTAINER_UID), ("/name", col::CONTAINER_NAME), ("/image/imageId", col::CONTAINER_IMAGE)]),
+];
+
+fn finish_alert(event: &mut Event) -> Result<Decoded, Stop> {
+    for evidence in event.tree(0).as_array().into_iter().flatten() {
+        let kind = evidence["@odata.type"].as_str().unwrap_or_default();
+        let kind = kind.rsplit('.').next().unwrap_or_default();
+        let text = |path: &str| evidence.pointer(path).and_then(Value::as_str);
+        if kind == "ipEvidence"
+            && let Some(Ok(address)) = text("/ipAddress").map(str::parse::<std::net::IpAddr>)
+        {
+            event.set(col::SRC_IP, &address.to_canonical().to_string());
+        }
+        let known = EVIDENCE.iter().find(|(one, _)| *one == kind);
+        for (path, column) in known.into_iter().flat_map(|(_, columns)| *columns) {
+            event.set(*column, text(path).unwrap_or_default());
+        }
+        if kind == "processEvidence"
+            && let Some(pid) = evidence["processId"].as_i64()
+        {
+            event.set_int(col::PROCESS_PID, pid);
+        }
+    }
+    Ok(Decoded::Row)
+}
