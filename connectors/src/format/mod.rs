@@ -26,7 +26,9 @@ pub mod trivy;
 pub mod vpc_flow;
 
 pub use self::registry::{Format, MAPPINGS};
-pub(crate) use self::row::{Labels, Row, is_canonical_v4, unescaped};
+#[cfg(test)]
+use self::row::is_canonical_v4;
+pub(crate) use self::row::{Labels, Row, unescaped};
 
 use crate::json::{self, Scanner, Text};
 
