@@ -21,6 +21,10 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
 
+# every decoder fuzzed, each for so many seconds
+fuzz seconds="600":
+    scripts/fuzz.sh {{seconds}}
+
 # what CI runs
 ci:
     .ci/run
