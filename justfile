@@ -33,6 +33,10 @@ ci:
 bench:
     cargo run --release -p weir-benches --bin road
 
+# each format's decoder beside a floor, in one run; the allocator set as in the Docker image
+bench-decode format="all":
+    MIMALLOC_PURGE_DELAY=1000 cargo run --release -p weir-benches --bin decode -- --format {{format}}
+
 # state of a rule with a million keys: memory, bytes stored, time to restore
 bench-state keys="1000000":
     cargo run --release -p weir-benches --bin state -- --keys {{keys}}
