@@ -5,7 +5,7 @@
 #
 # A target is a format by its name in the configuration (`auto` for all, told apart by content), `envelope`,
 # `json` (the scanner) or `intel` (lists of indicators). The seed is WEIR_FUZZ_SEED (1). What is found is kept
-# in target/fuzz/<target>: corpus/ grows from run to run, crashes/ holds what failed. Put a crash into
+# in WEIR_FUZZ_DIR (target/fuzz), by target: corpus/ grows from run to run, crashes/ holds what failed. Put a crash into
 # fuzz/regressions/<target>-<what-was-wrong> when it is fixed; `cargo test` replays those.
 #
 # Ten minutes of everything: scripts/fuzz.sh 600. With cargo-fuzz, and so with AddressSanitizer:

@@ -240,8 +240,13 @@ fn apply(s: &Scanner, row: &mut Row, value: Value, column: usize, how: How) {
             }
         }
         How::HostOf => {
-            if let Some(host) = address(split_port(bytes).0) {
-                row.builder.text(column, &host.to_canonical().to_string());
+            let host = split_port(bytes).0;
+            let start = value.text.range().start + usize::from(bytes.first() == Some(&b'['));
+            if !value.text.is_escaped() && !host.is_empty() {
+                row.address(s, Text::new(start, start + host.len(), false), column, None);
+            } else if let Some(address) = address(host) {
+                let canonical = address.to_canonical().to_string();
+                row.builder.text(column, &canonical);
             }
         }
         How::PortOf => {
