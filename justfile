@@ -21,6 +21,10 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
 
+# every decoder fuzzed, each for so many seconds
+fuzz seconds="600":
+    scripts/fuzz.sh {{seconds}}
+
 # what CI runs
 ci:
     .ci/run
@@ -28,6 +32,10 @@ ci:
 # events per second of decoder, rules and the whole road, beside sonic-rs in the same run
 bench:
     cargo run --release -p weir-benches --bin road
+
+# each format's decoder beside a floor, in one run; the allocator set as in the Docker image
+bench-decode format="all":
+    MIMALLOC_PURGE_DELAY=1000 cargo run --release -p weir-benches --bin decode -- --format {{format}}
 
 # state of a rule with a million keys: memory, bytes stored, time to restore
 bench-state keys="1000000":

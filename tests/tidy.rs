@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{Metadata, MetadataCommand};
 
 /// Crates of the workspace that each crate may use, in normal, build and dev dependencies alike.
-/// `weir` and `weir-benches` may use all.
+/// `weir`, `weir-benches` and `weir-fuzz` may use all.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("weir-engine", &[]),
     ("weir-connectors", &["weir-engine"]),
@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("weir-models", &["weir-engine"]),
     ("weir-api", &["weir-engine"]),
 ];
-const MAY_USE_ALL: &[&str] = &["weir", "weir-benches"];
+const MAY_USE_ALL: &[&str] = &["weir", "weir-benches", "weir-fuzz"];
 
 /// Lines that a source file may have outside of its tests.
 const LONGEST: usize = 400;

@@ -1,5 +1,6 @@
 //! Benches and the end-to-end throughput program of Weir.
 
+pub mod fixtures;
 pub mod generator;
 pub mod road;
 

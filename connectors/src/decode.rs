@@ -83,6 +83,16 @@ impl Decoder {
         }
     }
 
+    /// Reads one format and no other: to be compared with its slow twin.
+    #[cfg(any(test, feature = "slow"))]
+    pub(crate) fn only(format: Format) -> Self {
+        Self {
+            allowed: Formats::of([format]),
+            last: format,
+            ..Self::new(DecoderConfig::new("log"))
+        }
+    }
+
     /// Decodes all records of one block of one partition. `next` is the position after the block.
     /// Fails only for a bug or a block of 4 GiB and more, never for what is in a record.
     pub fn decode(

@@ -150,8 +150,8 @@ fn is_one_of(s: &mut Scanner, texts: &[&str]) -> json::Result<bool> {
     let mark = s.mark();
     let text = s.text()?;
     let found = text.is_some_and(|text| {
-        let text = s.slice(text);
-        texts.iter().any(|one| one.as_bytes() == text)
+        let text = s.value(text);
+        texts.iter().any(|one| one.as_bytes() == &*text)
     });
     s.reset(mark);
     Ok(found)

@@ -62,8 +62,8 @@ impl Work<'_, '_> {
             .filter(|(value, _)| value.first == b'[')
             .collect();
         for (value, inner) in arrays {
-            let range = value.json();
-            let mut array = Scanner::new(&s.bytes()[..range.end], range.start, usize::MAX);
+            // What the objects around say may stand behind the array.
+            let mut array = Scanner::new(s.bytes(), value.json().start, usize::MAX);
             array.array(|s| {
                 let (first, start) = (s.peek(), s.position());
                 let mut found = vec![];

@@ -12,6 +12,8 @@ pub mod http;
 pub mod json;
 pub mod kafka;
 pub mod mapping;
+#[cfg(any(test, feature = "slow"))]
+pub mod slow;
 mod text;
 pub mod time;
 

@@ -1,14 +1,17 @@
-//! How fast Weir decodes CloudTrail, next to `sonic_rs` parsing the same bytes in the same run.
+//! How fast Weir decodes each format, next to a floor in the same run.
 //!
-//! `cargo run --release -p weir-benches --bin decode -- [--rounds N] [--events N] [FILE…]`
+//! `cargo run --release -p weir-benches --bin decode -- [--format NAME|all] [--rounds N] [--events N] [FILE…]`
 //!
-//! Reads ndjson files (`.gz` too), or makes CloudTrail-shaped events itself (seeded, about 1.4 KB each). On
-//! one thread, in alternating rounds, it measures
-//! - floor: `sonic_rs::from_slice::<sonic_rs::Value>` per line, the tree thrown away;
-//! - decode: the whole way from bytes to Arrow batches, in blocks of 8192 records;
+//! Reads ndjson files (`.gz` too), or makes events itself, seeded: CloudTrail (the default, about 1.4 KB each),
+//! Kubernetes audit and Falco by generators, the others out of the fixtures in `connectors/tests/formats`. On
+//! one thread, in alternating rounds over all formats asked for, it measures
+//! - floor: of JSON `sonic_rs::from_slice::<sonic_rs::Value>` per line, the tree thrown away; of text lines
+//!   UTF-8 checked and split at blanks;
+//! - decode: the whole way from bytes to Arrow batches, in blocks of 8192 records, formats told apart by content;
 //!
 //! and prints the medians and the ratio of the two. Time is that of the thread on the processor where the
-//! system tells it (Linux), so that other work on the machine disturbs little.
+//! system tells it (Linux), so that other work on the machine disturbs little. With `MIMALLOC_PURGE_DELAY=1000`,
+//! as the Docker image has it, the memory of each batch is not given back and asked for anew.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,6 +21,8 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use datafusion::arrow::buffer::Buffer;
 use weir_benches::block;
+use weir_benches::fixtures::fixtures;
+use weir_benches::generator::{Format, Spec, write_events};
 use weir_connectors::{Decoder, DecoderConfig, Record};
 use weir_engine::batch::Partition;
 
@@ -29,67 +34,118 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BLOCK_RECORDS: usize = 8192;
 
-/// Bytes that one round goes over at least, so that it takes long enough to be timed.
-const ROUND_BYTES: usize = 200 << 20;
-
 #[derive(Parser)]
 struct Arguments {
+    /// A format, or `all`.
+    #[arg(long, default_value = "cloudtrail")]
+    format: String,
     /// Rounds of each measurement.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Events to make if no file is given.
+    /// Events of each format to make if no file is given.
     #[arg(long, default_value_t = 65_536)]
     events: usize,
+    /// Megabytes that one round goes over at least, so that it takes long enough to be timed.
+    #[arg(long, default_value_t = 200)]
+    megabytes: usize,
     /// Measure only our decoder, for a profiler.
     #[arg(long)]
     only_decode: bool,
     files: Vec<PathBuf>,
 }
 
+/// What a log is called, whether its lines are JSON, and its bytes.
+type Text = (String, bool, Vec<u8>);
+
+/// Lines to be decoded, and how long each round over them took.
+struct Log<'t> {
+    name: &'t str,
+    json: bool,
+    lines: Vec<&'t [u8]>,
+    blocks: Vec<(Buffer, Vec<Record>)>,
+    /// Without the line feeds.
+    bytes: usize,
+    /// How often one round goes over them.
+    passes: usize,
+    floors: Vec<Duration>,
+    decodes: Vec<Duration>,
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let mut text = vec![];
-    for file in &arguments.files {
-        read(file, &mut text)?;
+    let texts = match arguments.files.as_slice() {
+        [] => made(&arguments.format, arguments.events)?,
+        files => given(files)?,
+    };
+    let logs = texts.iter().map(|text| Log::new(text, arguments.megabytes));
+    let mut logs = logs.collect::<Result<Vec<_>>>()?;
+    for _ in 0..arguments.rounds {
+        for log in &mut logs {
+            if !arguments.only_decode {
+                log.floors
+                    .push(time(log.passes, || floor(log.json, &log.lines))?);
+            }
+            log.decodes
+                .push(time(log.passes, || decode(&log.blocks, log.lines.len()))?);
+        }
     }
-    if arguments.files.is_empty() {
-        cloudtrail_events::write(&mut text, arguments.events, 1);
-    }
-    let lines: Vec<&[u8]> = text
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .collect();
-    ensure!(!lines.is_empty(), "no events in {:?}", arguments.files);
-    let blocks: Vec<_> = lines.chunks(BLOCK_RECORDS).map(block).collect();
-    let bytes: usize = lines.iter().map(|line| line.len()).sum();
-    let passes = ROUND_BYTES.div_ceil(bytes);
     println!(
-        "{} events, {} bytes each, {passes} passes per round, {} rounds",
-        lines.len(),
-        bytes / lines.len(),
+        "{} rounds; floor: sonic-rs to a tree, of text lines their words",
         arguments.rounds
     );
-
-    let (mut floors, mut decodes) = (vec![], vec![]);
-    for _ in 0..arguments.rounds {
-        if !arguments.only_decode {
-            floors.push(time(passes, || floor(&lines))?);
-        }
-        decodes.push(time(passes, || decode(&blocks, lines.len()))?);
-    }
-    let events = (passes * lines.len()) as f64;
-    let volume = (passes * bytes) as f64;
-    let report = |name: &str, mut rounds: Vec<Duration>| {
-        rounds.sort_unstable();
-        let seconds = rounds.get(rounds.len() / 2)?.as_secs_f64();
-        let (rate, speed) = (events / seconds / 1e6, volume / seconds / 1e9);
-        println!("{name:7} {rate:6.3} M events/s  {speed:6.3} GB/s");
-        Some(rate)
-    };
-    if let (Some(floor), Some(decode)) = (report("floor", floors), report("decode", decodes)) {
-        println!("ratio   {:6.3}", decode / floor);
-    }
+    println!("format              bytes/event     events/s    MB/s  floor MB/s  ratio");
+    logs.iter_mut().for_each(Log::report);
     Ok(())
+}
+
+/// Logs of the format, or of all.
+fn made(format: &str, events: usize) -> Result<Vec<Text>> {
+    let mut texts = vec![];
+    let wanted = |name: &str| format == "all" || format == name;
+    for (name, generated) in [
+        ("cloudtrail", None),
+        ("k8s_audit", Some(Format::K8sAudit)),
+        ("falco", Some(Format::Falco)),
+    ] {
+        if !wanted(name) {
+            continue;
+        }
+        let mut text = vec![];
+        match generated {
+            None => cloudtrail_events::write(&mut text, events, 1),
+            Some(format) => {
+                let spec = Spec {
+                    events: events as u64,
+                    format,
+                    ..Spec::default()
+                };
+                write_events(&mut text, &spec)?;
+            }
+        }
+        texts.push((name.to_owned(), true, text));
+    }
+    let generated = texts.len();
+    for fixture in fixtures()? {
+        let format = fixture.name.split('-').next().unwrap_or_default();
+        let is_new = texts[..generated].iter().all(|(name, ..)| name != format);
+        if is_new && (wanted(format) || wanted(&fixture.name)) {
+            let mut text = vec![];
+            fixture.write(&mut text, events, 1);
+            texts.push((fixture.name, fixture.json, text));
+        }
+    }
+    ensure!(!texts.is_empty(), "no events of `{format}` can be made");
+    Ok(texts)
+}
+
+/// The files as one log.
+fn given(files: &[PathBuf]) -> Result<Vec<Text>> {
+    let mut text = vec![];
+    for file in files {
+        read(file, &mut text)?;
+    }
+    let json = text.trim_ascii_start().first() == Some(&b'{');
+    Ok(vec![("files".to_owned(), json, text)])
 }
 
 fn read(path: &Path, text: &mut Vec<u8>) -> Result<()> {
@@ -102,6 +158,44 @@ fn read(path: &Path, text: &mut Vec<u8>) -> Result<()> {
     read.with_context(|| path.display().to_string())?;
     text.push(b'\n');
     Ok(())
+}
+
+impl<'t> Log<'t> {
+    fn new((name, json, text): &'t Text, megabytes: usize) -> Result<Self> {
+        let lines = text.split(|byte| *byte == b'\n');
+        let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+        ensure!(!lines.is_empty(), "no events in {name}");
+        let bytes: usize = lines.iter().map(|line| line.len()).sum();
+        Ok(Self {
+            name,
+            json: *json,
+            blocks: lines.chunks(BLOCK_RECORDS).map(block).collect(),
+            bytes,
+            passes: (megabytes << 20).div_ceil(bytes),
+            lines,
+            floors: vec![],
+            decodes: vec![],
+        })
+    }
+
+    fn report(&mut self) {
+        let volume = (self.passes * self.bytes) as f64;
+        let speed = |rounds: &mut Vec<Duration>| {
+            rounds.sort_unstable();
+            let median = rounds.get(rounds.len() / 2);
+            median.map_or(f64::NAN, |median| volume / median.as_secs_f64())
+        };
+        let (floor, decode) = (speed(&mut self.floors), speed(&mut self.decodes));
+        let size = self.bytes / self.lines.len();
+        println!(
+            "{:<20}{size:>11}{:>13.0}{:>8.0}{:>12.0}{:>7.2}",
+            self.name,
+            decode / self.bytes as f64 * self.lines.len() as f64,
+            decode / 1e6,
+            floor / 1e6,
+            decode / floor
+        );
+    }
 }
 
 fn time(passes: usize, mut pass: impl FnMut() -> Result<()>) -> Result<Duration> {
@@ -123,23 +217,31 @@ fn on_cpu() -> Option<Duration> {
     Some(Duration::from_nanos(nanoseconds))
 }
 
-fn floor(lines: &[&[u8]]) -> Result<()> {
+fn floor(json: bool, lines: &[&[u8]]) -> Result<()> {
     for line in lines {
-        let value: sonic_rs::Value = sonic_rs::from_slice(line)?;
-        std::hint::black_box(value);
+        if json {
+            let value: sonic_rs::Value = sonic_rs::from_slice(line)?;
+            std::hint::black_box(value);
+        } else {
+            let words: Vec<_> = std::str::from_utf8(line)?.split(' ').collect();
+            std::hint::black_box(words);
+        }
     }
     Ok(())
 }
 
-fn decode(blocks: &[(Buffer, Vec<Record>)], events: usize) -> Result<()> {
+fn decode(blocks: &[(Buffer, Vec<Record>)], lines: usize) -> Result<()> {
     let mut decoder = Decoder::new(DecoderConfig::new("bench"));
     let partition = Partition::new("bench", "0");
-    let mut rows = 0;
+    let mut events = 0;
     for (block, records) in blocks {
         let batch = decoder.decode(&partition, block.clone(), records, 0)?;
-        rows += batch.events.num_rows() + batch.dead_letters.len();
+        events += batch.counts.read;
         std::hint::black_box(batch);
     }
-    ensure!(rows >= events, "{rows} of {events} events came out");
+    ensure!(
+        events >= lines as u64,
+        "{events} events came out of {lines} lines"
+    );
     Ok(())
 }

@@ -1,13 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-use datafusion::arrow::array::{Array, AsArray};
-use datafusion::arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use serde_json::{Map, Value, json};
-use weir_engine::schema::{COLUMNS, Kind};
-
+use datafusion::arrow::array::AsArray;
 use weir_engine::batch::DEAD_LETTER_PAYLOAD;
 
 use super::*;
+pub(crate) use crate::slow::row_of as row;
 
 /// Decodes lines with a fresh decoder.
 pub(crate) fn decode_with(config: DecoderConfig, lines: &[&[u8]]) -> EventBatch {
@@ -34,30 +31,6 @@ pub(crate) fn decode_with(config: DecoderConfig, lines: &[&[u8]]) -> EventBatch 
 fn decode(lines: &[&str]) -> EventBatch {
     let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
     decode_with(DecoderConfig::new("a log with a long name"), &lines)
-}
-
-/// The columns of a row that are not null, without those that every row has.
-pub(crate) fn row(batch: &EventBatch, row: usize) -> Value {
-    let mut map = Map::new();
-    for (index, column) in COLUMNS.iter().enumerate() {
-        let array = batch.events.column(index);
-        if array.is_null(row) || matches!(index, col::LOG_NAME | col::RAW) {
-            continue;
-        }
-        let value = match column.kind {
-            Kind::Text => json!(array.as_string_view().value(row)),
-            Kind::Int => json!(array.as_primitive::<Int64Type>().value(row)),
-            Kind::Time => json!(array.as_primitive::<TimestampMicrosecondType>().value(row)),
-            Kind::Bool => json!(array.as_boolean().value(row)),
-            Kind::Float => json!(
-                array
-                    .as_primitive::<datafusion::arrow::datatypes::Float64Type>()
-                    .value(row)
-            ),
-        };
-        map.insert(column.name.to_owned(), value);
-    }
-    Value::Object(map)
 }
 
 pub(crate) fn text(batch: &EventBatch, column: usize, row: usize) -> String {

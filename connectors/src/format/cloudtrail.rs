@@ -32,17 +32,28 @@ const NAMES: [&[u8]; 8] = [
     b"groupId",
 ];
 
+/// Without these it is no event; their places in [`Event::wrong`].
+const REQUIRED: [&str; 3] = ["eventName", "eventSource", "eventTime"];
+const NAME: usize = 0;
+const SOURCE: usize = 1;
+const TIME: usize = 2;
+
 /// What is known of the event before all of it was read.
 #[derive(Default)]
 struct Event {
     name: bool,
     source: Option<Text>,
-    time: bool,
-    /// A required key that holds no string.
-    wrong: Option<&'static str>,
+    time: Option<Text>,
+    /// Required keys that hold no string.
+    wrong: [bool; 3],
+    address: Option<Text>,
+    /// An S3 notification, which has a name, source and time as well.
+    notification: bool,
     failed: bool,
     uid: bool,
     identity: Option<Identity>,
+    /// `responseElements.ConsoleLogin`: `Success` or `Failure`.
+    console_login: Option<Text>,
     /// `additionalEventData.MFAUsed`, the answer of console sign-ins.
     mfa_used: Option<bool>,
     resources: bool,
@@ -64,16 +75,23 @@ struct Identity {
 pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
     let mut event = Event::default();
     s.object(|s, key| member(s, row, key, &mut event))?;
-    let known = [event.name, event.source.is_some(), event.time];
-    match (known, event.wrong) {
-        ([true, true, true], None) => {}
+    let time = match [event.name, event.source.is_some(), event.time.is_some()] {
+        [true, true, true] => event.time,
         // The other two make it a CloudTrail event all the same.
-        (_, Some(key)) if known.iter().filter(|known| **known).count() == 2 => {
-            return Err(wrong_type(key));
-        }
-        ([true, true, false], _) if event.uid => return Err(missing("eventTime")),
-        _ => return Ok(Decoded::NotThis),
+        [false, true, true] if event.wrong[NAME] => return Err(wrong_type(REQUIRED[NAME])),
+        [true, false, true] if event.wrong[SOURCE] => return Err(wrong_type(REQUIRED[SOURCE])),
+        [true, true, false] if event.wrong[TIME] => return Err(wrong_type(REQUIRED[TIME])),
+        [true, true, false] if event.uid => return Err(missing(REQUIRED[TIME])),
+        _ => None,
+    };
+    let Some(time) = time else {
+        return Ok(Decoded::NotThis);
+    };
+    if event.notification {
+        let detail = "an S3 notification, not the CloudTrail object that it announces";
+        return Err(Stop::Event(fault("unknown_format", detail)));
     }
+    row.time(s, time)?;
     finish(s, row, &event);
     Ok(Decoded::Row)
 }
@@ -82,26 +100,22 @@ pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
 fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Result<(), Stop> {
     match key {
         b"eventTime" => match s.text()? {
-            Some(text) if !event.time => {
-                event.time = true;
-                row.time(s, text)?;
-            }
-            Some(_) => {}
-            None => event.wrong = Some("eventTime"),
+            Some(text) => drop(event.time.get_or_insert(text)),
+            None => event.wrong[TIME] = true,
         },
         b"eventName" => match s.text()? {
             Some(text) => {
                 event.name = true;
                 row.text(s, col::API_OPERATION, text);
             }
-            None => event.wrong = Some("eventName"),
+            None => event.wrong[NAME] = true,
         },
         b"eventSource" => match s.text()? {
             Some(text) => {
                 event.source.get_or_insert(text);
                 row.text(s, col::API_SERVICE, text);
             }
-            None => event.wrong = Some("eventSource"),
+            None => event.wrong[SOURCE] = true,
         },
         b"eventID" => {
             if let Some(text) = s.text()? {
@@ -113,11 +127,7 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
         b"userAgent" => row.string(s, col::USER_AGENT)?,
         b"requestID" => row.string(s, col::API_REQUEST_UID)?,
         b"recipientAccountId" => row.string(s, col::CLOUD_ACCOUNT)?,
-        b"sourceIPAddress" => {
-            if let Some(text) = s.text()? {
-                row.address(s, text, col::SRC_IP, Some(col::SRC_DOMAIN));
-            }
-        }
+        b"sourceIPAddress" => first(&mut event.address, s)?,
         b"readOnly" => {
             if let Some(value) = s.bool()? {
                 row.builder.bool(col::IS_READ_ONLY, value);
@@ -130,31 +140,26 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
             }
         }
         b"errorMessage" => row.string(s, col::STATUS_DETAIL)?,
-        b"userIdentity" if event.identity.is_none() => {
+        b"userIdentity" if event.identity.is_none() && s.peek() == b'{' => {
             event.identity = Some(identity(s, row)?);
         }
-        b"requestParameters" if !event.request => {
+        b"requestParameters" if !event.request && s.peek() == b'{' => {
             event.request = true;
             request(s, row)?;
         }
-        b"responseElements" if !event.response => {
+        b"responseElements" if !event.response && s.peek() == b'{' => {
             event.response = true;
-            s.object_or_skip(|s, key| {
-                if key != b"ConsoleLogin" {
-                    return s.skip();
-                }
-                let text = s.text()?;
-                event.failed |= text.is_some_and(|text| s.slice(text) == b"Failure");
-                Ok(())
+            s.object(|s, key| match key {
+                b"ConsoleLogin" => first(&mut event.console_login, s),
+                _ => s.skip(),
             })?;
         }
-        b"additionalEventData" if event.mfa_used.is_none() => {
+        b"additionalEventData" => {
             s.object_or_skip(|s, key| {
-                if key != b"MFAUsed" {
+                if key != b"MFAUsed" || event.mfa_used.is_some() {
                     return s.skip();
                 }
-                let text = s.text()?;
-                event.mfa_used = text.and_then(|text| match s.slice(text) {
+                event.mfa_used = s.text()?.and_then(|text| match &*s.value(text) {
                     b"Yes" => Some(true),
                     b"No" => Some(false),
                     _ => None,
@@ -162,7 +167,7 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
                 Ok::<_, Error>(())
             })?;
         }
-        b"resources" if !event.resources => {
+        b"resources" if !event.resources && s.peek() == b'[' => {
             event.resources = true;
             resources(s, row)?;
         }
@@ -170,28 +175,24 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
         b"eventVersion" | b"eventType" | b"eventCategory" | b"managementEvent" | b"tlsDetails" => {
             s.skip()?;
         }
-        _ => other(s, key)?,
+        _ => other(s, key, event)?,
     }
     Ok(())
 }
 
 #[inline(never)]
-fn other(s: &mut Scanner, key: &[u8]) -> Result<(), Stop> {
+fn other(s: &mut Scanner, key: &[u8], event: &mut Event) -> Result<(), Stop> {
     if is_envelope_key(key) {
         return Err(Stop::NotThis);
     }
-    // It has an event name, source and time like a CloudTrail event.
-    if key == b"s3" {
-        let detail = "an S3 notification, not the CloudTrail object that it announces";
-        return Err(Stop::Event(fault("unknown_format", detail)));
-    }
+    event.notification |= key == b"s3";
     Ok(s.skip()?)
 }
 
 fn identity(s: &mut Scanner, row: &mut Row) -> Result<Identity, Error> {
     let mut identity = Identity::default();
     let i = &mut identity;
-    s.object_or_skip(|s, key| {
+    s.object(|s, key| {
         match key {
             b"type" => first(&mut i.kind, s)?,
             b"principalId" => first(&mut i.principal, s)?,
@@ -219,7 +220,7 @@ fn identity(s: &mut Scanner, row: &mut Row) -> Result<Identity, Error> {
             })?,
             _ => s.skip()?,
         }
-        Ok(())
+        Ok::<_, Error>(())
     })?;
     Ok(identity)
 }
@@ -235,11 +236,11 @@ fn first(place: &mut Option<Text>, s: &mut Scanner) -> Result<(), Error> {
 
 fn request(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
     let mut best: Option<(usize, Text)> = None;
-    s.object_or_skip(|s, key| {
+    s.object(|s, key| {
         let Some(rank) = NAMES.iter().position(|name| *name == key) else {
             return s.skip();
         };
-        if let Some(text) = s.text()?
+        if let Some(text) = s.text()?.filter(|text| !text.is_empty())
             && best.is_none_or(|(best, _)| rank < best)
         {
             best = Some((rank, text));
@@ -254,9 +255,6 @@ fn request(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
 
 /// The first of the resources.
 fn resources(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
-    if s.peek() != b'[' {
-        return s.skip();
-    }
     let mut index = 0;
     s.array(|s| {
         index += 1;
@@ -273,7 +271,8 @@ fn resources(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
 
 /// Sets what depends on more than one member.
 fn finish(s: &Scanner, row: &mut Row, event: &Event) {
-    let sign_in = event.source.map(|text| s.slice(text)) == Some(b"signin.amazonaws.com");
+    let is = |text: Option<Text>, word: &[u8]| text.is_some_and(|text| *s.value(text) == *word);
+    let sign_in = is(event.source, b"signin.amazonaws.com");
     let class = if sign_in {
         AUTHENTICATION
     } else {
@@ -281,14 +280,17 @@ fn finish(s: &Scanner, row: &mut Row, event: &Event) {
     };
     row.builder.int(col::CLASS_UID, class);
     row.label(col::CLOUD_PROVIDER, row.labels.aws);
-    row.status(event.failed);
+    row.status(event.failed || is(event.console_login, b"Failure"));
+    if let Some(address) = event.address {
+        row.address(s, address, col::SRC_IP, Some(col::SRC_DOMAIN));
+    }
     if let Some(used) = event.mfa_used {
         row.builder.bool(col::ACTOR_SESSION_MFA, used);
     }
     let Some(identity) = &event.identity else {
         return;
     };
-    let assumed = identity.kind.map(|text| s.slice(text)) == Some(b"AssumedRole");
+    let assumed = is(identity.kind, b"AssumedRole");
     let set = |row: &mut Row, column, text: Option<Text>| {
         if let Some(text) = text {
             row.text(s, column, text);

@@ -18,7 +18,7 @@ const SIGN_INS: &[&str] = &[
 const AUDITS: &[&str] = &["AuditLogs"];
 
 /// Whether Azure's other logs leave records of this category to Entra ID.
-pub(super) fn is_category(category: &str) -> bool {
+pub(crate) fn is_category(category: &str) -> bool {
     SIGN_INS.contains(&category) || AUDITS.contains(&category)
 }
 

@@ -126,6 +126,10 @@ pub(crate) fn split(s: &Scanner, tree: &Compiled, found: &mut Vec<Option<Value>>
     let Some((b'[', time)) = words.next() else {
         return false;
     };
+    // An array of JSON has words and quotes as well.
+    if !s.slice(time).first().is_some_and(u8::is_ascii_digit) {
+        return false;
+    }
     note("start_time", time);
     let Some((b'"', request)) = words.next() else {
         return false;

@@ -26,8 +26,8 @@ const NESTED: usize = 4;
 struct Alert {
     rule: bool,
     priority: Option<Text>,
-    /// `rule` or `priority` is there, but no string.
-    wrong: Option<&'static str>,
+    /// The rule, the priority is there, but no string.
+    wrong: [bool; 2],
     output: bool,
     time: Option<Text>,
     fields: Fields,
@@ -50,15 +50,16 @@ pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
     let mut alert = Alert::default();
     s.object(|s, key| member(s, row, key, &mut alert))?;
     let present = [alert.rule, alert.priority.is_some(), alert.output];
-    match (present, alert.wrong) {
-        ([true, true, true], None) => {}
-        ([true, false, true] | [false, true, true], Some(key)) => return Err(wrong_type(key)),
+    match present {
+        [true, true, true] => {}
+        [false, true, true] if alert.wrong[0] => return Err(wrong_type("rule")),
+        [true, false, true] if alert.wrong[1] => return Err(wrong_type("priority")),
         _ => return Ok(Decoded::NotThis),
     }
     let time = alert.time.ok_or_else(|| missing("time"))?;
     row.time(s, time)?;
     row.builder.int(col::CLASS_UID, DETECTION_FINDING);
-    let severity = alert.priority.and_then(|text| severity(s.slice(text)));
+    let severity = alert.priority.and_then(|text| severity(&s.value(text)));
     if let Some(severity) = severity {
         row.builder.int(col::SEVERITY_ID, severity);
     }
@@ -74,11 +75,11 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], alert: &mut Alert) -> Resu
                 alert.rule = true;
                 row.text(s, col::FINDING_TITLE, text);
             }
-            None => alert.wrong = Some("rule"),
+            None => alert.wrong[0] = true,
         },
         b"priority" | b"Priority" => match s.text()? {
             Some(text) => drop(alert.priority.get_or_insert(text)),
-            None => alert.wrong = Some("priority"),
+            None => alert.wrong[1] = true,
         },
         b"output" | b"Output" => {
             alert.output = true;
@@ -87,9 +88,13 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], alert: &mut Alert) -> Resu
         b"uuid" => row.string(s, col::EVENT_UID)?,
         b"hostname" => row.string(s, col::HOSTNAME)?,
         b"tags" => row.array(s, col::FINDING_TAGS)?,
-        b"output_fields" | b"OutputFields" if !alert.in_fields => {
-            (alert.output, alert.in_fields) = (true, true);
-            s.object_or_skip(|s, key| field(s, row, key, &mut alert.fields, 1))?;
+        b"output_fields" | b"OutputFields" => {
+            alert.output = true;
+            if alert.in_fields || s.peek() != b'{' {
+                return Ok(s.skip()?);
+            }
+            alert.in_fields = true;
+            s.object(|s, key| field(s, row, key, &mut alert.fields, 1))?;
         }
         _ if is_envelope_key(key) => return Err(Stop::NotThis),
         _ => s.skip()?,
@@ -136,7 +141,7 @@ fn field(
         b"ka.verb" => set(s, row, col::API_OPERATION)?,
         // The same field holds the two ends of a connection; only a path starts with a slash.
         b"fd.name" => {
-            if let Some(text) = value(s)?.filter(|text| s.slice(*text).starts_with(b"/")) {
+            if let Some(text) = value(s)?.filter(|text| s.value(*text).starts_with(b"/")) {
                 row.text(s, col::FILE_PATH, text);
             }
         }
@@ -164,7 +169,7 @@ fn keep<T>(place: &mut Option<T>, value: Option<T>) {
 /// The string at the scanner, if it says anything.
 fn value(s: &mut Scanner) -> Result<Option<Text>, Error> {
     let text = s.text()?;
-    Ok(text.filter(|text| !matches!(s.slice(*text), b"" | b"<NA>")))
+    Ok(text.filter(|text| !matches!(&*s.value(*text), b"" | b"<NA>")))
 }
 
 fn set(s: &mut Scanner, row: &mut Row, column: usize) -> Result<(), Error> {

@@ -7,7 +7,7 @@
 use weir_engine::builder::Interned;
 use weir_engine::schema::col;
 
-use super::{Decoded, Labels, Row, Stop, fault, is_envelope_key, missing, unescaped};
+use super::{Decoded, Labels, Row, Stop, is_envelope_key, missing};
 use crate::json::{Error, Scanner, Text};
 
 const API_ACTIVITY: i64 = 6003;
@@ -20,6 +20,7 @@ struct Event {
     uri: bool,
     verb: bool,
     user: bool,
+    addresses: bool,
     /// `stageTimestamp`, `requestReceivedTimestamp`, `timestamp`, `metadata.creationTimestamp`.
     times: [Option<Text>; 4],
     object: Option<Object>,
@@ -38,14 +39,16 @@ struct Response {
     code: Option<i64>,
     message: Option<Text>,
     reason: Option<Text>,
-    failed: bool,
+    status: Option<Text>,
 }
 
 pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
     let mut event = Event::default();
     s.object(|s, key| member(s, row, key, &mut event))?;
-    let kind = event.kind.map(|text| s.slice(text));
-    let is_event = kind == Some(b"Event") || (kind.is_none() && (event.uri || event.verb));
+    let is_event = match event.kind {
+        Some(kind) => *s.value(kind) == *b"Event",
+        None => event.uri || event.verb,
+    };
     let Some(audit_id) = event.audit_id.filter(|_| is_event) else {
         return Ok(Decoded::NotThis);
     };
@@ -54,11 +57,11 @@ pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
     };
     row.time(s, time)?;
     if let Some(stage) = event.stage
-        && !matches!(s.slice(stage), b"ResponseComplete" | b"Panic")
+        && !matches!(&*s.value(stage), b"ResponseComplete" | b"Panic")
     {
         return Ok(Decoded::Filtered);
     }
-    uid(s, row, audit_id, event.stage)?;
+    uid(s, row, audit_id, event.stage);
     row.text(s, col::API_REQUEST_UID, audit_id);
     row.builder.int(col::CLASS_UID, API_ACTIVITY);
     if let Some(object) = &event.object {
@@ -70,6 +73,7 @@ pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
     Ok(Decoded::Row)
 }
 
+#[inline(always)]
 fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Result<(), Stop> {
     match key {
         b"kind" => first(&mut event.kind, s)?,
@@ -91,7 +95,7 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
             row.string(s, col::API_OPERATION)?;
         }
         b"userAgent" => row.string(s, col::USER_AGENT)?,
-        b"user" if !event.user => {
+        b"user" if !event.user && s.peek() == b'{' => {
             event.user = true;
             user(s, row)?;
         }
@@ -99,9 +103,20 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
             b"username" => row.string(s, col::ACTOR_IMPERSONATED),
             _ => s.skip(),
         })?,
-        b"sourceIPs" => source_addresses(s, row)?,
-        b"objectRef" if event.object.is_none() => event.object = Some(object(s, row)?),
-        b"responseStatus" if event.response.is_none() => event.response = Some(response(s, row)?),
+        b"sourceIPs" if !event.addresses && s.peek() == b'[' => {
+            event.addresses = true;
+            source_addresses(s, row)?;
+        }
+        b"objectRef" if event.object.is_none() && s.peek() == b'{' => {
+            event.object = Some(object(s, row)?);
+        }
+        b"responseStatus" if event.response.is_none() && s.peek() == b'{' => {
+            event.response = Some(response(s, row)?);
+        }
+        // Known, frequent and not wanted: not looked at again below.
+        b"apiVersion" | b"level" | b"annotations" | b"requestObject" | b"responseObject" => {
+            s.skip()?;
+        }
         _ if is_envelope_key(key) => return Err(Stop::NotThis),
         _ => s.skip()?,
     }
@@ -118,12 +133,12 @@ fn first(place: &mut Option<Text>, s: &mut Scanner) -> Result<(), Error> {
 }
 
 fn user(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
-    s.object_or_skip(|s, key| match key {
+    s.object(|s, key| match key {
         b"username" => {
-            if let Some(name) = s.text()? {
+            if let Some(name) = s.text()?.filter(|name| !name.is_empty()) {
                 row.text(s, col::ACTOR_UID, name);
                 row.text(s, col::ACTOR_NAME, name);
-                row.label(col::ACTOR_TYPE, user_type(s.slice(name), row.labels));
+                row.label(col::ACTOR_TYPE, user_type(&s.value(name), row.labels));
             }
             Ok(())
         }
@@ -146,9 +161,6 @@ fn user_type(name: &[u8], labels: &Labels) -> Interned {
 
 /// Only the last address was seen by the API server itself.
 fn source_addresses(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
-    if s.peek() != b'[' {
-        return s.skip();
-    }
     let mut last = None;
     s.array(|s| {
         last = s.text()?;
@@ -162,7 +174,7 @@ fn source_addresses(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
 
 fn object(s: &mut Scanner, row: &mut Row) -> Result<Object, Error> {
     let mut object = Object::default();
-    s.object_or_skip(|s, key| match key {
+    s.object(|s, key| match key {
         b"resource" => first(&mut object.resource, s),
         b"name" => first(&mut object.name, s),
         b"apiGroup" => first(&mut object.group, s),
@@ -183,7 +195,10 @@ fn object_columns(s: &Scanner, row: &mut Row, object: &Object) {
     }
     if let Some(name) = object.name {
         row.text(s, col::RESOURCE_NAME, name);
-        if object.resource.map(|text| s.slice(text)) == Some(b"pods") {
+        if object
+            .resource
+            .is_some_and(|kind| *s.value(kind) == *b"pods")
+        {
             row.text(s, col::K8S_POD, name);
         }
     }
@@ -191,26 +206,28 @@ fn object_columns(s: &Scanner, row: &mut Row, object: &Object) {
 
 fn response(s: &mut Scanner, row: &mut Row) -> Result<Response, Error> {
     let mut response = Response::default();
-    s.object_or_skip(|s, key| {
+    s.object(|s, key| {
         match key {
             b"code" => {
-                s.peek();
+                let quoted = s.peek() == b'"';
                 let start = s.position();
                 let code = s.int()?;
-                if response.code.is_none() && code.is_some_and(|code| code > 0) {
+                if response.code.is_none()
+                    && let Some(number) = code.filter(|code| *code > 0)
+                {
                     response.code = code;
-                    row.slice(s, col::STATUS_CODE, start..s.position());
+                    match quoted {
+                        true => row.builder.text(col::STATUS_CODE, &number.to_string()),
+                        false => row.slice(s, col::STATUS_CODE, start..s.position()),
+                    }
                 }
             }
             b"message" => first(&mut response.message, s)?,
             b"reason" => first(&mut response.reason, s)?,
-            b"status" => {
-                let text = s.text()?;
-                response.failed = text.is_some_and(|text| s.slice(text) == b"Failure");
-            }
+            b"status" => first(&mut response.status, s)?,
             _ => s.skip()?,
         }
-        Ok(())
+        Ok::<_, Error>(())
     })?;
     Ok(response)
 }
@@ -219,12 +236,15 @@ fn response_columns(s: &Scanner, row: &mut Row, response: &Response) {
     if let Some(code) = response.code {
         row.builder.int(col::HTTP_CODE, code);
     }
-    let failed = match response.code {
-        Some(code) => code >= 400,
-        None => response.failed,
+    let says_failure = || {
+        response
+            .status
+            .is_some_and(|text| *s.value(text) == *b"Failure")
     };
-    if response.code.is_some() || response.failed {
-        row.status(failed);
+    match response.code {
+        Some(code) => row.status(code >= 400),
+        None if says_failure() => row.status(true),
+        None => {}
     }
     if let Some(detail) = response.message.or(response.reason) {
         row.text(s, col::STATUS_DETAIL, detail);
@@ -232,17 +252,16 @@ fn response_columns(s: &Scanner, row: &mut Row, response: &Response) {
 }
 
 /// `auditID/stage`: the stages of one request are events of their own.
-fn uid(s: &Scanner, row: &mut Row, audit_id: Text, stage: Option<Text>) -> Result<(), Stop> {
+fn uid(s: &Scanner, row: &mut Row, audit_id: Text, stage: Option<Text>) {
     let Some(stage) = stage else {
-        row.text(s, col::EVENT_UID, audit_id);
-        return Ok(());
+        return row.text(s, col::EVENT_UID, audit_id);
     };
-    let mut value = Vec::with_capacity(64);
-    let Some(id) = unescaped(s, audit_id, &mut value) else {
-        return Err(Stop::Event(fault("invalid_utf8", "`auditID` is not UTF-8")));
-    };
-    let stage = String::from_utf8_lossy(s.slice(stage));
-    let uid = format!("{id}/{stage}");
-    row.builder.text(col::EVENT_UID, &uid);
-    Ok(())
+    row.scratch.clear();
+    row.scratch.extend_from_slice(&s.value(audit_id));
+    row.scratch.push(b'/');
+    row.scratch.extend_from_slice(&s.value(stage));
+    // Records are UTF-8.
+    if let Ok(uid) = std::str::from_utf8(row.scratch) {
+        row.builder.text(col::EVENT_UID, uid);
+    }
 }

@@ -30,7 +30,9 @@ pub mod vpc_flow;
 pub mod ztunnel;
 
 pub use self::registry::{Format, MAPPINGS};
-pub(crate) use self::row::{Labels, Row, is_canonical_v4, unescaped};
+#[cfg(test)]
+use self::row::is_canonical_v4;
+pub(crate) use self::row::{Labels, Row, unescaped};
 
 use crate::json::{self, Scanner, Text};
 

@@ -146,7 +146,7 @@ impl Format {
     }
 
     /// `family` and `metadata_product_name`.
-    pub(super) fn labels(self, custom: Option<&Compiled>) -> [&str; 2] {
+    pub(crate) fn labels(self, custom: Option<&Compiled>) -> [&str; 2] {
         match self.tree(custom) {
             Some(tree) => [&tree.family, &tree.product],
             None => match PROGRAMS.get(self.index()) {

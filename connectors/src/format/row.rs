@@ -111,7 +111,7 @@ impl Row<'_, '_> {
     pub fn array(&mut self, s: &mut Scanner, column: usize) -> json::Result<()> {
         let is_array = s.peek() == b'[';
         let range = s.range()?;
-        if is_array && range.len() > 2 {
+        if is_array && !json::is_empty(&s.bytes()[range.clone()]) {
             self.slice(s, column, range);
         }
         Ok(())
@@ -119,11 +119,11 @@ impl Row<'_, '_> {
 
     /// Sets `addresses` to the canonical text of an IP address; `other`, if given, to anything else.
     pub fn address(&mut self, s: &Scanner, text: Text, addresses: usize, other: Option<usize>) {
-        let bytes = s.slice(text);
-        if is_canonical_v4(bytes) {
+        let bytes = s.value(text);
+        if is_canonical_v4(&bytes) {
             return self.text(s, addresses, text);
         }
-        let parsed = std::str::from_utf8(bytes).ok();
+        let parsed = std::str::from_utf8(&bytes).ok();
         match (parsed.and_then(|text| text.parse::<IpAddr>().ok()), other) {
             (Some(address), _) => {
                 let canonical = address.to_canonical().to_string();
@@ -136,7 +136,7 @@ impl Row<'_, '_> {
 
     /// Sets `time` from the event's mandatory time.
     pub fn time(&mut self, s: &Scanner, text: Text) -> Result<(), Stop> {
-        match time::parse(s.slice(text)) {
+        match time::parse(&s.value(text)) {
             Some(micros) => {
                 self.builder.int(col::TIME, micros);
                 Ok(())

@@ -180,6 +180,16 @@ impl<'a> Scanner<'a> {
         &self.bytes[text.range()]
     }
 
+    /// The characters of a string, escapes resolved. Writers may escape any of them: Go writes `<` as
+    /// `\u003c`.
+    #[inline]
+    pub fn value(&self, text: Text) -> Cow<'a, [u8]> {
+        match text.is_escaped() {
+            true => unescape(self.slice(text)),
+            false => Cow::Borrowed(self.slice(text)),
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn error(&self, fault: Fault, at: usize) -> Error {
@@ -457,15 +467,7 @@ impl<'a> Scanner<'a> {
 
     /// `true` or `false` at the position, also in quotes; `None` and a skipped value for anything else.
     pub fn bool(&mut self) -> Result<Option<bool>> {
-        let quoted = self.peek() == b'"';
-        let start = self.pos;
-        self.skip()?;
-        let value = &self.bytes[start..self.pos];
-        let value = match quoted {
-            true => &value[1..value.len() - 1],
-            false => value,
-        };
-        Ok(match value {
+        Ok(match &*self.word()? {
             b"true" => Some(true),
             b"false" => Some(false),
             _ => None,
@@ -474,15 +476,17 @@ impl<'a> Scanner<'a> {
 
     /// An integer at the position, also in quotes; `None` and a skipped value for anything else.
     pub fn int(&mut self) -> Result<Option<i64>> {
-        let quoted = self.peek() == b'"';
-        let start = self.pos;
-        self.skip()?;
-        let value = &self.bytes[start..self.pos];
-        let value = match quoted {
-            true => &value[1..value.len() - 1],
-            false => value,
-        };
-        Ok(number::int(value))
+        Ok(number::int(&self.word()?))
+    }
+
+    /// The value of a string, or anything else as it stands.
+    fn word(&mut self) -> Result<Cow<'a, [u8]>> {
+        if self.peek() == b'"' {
+            let text = self.string()?;
+            return Ok(self.value(text));
+        }
+        let range = self.range()?;
+        Ok(Cow::Borrowed(&self.bytes[range]))
     }
 
     /// The place of the value at the position, skipped.
@@ -527,6 +531,12 @@ impl<'a> Scanner<'a> {
 #[inline]
 fn literal(rest: &[u8], word: &[u8]) -> Option<usize> {
     rest.starts_with(word).then_some(word.len())
+}
+
+/// Whether the text of an object or array has nothing in it.
+pub(crate) fn is_empty(container: &[u8]) -> bool {
+    let inside = container.get(1..container.len() - 1);
+    inside.is_none_or(|inside| inside.trim_ascii().is_empty())
 }
 
 fn hex(digits: &[u8]) -> Option<u16> {

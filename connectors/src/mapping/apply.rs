@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use weir_engine::schema::{Kind, col};
 
 use super::{Compiled, Event, How, Value};
-use crate::format::{Decoded, Row, Stop, bad_time, is_canonical_v4, missing};
-use crate::json::{self, Scanner, Text, unescape};
+use crate::format::{Decoded, Row, Stop, bad_time, missing};
+use crate::json::{self, Scanner, Text};
 use crate::time;
 
 impl How {
@@ -57,8 +57,8 @@ impl Compiled {
             None => false,
             Some(_) if texts.is_empty() => true,
             Some(value) => {
-                let text = s.slice(value.text);
-                texts.iter().any(|one| one.as_bytes() == text)
+                let text = s.value(value.text);
+                texts.iter().any(|one| one.as_bytes() == &*text)
             }
         };
         self.needs.iter().any(|line| line.iter().all(met))
@@ -135,8 +135,8 @@ impl Compiled {
     /// Whether the value stands for none.
     #[inline]
     pub fn is_nothing(&self, s: &Scanner, value: Value) -> bool {
-        let text = s.slice(value.text);
-        text.is_empty() || self.nothing.iter().any(|word| word.as_bytes() == text)
+        let text = s.value(value.text);
+        text.is_empty() || self.nothing.iter().any(|word| word.as_bytes() == &*text)
     }
 
     /// Sets a column to the parts that were found, joined; nothing without the first.
@@ -148,10 +148,7 @@ impl Compiled {
         (column, slots): (usize, &[u16]),
         outer: &str,
     ) {
-        let part = |slot: &u16| {
-            let value = found[*slot as usize].filter(|value| !self.is_nothing(s, *value))?;
-            matches!(value.first, b'"' | b'-' | b'0'..=b'9').then_some(value.text)
-        };
+        let part = |slot: &u16| self.part(s, found, *slot);
         let Some((first, more)) = slots.split_first() else {
             return;
         };
@@ -169,13 +166,19 @@ impl Compiled {
         row.builder.text(column, &joined);
     }
 
+    /// A part of an id: a string or number.
+    fn part(&self, s: &Scanner, found: &[Option<Value>], slot: u16) -> Option<Text> {
+        let value = found[slot as usize].filter(|value| !self.is_nothing(s, *value))?;
+        matches!(value.first, b'"' | b'-' | b'0'..=b'9').then_some(value.text)
+    }
+
     /// The parts of the ids of event and finding that the object around the events has.
     pub fn outer(&self, s: &Scanner, found: &[Option<Value>], outer: &Outer) -> Outer {
         let join = |before: &str, slots: &[u16]| {
             let mut joined = before.to_owned();
             for slot in slots {
-                if let Some(value) = found[*slot as usize] {
-                    joined.push_str(&string(s, value.text));
+                if let Some(text) = self.part(s, found, *slot) {
+                    joined.push_str(&string(s, text));
                     joined.push('/');
                 }
             }
@@ -203,18 +206,18 @@ impl Compiled {
 
 /// The text, escapes resolved.
 pub(super) fn string<'s>(s: &Scanner<'s>, text: Text) -> Cow<'s, str> {
-    match unescape(s.slice(text)) {
+    match s.value(text) {
         Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
         Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
     }
 }
 
 fn apply(s: &Scanner, row: &mut Row, value: Value, column: usize, how: How) {
-    let bytes = s.slice(value.text);
+    let bytes = &*s.value(value.text);
     let scalar = !matches!(value.first, b'{' | b'[');
     match how {
         How::Json if !scalar => {
-            if bytes.len() > 2 {
+            if !json::is_empty(bytes) {
                 row.slice(s, column, value.json());
             }
         }
@@ -232,15 +235,18 @@ fn apply(s: &Scanner, row: &mut Row, value: Value, column: usize, how: How) {
         },
         How::Address => row.address(s, value.text, column, None),
         How::NoAddress => {
-            if !is_address(bytes) {
+            if address(bytes).is_none() {
                 row.text(s, column, value.text);
             }
         }
         How::HostOf => {
-            let host = split_port(bytes).0.len();
+            let host = split_port(bytes).0;
             let start = value.text.range().start + usize::from(bytes.first() == Some(&b'['));
-            if host > 0 && !value.text.is_escaped() {
-                row.address(s, Text::new(start, start + host, false), column, None);
+            if !value.text.is_escaped() && !host.is_empty() {
+                row.address(s, Text::new(start, start + host.len(), false), column, None);
+            } else if let Some(address) = address(host) {
+                let canonical = address.to_canonical().to_string();
+                row.builder.text(column, &canonical);
             }
         }
         How::PortOf => {
@@ -287,9 +293,8 @@ fn float(text: &[u8]) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-fn is_address(text: &[u8]) -> bool {
-    let parsed = || std::str::from_utf8(text).ok()?.parse::<IpAddr>().ok();
-    is_canonical_v4(text) || parsed().is_some()
+fn address(text: &[u8]) -> Option<IpAddr> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Host and port of `192.0.2.1:443`, `[2001:db8::1]:443`, or a host alone.
@@ -316,7 +321,7 @@ fn instant(text: &[u8]) -> Option<i64> {
 }
 
 /// Microseconds of a number since the epoch, in the unit that its size tells.
-pub(super) fn epoch(text: &[u8]) -> Option<i64> {
+pub(crate) fn epoch(text: &[u8]) -> Option<i64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (whole, rest) = text.split_at(digits);
     let whole = json::int(whole)?;

@@ -115,12 +115,6 @@ impl CustomMapping {
         Ok(Self(Arc::new(Compiled::new(&mapping)?)))
     }
 
-    #[cfg(test)]
-    pub(crate) fn of(mapping: &Mapping) -> Self {
-        let compiled = Compiled::new(mapping);
-        Self(Arc::new(compiled.unwrap_or_else(|error| panic!("{error}"))))
-    }
-
     pub(crate) fn tree(&self) -> &Compiled {
         &self.0
     }

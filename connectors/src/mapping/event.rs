@@ -32,11 +32,11 @@ impl<'s> Event<'_, '_, 's, '_> {
 
     pub fn is(&self, index: usize, text: &str) -> bool {
         let value = self.value(index);
-        value.is_some_and(|value| self.s.slice(value.text) == text.as_bytes())
+        value.is_some_and(|value| *self.s.value(value.text) == *text.as_bytes())
     }
 
     pub fn int(&self, index: usize) -> Option<i64> {
-        int(self.s.slice(self.value(index)?.text))
+        int(&self.s.value(self.value(index)?.text))
     }
 
     /// The JSON of an object or array as a tree: only for what is rare or small.

@@ -12,16 +12,14 @@ pub mod custom;
 mod event;
 mod path;
 #[cfg(test)]
-mod slow;
-#[cfg(test)]
 mod tests;
 mod tree;
 
 use crate::format::{Decoded, Stop};
 
 pub(crate) use self::apply::Outer;
-#[cfg(test)]
-use self::apply::epoch;
+#[cfg(any(test, feature = "slow"))]
+pub(crate) use self::apply::epoch;
 pub(crate) use self::event::Event;
 pub(crate) use self::path::{Path, Step};
 pub(crate) use self::tree::{Compiled, Keys, Value, other_case};

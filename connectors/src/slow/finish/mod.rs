@@ -1,0 +1,323 @@
+//! What the hooks of the table formats do, said once more.
+
+mod clouds;
+
+use serde_json::Value;
+use weir_engine::schema::col;
+
+use super::columns::int;
+use super::table::said;
+use super::{Columns, Json, Outcome};
+use crate::mapping::Mapping;
+
+/// An event and the columns that are set before and after those of its table.
+pub struct Seen<'a> {
+    mapping: &'a Mapping<'static>,
+    event: Json<'a>,
+    pub columns: Columns,
+    pub late: Vec<(usize, String)>,
+}
+
+impl<'a> Seen<'a> {
+    pub fn new(mapping: &'a Mapping<'static>, event: Json<'a>) -> Self {
+        Self {
+            mapping,
+            event,
+            columns: Columns::default(),
+            late: vec![],
+        }
+    }
+
+    fn value(&self, path: &str) -> Option<Json<'a>> {
+        said(self.mapping, self.event, path)
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        self.value(path)?.scalar()
+    }
+
+    /// The first of several paths that leads to a text.
+    fn any(&self, paths: &[&str]) -> Option<String> {
+        paths.iter().find_map(|path| self.text(path))
+    }
+
+    fn is(&self, path: &str, text: &str) -> bool {
+        self.text(path).as_deref() == Some(text)
+    }
+
+    fn int(&self, path: &str) -> Option<i64> {
+        int(&self.text(path)?)
+    }
+
+    fn list(&self, path: &str) -> Vec<Value> {
+        let value = self
+            .value(path)
+            .map(|value| serde_json::from_str(value.raw()));
+        match value {
+            Some(Ok(Value::Array(items))) => items,
+            _ => vec![],
+        }
+    }
+
+    fn set(&mut self, column: usize, text: &str) {
+        self.columns.text(column, Some(text.to_owned()));
+    }
+}
+
+/// Columns that come from the graph of entities, which has no twin.
+const OF_ENTITIES: &[usize] = &[
+    col::ACTOR_NAME,
+    col::ACTOR_UID,
+    col::CONTAINER_IMAGE,
+    col::CONTAINER_UID,
+    col::FILE_PATH,
+    col::HOSTNAME,
+    col::K8S_CLUSTER,
+    col::K8S_NAMESPACE,
+    col::K8S_POD,
+    col::PROCESS_CMD_LINE,
+    col::PROCESS_NAME,
+    col::PROCESS_PID,
+    col::SRC_IP,
+];
+
+/// Columns of a format that are not compared.
+pub fn unknown(name: &str) -> &'static [usize] {
+    match name {
+        "Defender for Cloud alert" => OF_ENTITIES,
+        _ => &[],
+    }
+}
+
+/// Sets what depends on several values. Gives what becomes of an event that is no row; nothing inside says
+/// that it is of another format.
+pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
+    let filtered = Some(Some(Outcome::Filtered));
+    match name {
+        "CloudTrail Insights event" | "CloudTrail digest" => return filtered,
+        "VPC flow log line" if seen.is("log-status", "NODATA") => return filtered,
+        // The parts of Trivy's reports have no name.
+        "" if seen.mapping.reads == ["Status"] && seen.is("Status", "PASS") => return filtered,
+        "" if seen.mapping.reads == ["success"] && seen.is("success", "true") => return filtered,
+        "GuardDuty finding" => clouds::guardduty(seen),
+        "Security Hub finding" => clouds::security_hub(seen),
+        "Google Cloud audit log entry" => clouds::google(seen),
+        "Azure Activity log event" => {
+            let category = seen.text("category").unwrap_or_default();
+            let log = seen.value("properties.log").and_then(Json::string);
+            if log.is_some() || crate::format::entra::is_category(&category) {
+                return Some(None);
+            }
+            clouds::azure(seen);
+        }
+        "Defender for Cloud alert" => clouds::defender(seen),
+        "Entra ID sign-in" => {
+            if let Some(code) = seen.any(&["resultType", "properties.status.errorCode"]) {
+                seen.columns.status(code != "0");
+            }
+            match seen.text("properties.authenticationRequirement").as_deref() {
+                Some("multiFactorAuthentication") => seen.columns.set(col::ACTOR_SESSION_MFA, true),
+                Some("singleFactorAuthentication") => {
+                    seen.columns.set(col::ACTOR_SESSION_MFA, false)
+                }
+                _ => {}
+            }
+        }
+        "Entra ID audit event" => entra_audit(seen),
+        "Okta System Log event" => okta(seen),
+        "GitHub audit log entry" => github(seen),
+        "OCSF event" => ocsf(seen),
+        "Gatekeeper log line" | "Gatekeeper export message" => {
+            let export = name.ends_with("message");
+            let names = match export {
+                true => [
+                    "eventType",
+                    "kind",
+                    "name",
+                    "resourceKind",
+                    "resourceNamespace",
+                    "resourceName",
+                ],
+                false => [
+                    "event_type",
+                    "constraint_kind",
+                    "constraint_name",
+                    "resource_kind",
+                    "resource_namespace",
+                    "resource_name",
+                ],
+            };
+            let kind = seen.text(names[0]).unwrap_or_default();
+            if !kind.starts_with("violation") || !export && seen.is("semantic", "false") {
+                return filtered;
+            }
+            let parts = [1, 2, 3, 4, 5].map(|at| seen.text(names[at]).unwrap_or_default());
+            seen.set(col::FINDING_UID, &parts.join("/"));
+            if parts[2] == "Pod" {
+                seen.set(col::K8S_POD, &parts[4]);
+            }
+        }
+        "Envoy access log line" => envoy(seen),
+        name if name.starts_with("Tetragon") => tetragon(seen),
+        _ => {}
+    }
+    None
+}
+
+fn entra_audit(seen: &mut Seen) {
+    let app = seen
+        .value("properties.initiatedBy.app")
+        .is_some_and(Json::is_object);
+    seen.set(col::ACTOR_TYPE, if app { "Application" } else { "User" });
+    let targets = seen.list("properties.targetResources");
+    let target = targets.iter().find(|target| {
+        let kind = target["type"].as_str().unwrap_or_default();
+        ["User", "Group", "ServicePrincipal"].contains(&kind)
+    });
+    if let Some(target) = target {
+        let text = |name: &str| target[name].as_str();
+        seen.set(col::USER_UID, text("id").unwrap_or_default());
+        let name = text("userPrincipalName").or(text("displayName"));
+        seen.set(col::USER_NAME, name.unwrap_or_default());
+    }
+    for detail in seen.list("properties.additionalDetails") {
+        if detail["key"] == "User-Agent" {
+            let agent = detail["value"].as_str().unwrap_or_default().to_owned();
+            seen.late.push((col::USER_AGENT, agent));
+        }
+    }
+}
+
+fn okta(seen: &mut Seen) {
+    let kind = seen.text("eventType").unwrap_or_default();
+    let begins = |prefix: &str| kind == prefix || kind.starts_with(&format!("{prefix}."));
+    let any = |prefixes: &[&str]| prefixes.iter().any(|prefix| begins(prefix));
+    let class = if any(&["user.session", "user.authentication", "user.mfa"])
+        || kind == "policy.evaluate_sign_on"
+    {
+        3002
+    } else if ["user", "group"].iter().any(|subject| {
+        let about = ["lifecycle", "account", "user_membership", "privilege"];
+        about
+            .iter()
+            .any(|about| begins(&format!("{subject}.{about}")))
+    }) {
+        3001
+    } else if any(&["security.threat", "security.attack"]) {
+        2004
+    } else {
+        6003
+    };
+    seen.columns.set(col::CLASS_UID, class);
+    if class == 2004 {
+        seen.set(col::FINDING_TYPE, &kind);
+    }
+    for target in seen.list("target") {
+        let text = |name: &str| target[name].as_str().unwrap_or_default().to_owned();
+        match target["type"].as_str() {
+            Some("User" | "AppUser" | "UserGroup") => {
+                seen.set(col::USER_UID, &text("id"));
+                seen.set(col::USER_NAME, &text("alternateId"));
+            }
+            Some("AppInstance") => {
+                seen.set(col::ACTOR_APP_UID, &text("id"));
+                seen.set(col::ACTOR_APP_NAME, &text("displayName"));
+            }
+            _ => {}
+        }
+    }
+    let security = seen.text("debugContext.debugData.logOnlySecurityData");
+    let security = security.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    if let Some(level) = security.unwrap_or_default()["risk"]["level"].as_str() {
+        seen.set(col::RISK_LEVEL, &level.to_lowercase());
+    }
+    let risk = seen.text("debugContext.debugData.risk").unwrap_or_default();
+    if let Some((_, level)) = risk.split_once("level=") {
+        let end = level.find(|character: char| !character.is_ascii_alphabetic());
+        seen.set(
+            col::RISK_LEVEL,
+            &level[..end.unwrap_or(level.len())].to_lowercase(),
+        );
+    }
+}
+
+fn github(seen: &mut Seen) {
+    let action = seen.text("action").unwrap_or_default();
+    let kind = action.split('.').next().unwrap_or_default();
+    seen.set(col::API_SERVICE, kind);
+    let repository = seen.value("repo").or(seen.value("repository")).is_some();
+    seen.set(
+        col::RESOURCE_TYPE,
+        if repository { "repository" } else { kind },
+    );
+    let bot = seen.is("actor_is_bot", "true");
+    seen.set(col::ACTOR_TYPE, if bot { "Bot" } else { "User" });
+    let class = match action.as_str() {
+        "user.login" | "user.failed_login" | "org.sso_response" | "business.sso_response" => 3002,
+        "org.add_member" | "org.remove_member" | "org.update_member" | "org.invite_member" => 3006,
+        "team.add_member" | "team.remove_member" | "repo.add_member" | "repo.remove_member" => 3006,
+        _ => 6003,
+    };
+    seen.columns.set(col::CLASS_UID, class);
+    if action.ends_with("failed_login") {
+        seen.columns.status(true);
+    }
+}
+
+fn ocsf(seen: &mut Seen) {
+    let class = seen.int("class_uid").unwrap_or_default();
+    let family = match (class.div_euclid(1000), class) {
+        (1, _) | (_, 2004 | 2005) => "agent_alerts",
+        (2, _) => "posture",
+        (3, _) => "identity",
+        (4, _) => "network_flows",
+        _ => "cloud_audit",
+    };
+    seen.set(col::FAMILY, family);
+    let id = (
+        seen.text("metadata.uid"),
+        seen.text("finding_info.modified_time"),
+    );
+    if let (Some(uid), Some(modified)) = id {
+        seen.set(col::EVENT_UID, &format!("{uid}/{modified}"));
+    }
+}
+
+fn envoy(seen: &mut Seen) {
+    match seen.int("response_code").filter(|code| *code >= 100) {
+        Some(code) => seen.columns.status(code >= 400),
+        None if seen.value("method").is_none() => {
+            seen.columns.set(col::CLASS_UID, 4001);
+            if seen.value("protocol").is_none() {
+                seen.set(col::PROTOCOL, "TCP");
+            }
+        }
+        None => {}
+    }
+    let cluster = seen.text("upstream_cluster").unwrap_or_default();
+    match cluster.split_once('|') {
+        Some(("inbound" | "inbound-vip", _)) => seen.set(col::DIRECTION, "inbound"),
+        Some(("outbound", _)) => seen.set(col::DIRECTION, "outbound"),
+        _ => {}
+    }
+    let details = seen.text("response_code_details").unwrap_or_default();
+    if details.starts_with("rbac_access_denied") {
+        seen.set(col::ACTION, "denied");
+    }
+}
+
+fn tetragon(seen: &mut Seen) {
+    let reads = seen.mapping.reads;
+    let base = |path: String| path[path.rfind('/').map_or(0, |at| at + 1)..].to_owned();
+    if let Some(binary) = seen.text(reads[0]) {
+        let line = match seen.text(reads[1]) {
+            Some(arguments) => format!("{binary} {arguments}"),
+            None => binary.clone(),
+        };
+        seen.set(col::PROCESS_CMD_LINE, line.trim_end());
+        seen.set(col::PROCESS_NAME, &base(binary));
+    }
+    if let Some(parent) = seen.text(reads[2]) {
+        seen.set(col::PROCESS_PARENT_NAME, &base(parent));
+    }
+}

@@ -1,0 +1,213 @@
+//! The slow twins: every decoder once more, written to be obvious, for tests and fuzzing.
+//!
+//! They share with the fast decoders the tables of the formats and the reading of times, nothing else.
+//! [`agree`] holds one format against its twin, [`agree_by_content`] the recognition of formats as well.
+//!
+//! Of duplicate keys the first value that says something counts: the first text that is not empty, the first
+//! object where members belong together.
+
+mod cloudtrail;
+mod columns;
+mod falco;
+mod finish;
+mod json;
+mod k8s_audit;
+pub mod mutate;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::buffer::Buffer;
+use datafusion::arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use serde_json::{Map, Value, json};
+use weir_engine::batch::{EventBatch, Partition};
+use weir_engine::schema::{COLUMNS, Kind, col};
+
+pub use self::columns::Columns;
+pub use self::json::Json;
+use crate::decode::{Decoder, DecoderConfig, Record};
+use crate::format::{Format, MAPPINGS};
+
+/// What becomes of one event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Row(Columns),
+    Filtered,
+    /// A dead letter for this reason.
+    Dead(&'static str),
+}
+
+/// Keys that say that the events lie inside.
+const OTHERS: [&str; 9] = [
+    "Records",
+    "records",
+    "items",
+    "Events",
+    "logEvents",
+    "detail",
+    "jsonPayload",
+    "properties",
+    "CloudTrailEvent",
+];
+
+fn holds_others(event: Json) -> bool {
+    let members = event.members();
+    members
+        .iter()
+        .any(|(key, _)| OTHERS.contains(&key.as_str()))
+}
+
+fn row(columns: Columns) -> Option<Vec<Outcome>> {
+    Some(vec![Outcome::Row(columns)])
+}
+
+fn dead(reason: &'static str) -> Option<Vec<Outcome>> {
+    Some(vec![Outcome::Dead(reason)])
+}
+
+/// What becomes of an object; nothing if it is not of the format.
+fn decode(format: Format, event: Json) -> Option<Vec<Outcome>> {
+    let mut outcomes = match format {
+        Format::CloudTrail => cloudtrail::decode(event),
+        Format::K8sAudit => k8s_audit::decode(event),
+        Format::Falco => falco::decode(event),
+        Format::Mapped(place) => table::decode(MAPPINGS[place], event),
+        Format::Custom => None,
+    }?;
+    let [family, product] = format.labels(None);
+    for outcome in &mut outcomes {
+        if let Outcome::Row(columns) = outcome {
+            columns.set(col::FAMILY, family);
+            columns.set(col::PRODUCT, product);
+        }
+    }
+    // Without an id of its own, an event of no report is known by its text.
+    if let [Outcome::Row(columns)] = outcomes.as_mut_slice()
+        && !columns.has(col::EVENT_UID)
+    {
+        columns.set(col::EVENT_UID, hash(event));
+    }
+    Some(outcomes)
+}
+
+fn time(text: &str) -> Option<i64> {
+    crate::time::parse(text.as_bytes())
+}
+
+fn hash(event: Json) -> String {
+    format!(
+        "{:032x}",
+        xxhash_rust::xxh3::xxh3_128(event.raw().as_bytes())
+    )
+}
+
+/// The object that the text is, if one decoder would read it whole.
+fn object(text: &str) -> Option<Json<'_>> {
+    let config = DecoderConfig::new("log");
+    let json = Json::parse(text, config.max_depth).filter(|json| json.is_object());
+    json.filter(|_| text.len() <= config.max_record_bytes)
+}
+
+/// Panics unless the decoder of the format makes of the text what its twin makes of it. Says whether the
+/// text is an event of the format.
+pub fn agree(format: Format, text: &str) -> bool {
+    if !text.trim_start().starts_with('{') {
+        return false;
+    }
+    let expected = object(text).and_then(|event| decode(format, event));
+    compare(
+        expected.as_deref(),
+        &run(Decoder::only(format), text),
+        text,
+        format.name(),
+    );
+    expected.is_some()
+}
+
+/// Panics unless an event that is of one format alone is recognised as that.
+pub fn agree_by_content(text: &str) {
+    let Some(event) = object(text) else { return };
+    // What stands before these keys is an event; what stands behind them is not looked at.
+    if holds_others(event) {
+        return;
+    }
+    let decoded = Format::all().filter_map(|format| Some((format, decode(format, event)?)));
+    if let [(format, expected)] = decoded.collect::<Vec<_>>().as_slice() {
+        let batch = run(Decoder::new(DecoderConfig::new("log")), text);
+        compare(Some(expected), &batch, text, format.name());
+    }
+}
+
+fn run(mut decoder: Decoder, text: &str) -> EventBatch {
+    let record = Record {
+        range: 0..text.len(),
+        position: 0,
+    };
+    let partition = Partition::new("twin", "one");
+    let block = Buffer::from(text.as_bytes());
+    let batch = decoder.decode(&partition, block, &[record], 1);
+    batch.expect("a block that is no bug")
+}
+
+fn compare(expected: Option<&[Outcome]>, batch: &EventBatch, text: &str, name: &str) {
+    let counts = batch.counts;
+    assert!(counts.conserved(), "{name}: {counts:?}: {text}");
+    let Some(expected) = expected else {
+        // Events may lie inside what is none.
+        let raw = batch.events.column(col::RAW).as_string_view();
+        let whole = raw.iter().flatten().any(|raw| raw == text.trim());
+        assert!(!whole, "{name}: a row of what is no event: {text}");
+        return;
+    };
+    let known = |mut row: Value| {
+        if let Value::Object(row) = &mut row {
+            row.retain(|column, _| {
+                let unknown = finish::unknown(name).iter();
+                !unknown
+                    .map(|index| COLUMNS[*index].name)
+                    .any(|one| one == column)
+            });
+        }
+        row
+    };
+    let rows = (0..batch.events.num_rows()).map(|at| known(row_of(batch, at)));
+    let wanted = expected.iter().filter_map(|one| match one {
+        Outcome::Row(columns) => Some(known(Value::Object(columns.0.clone()))),
+        _ => None,
+    });
+    assert_eq!(
+        rows.collect::<Vec<_>>(),
+        wanted.collect::<Vec<_>>(),
+        "{name}: {text}"
+    );
+    let letters = batch.dead_letters.iter();
+    let reasons: Vec<_> = letters.map(|letter| letter.reason).collect();
+    let wanted = expected.iter().filter_map(|one| match one {
+        Outcome::Dead(reason) => Some(*reason),
+        _ => None,
+    });
+    assert_eq!(reasons, wanted.collect::<Vec<_>>(), "{name}: {text}");
+    let filtered = expected.iter().filter(|one| **one == Outcome::Filtered);
+    assert_eq!(counts.filtered, filtered.count() as u64, "{name}: {text}");
+}
+
+/// The columns of a row that are not null, without the log's name and the event's text.
+pub fn row_of(batch: &EventBatch, row: usize) -> Value {
+    let mut map = Map::new();
+    for (index, column) in COLUMNS.iter().enumerate() {
+        let array = batch.events.column(index);
+        if array.is_null(row) || matches!(index, col::LOG_NAME | col::RAW) {
+            continue;
+        }
+        let value = match column.kind {
+            Kind::Text => json!(array.as_string_view().value(row)),
+            Kind::Int => json!(array.as_primitive::<Int64Type>().value(row)),
+            Kind::Time => json!(array.as_primitive::<TimestampMicrosecondType>().value(row)),
+            Kind::Bool => json!(array.as_boolean().value(row)),
+            Kind::Float => json!(array.as_primitive::<Float64Type>().value(row)),
+        };
+        map.insert(column.name.to_owned(), value);
+    }
+    Value::Object(map)
+}

@@ -1,0 +1,255 @@
+//! The table of a format, walked path by path: what [`Compiled`](crate::mapping::Compiled) has to agree with.
+
+use serde_json::{Value, json};
+use weir_engine::schema::col;
+
+use super::columns::{address, int};
+use super::{Columns, Json, Outcome, finish, hash, time};
+use crate::mapping::{How, Mapping, Path, Step, epoch};
+
+/// What an object around events says for each of them.
+#[derive(Default)]
+struct Outer<'a> {
+    uid: String,
+    finding: String,
+    /// Innermost first.
+    around: Vec<(&'a Mapping<'static>, Json<'a>)>,
+}
+
+pub fn decode(mapping: &'static Mapping<'static>, event: Json) -> Option<Vec<Outcome>> {
+    let met = mapping.needs.iter().any(|line| {
+        line.iter()
+            .all(|(path, texts)| match find(mapping, event, path) {
+                None => false,
+                Some(found) => {
+                    texts.is_empty()
+                        || found
+                            .scalar()
+                            .is_some_and(|text| texts.contains(&text.as_str()))
+                }
+            })
+    });
+    if !met {
+        return None;
+    }
+    if mapping.inside.is_empty() {
+        return Some(vec![one(mapping, event, &Outer::default())?]);
+    }
+    let mut outcomes = vec![];
+    explode(mapping, event, Outer::default(), &mut outcomes);
+    if outcomes.is_empty() {
+        outcomes.push(Outcome::Filtered);
+    }
+    Some(outcomes)
+}
+
+/// The events in the arrays of a report.
+fn explode<'a>(
+    mapping: &'static Mapping<'static>,
+    report: Json<'a>,
+    outer: Outer<'a>,
+    outcomes: &mut Vec<Outcome>,
+) {
+    let joined = |before: &str, paths: &[&str]| {
+        let parts = paths.iter().filter_map(|path| part(mapping, report, path));
+        parts.fold(before.to_owned(), |joined, part| joined + &part + "/")
+    };
+    let (uid, finding) = (
+        joined(&outer.uid, mapping.uid),
+        joined(&outer.finding, mapping.finding),
+    );
+    let mut around = outer.around;
+    around.insert(0, (mapping, report));
+    for (path, inner) in mapping.inside {
+        let array = find(mapping, report, path);
+        for element in array.map_or(vec![], Json::elements) {
+            if !element.is_object() {
+                continue;
+            }
+            let outer = Outer {
+                uid: uid.clone(),
+                finding: finding.clone(),
+                around: around.clone(),
+            };
+            if inner.inside.is_empty() {
+                outcomes.extend(one(inner, element, &outer));
+            } else {
+                explode(inner, element, outer, outcomes);
+            }
+        }
+    }
+}
+
+/// One event. Nothing if the mapping's hook says that it is of another format.
+fn one(mapping: &Mapping<'static>, event: Json, outer: &Outer) -> Option<Outcome> {
+    let mut seen = finish::Seen::new(mapping, event);
+    if let Some(outcome) = finish::finish(mapping.name, &mut seen) {
+        return outcome;
+    }
+    let (mut columns, late) = (seen.columns, seen.late);
+    let ids = [
+        (col::EVENT_UID, mapping.uid, &outer.uid),
+        (col::FINDING_UID, mapping.finding, &outer.finding),
+    ];
+    for (column, paths, before) in ids {
+        let mut parts = paths.iter().map(|path| part(mapping, event, path));
+        if let Some(Some(first)) = parts.next() {
+            let id = parts.flatten().fold(first, |id, part| id + "/" + &part);
+            columns.text(column, Some(format!("{before}{id}")));
+        }
+    }
+    fields(mapping, event, &mut columns);
+    for (column, text) in late {
+        columns.text(column, Some(text));
+    }
+    fixed(mapping, &mut columns);
+    for (mapping, around) in &outer.around {
+        fields(mapping, *around, &mut columns);
+        fixed(mapping, &mut columns);
+    }
+    if !columns.has(col::TIME) {
+        let times = mapping.fields.iter().filter(|field| field.1 == col::TIME);
+        let mut found = times.filter_map(|(path, ..)| said(mapping, event, path));
+        return Some(Outcome::Dead(match found.next() {
+            Some(_) => "bad_time",
+            None => "missing_field",
+        }));
+    }
+    if !outer.around.is_empty() && !columns.has(col::EVENT_UID) {
+        columns.set(col::EVENT_UID, hash(event));
+    }
+    Some(Outcome::Row(columns))
+}
+
+fn fields(mapping: &Mapping, event: Json, columns: &mut Columns) {
+    for (path, column, how) in mapping.fields {
+        if let Some(value) = said(mapping, event, path).and_then(|found| apply(found, *how)) {
+            match value {
+                Value::String(text) => columns.text(*column, Some(text)),
+                value => columns.set(*column, value),
+            }
+        }
+    }
+}
+
+fn fixed(mapping: &Mapping, columns: &mut Columns) {
+    for (column, text) in mapping.fixed {
+        columns.set(*column, *text);
+    }
+    if mapping.class > 0 {
+        columns.set(col::CLASS_UID, mapping.class);
+    }
+}
+
+/// A part of an id.
+fn part(mapping: &Mapping, event: Json, path: &str) -> Option<String> {
+    let found = said(mapping, event, path)?;
+    let fits = found.is_number() || found.string().is_some();
+    found.scalar().filter(|_| fits)
+}
+
+/// The first value at a path that is not null.
+pub fn find<'a>(mapping: &Mapping, event: Json<'a>, path: &str) -> Option<Json<'a>> {
+    let Path(steps) = Path::parse(path).expect(path);
+    let found = steps.iter().fold(vec![event], |values, step| {
+        let inner = values.into_iter().flat_map(|value| match step {
+            Step::Key(key) => under(mapping, value, key),
+            Step::Element(index) => value.elements().get(*index).copied().into_iter().collect(),
+            Step::Last => value.elements().last().copied().into_iter().collect(),
+        });
+        inner.collect()
+    });
+    found.into_iter().find(|value| !value.is_null())
+}
+
+/// The same, unless it stands for nothing.
+pub fn said<'a>(mapping: &Mapping, event: Json<'a>, path: &str) -> Option<Json<'a>> {
+    find(mapping, event, path).filter(|value| {
+        let text = value.scalar();
+        !text.is_some_and(|text| text.is_empty() || mapping.nothing.contains(&text.as_str()))
+    })
+}
+
+fn under<'a>(mapping: &Mapping, value: Json<'a>, key: &str) -> Vec<Json<'a>> {
+    let is_same = |one: &str| {
+        let either_case = || {
+            let (Some(first), Some(second)) = (one.chars().next(), key.chars().next()) else {
+                return false;
+            };
+            first.eq_ignore_ascii_case(&second) && one.get(1..) == key.get(1..)
+        };
+        one == key || mapping.either_case && either_case()
+    };
+    let members = value.members().into_iter();
+    members
+        .filter(|(one, _)| is_same(one))
+        .map(|(_, value)| value)
+        .collect()
+}
+
+fn apply(value: Json, how: How) -> Option<Value> {
+    if let How::Json = how {
+        return match value.scalar() {
+            Some(text) => Some(json!(text)),
+            None => (!value.is_empty()).then(|| json!(value.raw())),
+        };
+    }
+    let text = value.scalar()?;
+    Some(match how {
+        How::Text | How::Json => json!(text),
+        How::Lower => json!(text.to_lowercase()),
+        How::Address => json!(address(&text)?),
+        How::NoAddress => match address(&text) {
+            None => json!(text),
+            Some(_) => return None,
+        },
+        How::HostOf => json!(address(&host(&text).0)?),
+        How::PortOf => json!(int(&host(&text).1?).filter(|port| (0..=65_535).contains(port))?),
+        How::Int => json!(int(&text)?),
+        How::Float => json!(float(&text)?),
+        How::Bool => match text.as_str() {
+            "true" | "True" => json!(true),
+            "false" | "False" => json!(false),
+            _ => return None,
+        },
+        How::Time => json!(instant(&text)?),
+        How::Words(words) => {
+            let word = words
+                .iter()
+                .find(|(word, _)| word.eq_ignore_ascii_case(&text));
+            json!(word?.1)
+        }
+        How::Names(words) => {
+            let word = words
+                .iter()
+                .find(|(word, _)| word.eq_ignore_ascii_case(&text));
+            json!(word?.1)
+        }
+        How::Bands(bands) => {
+            let number = float(&text)?;
+            json!(bands.iter().rfind(|(from, _)| *from <= number)?.1)
+        }
+    })
+}
+
+fn float(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+fn host(text: &str) -> (String, Option<String>) {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').unwrap_or((rest, ""));
+        return (host.to_owned(), rest.strip_prefix(':').map(str::to_owned));
+    }
+    match text.split_once(':') {
+        Some((host, port)) if !port.contains(':') => (host.to_owned(), Some(port.to_owned())),
+        _ => (text.to_owned(), None),
+    }
+}
+
+fn instant(text: &str) -> Option<i64> {
+    if text.as_bytes().get(4) == Some(&b'-') {
+        return time(text);
+    }
+    epoch(text.as_bytes())
+}

@@ -1,0 +1,255 @@
+#![allow(clippy::unwrap_used)]
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::mutate::mutate;
+use super::*;
+use crate::format::tests::golden::fixtures;
+
+/// Shows the objects of a document, from the outside in, as deep as envelopes go, also those in strings. What
+/// is an event is not looked into.
+fn visit(value: &Value, depth: usize, is_event: &mut dyn FnMut(&str) -> bool) {
+    match value {
+        Value::Object(map) if !is_event(&value.to_string()) && depth > 0 => {
+            map.values()
+                .for_each(|inner| visit(inner, depth - 1, is_event));
+        }
+        Value::Array(items) if depth > 0 => {
+            items
+                .iter()
+                .for_each(|inner| visit(inner, depth - 1, is_event));
+        }
+        Value::String(text) if text.starts_with('{') => {
+            if let Ok(inner) = serde_json::from_str(text) {
+                visit(&inner, 0, is_event);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn documents(text: &str, is_event: &mut dyn FnMut(&str) -> bool) {
+    let text = text.trim_start_matches('\u{FEFF}');
+    for document in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let Ok(document) = document else { return };
+        visit(&document, 3, is_event);
+    }
+}
+
+/// Events of all formats, and what is around them.
+static FIXTURES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut found = vec![];
+    for (path, _) in fixtures() {
+        documents(&std::fs::read_to_string(path).unwrap(), &mut |text| {
+            found.push(text.to_owned());
+            object(text).is_some_and(|event| Format::all().any(|one| decode(one, event).is_some()))
+        });
+    }
+    found
+});
+
+/// All decoders over one text. How many took it for theirs.
+fn agree_all(text: &str) -> usize {
+    agree_by_content(text);
+    Format::all().filter(|format| agree(*format, text)).count()
+}
+
+#[test]
+fn fast_and_slow_agree_on_fixtures() {
+    let mut met = std::collections::BTreeSet::new();
+    for text in FIXTURES.iter() {
+        agree_by_content(text);
+        let formats = Format::all().filter(|format| agree(*format, text));
+        met.extend(formats.map(Format::source));
+    }
+    // Flow logs are no JSON.
+    let missed = Format::all()
+        .map(Format::source)
+        .filter(|one| !met.contains(one));
+    assert_eq!(missed.collect::<Vec<_>>(), ["vpc_flow"]);
+}
+
+fn files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files(&path, into),
+            false => into.push(path),
+        }
+    }
+}
+
+fn content(path: &Path) -> String {
+    let mut bytes = std::fs::read(path).unwrap();
+    if bytes.starts_with(crate::envelope::GZIP) {
+        let mut inflated = vec![];
+        let mut reader = flate2::read::MultiGzDecoder::new(bytes.as_slice());
+        reader.read_to_end(&mut inflated).unwrap();
+        bytes = inflated;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[test]
+fn fast_and_slow_agree_on_real_logs() {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let folder = std::env::var_os("WEIR_SHARED_DATA").map_or(default, PathBuf::from);
+    if !folder.is_dir() {
+        return eprintln!("SKIPPED: no sample data in {}", folder.display());
+    }
+    // Against all formats at once only so many of each file.
+    const AGAINST_ALL: usize = 100;
+    for (name, least) in [
+        ("cloudtrail", 3_900),
+        ("k8s_audit", 16_000),
+        ("falco", 40),
+        ("guardduty", 30),
+        ("gcp_audit", 150),
+        ("azure_activity", 20),
+        ("okta", 1),
+        ("tetragon", 40),
+        ("trivy", 5),
+        ("ocsf", 0),
+        ("github", 0),
+        ("istio", 0),
+        ("saas", 0),
+        ("vpcflow", 0),
+    ] {
+        let mut paths = vec![];
+        files(&folder.join(name), &mut paths);
+        let mut met = 0;
+        for path in &paths {
+            let mut seen = 0;
+            documents(&content(path), &mut |text| {
+                seen += 1;
+                let mut own = Format::all().filter(|one| one.source() == name);
+                let by = match seen <= AGAINST_ALL {
+                    true => agree_all(text),
+                    false => usize::from(own.any(|one| agree(one, text))),
+                };
+                met += usize::from(by > 0);
+                by > 0
+            });
+        }
+        println!("{name}: {met} events in {} files", paths.len());
+        assert!(met >= least, "{name}: {met}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn fast_and_slow_agree_on_changed_events(
+        pick in any::<prop::sample::Index>(),
+        changes in 1..8,
+        seed in any::<u64>(),
+    ) {
+        let mut text = pick.get(&FIXTURES).clone();
+        let mut seed = seed;
+        for _ in 0..changes {
+            text = mutate(&text, &mut seed);
+            agree_all(&text);
+        }
+    }
+}
+
+#[test]
+fn changed_json_is_json() {
+    let mut seed = 1;
+    for text in FIXTURES.iter() {
+        let changed = mutate(text, &mut seed);
+        assert!(Json::parse(&changed, 128).is_some(), "{changed}");
+    }
+}
+
+/// Falcosidekick and other forwarders in Go write `<` and `>` as escapes.
+#[test]
+fn nothing_that_a_forwarder_escaped_is_nothing() {
+    let text = r#"{"rule":"r","priority":"\u0043ritical","time":"2026-01-02T03:04:05\u005a","output":"o","output_fields":{"container.name":"\u003cNA\u003e","fd.name":"\/etc\/shadow","fd.sip":"192.0\u002e2.7"}}"#;
+    assert!(agree(Format::Falco, text));
+    let batch = run(Decoder::only(Format::Falco), text);
+    let row = row_of(&batch, 0);
+    assert_eq!(row.get("container_name"), None);
+    assert_eq!(row["file_path"], "/etc/shadow");
+    assert_eq!(row["dst_endpoint_ip"], "192.0.2.7");
+    assert_eq!(row["severity_id"], 5);
+}
+
+#[test]
+fn escaped_words_say_what_they_say() {
+    let trail = r#"{"eventTime":"2026-01-02T03:04:05Z","eventName":"ConsoleLogin","eventSource":"signin\u002eamazonaws.com","responseElements":{"ConsoleLogin":"\u0046ailure"},"readOnly":"\u0066alse","userIdentity":{"type":"\u0041ssumedRole","arn":"a"}}"#;
+    let audit = r#"{"kind":"\u0045vent","auditID":"a","stage":"Response\u0043omplete","stageTimestamp":"2026-01-02T03:04:05Z","user":{"username":"system\u003anode:n"},"responseStatus":{"code":"4\u00303"}}"#;
+    let finding = r#"{"id":"f","type":"a:b/c","severity":"8\u002e5","accountId":"1","service":{"serviceName":"guard\u0064uty","archived":"\u0074rue","count":"\u0033"},"updatedAt":"2026-01-02T03:04:05Z"}"#;
+    let flow = r#"{"start_time":"2026-01-02T03:04:05Z","response_flags":"\u002d","upstream_host":"192.0.2.7\u003a443"}"#;
+    for (text, column, value) in [
+        (trail, "class_uid", json!(3002)),
+        (trail, "status", json!("failure")),
+        (trail, "api_is_read_only", json!(false)),
+        (trail, "actor_session_uid", json!("a")),
+        (audit, "event_uid", json!("a/ResponseComplete")),
+        (audit, "actor_user_type", json!("Node")),
+        (audit, "status_code", json!("403")),
+        (finding, "severity_id", json!(4)),
+        (finding, "count", json!(3)),
+        (finding, "finding_info_status", json!("archived")),
+        (flow, "dst_endpoint_port", json!(443)),
+    ] {
+        let batch = run(Decoder::new(DecoderConfig::new("log")), text);
+        assert_eq!(batch.dead_letters, []);
+        assert_eq!(row_of(&batch, 0)[column], value, "{column}: {text}");
+    }
+}
+
+#[test]
+fn what_says_nothing_leaves_the_place_to_what_does() {
+    let trail = r#"{"eventTime":5,"eventTime":"2026-01-02T03:04:05Z","eventName":"n","eventSource":"s","userIdentity":null,"userIdentity":{"arn":"a"},"requestParameters":{"bucketName":"","name":"n"},"sourceIPAddress":"AWS Internal","sourceIPAddress":"192.0.2.7","resources":null,"resources":[{"ARN":"r"}]}"#;
+    let audit = r#"{"kind":"Event","auditID":"a","stageTimestamp":"2026-01-02T03:04:05Z","objectRef":null,"user":{"username":"","groups":[ ]}}"#;
+    let alert = r#"{"rule":5,"rule":"r","priority":"Notice","time":"2026-01-02T03:04:05Z","output_fields":null,"output_fields":{"proc.name":"p"}}"#;
+    for (text, column, value) in [
+        (trail, "actor_user_uid", json!("a")),
+        (trail, "resource_name", json!("n")),
+        (trail, "resource_uid", json!("r")),
+        (trail, "src_endpoint_domain", json!("AWS Internal")),
+        (trail, "src_endpoint_ip", json!(null)),
+        (audit, "api_service_name", json!(null)),
+        (audit, "actor_user_type", json!(null)),
+        (audit, "actor_user_groups", json!(null)),
+        (alert, "process_name", json!("p")),
+    ] {
+        let batch = run(Decoder::new(DecoderConfig::new("log")), text);
+        assert_eq!(batch.dead_letters, []);
+        let row = row_of(&batch, 0);
+        assert_eq!(
+            row.get(column).cloned().unwrap_or_default(),
+            value,
+            "{column}: {text}"
+        );
+    }
+}
+
+/// As programs write it that sort keys: the name of the target stands behind its findings.
+#[test]
+fn a_report_with_sorted_keys_is_read() {
+    let report = r#"{"ArtifactName":"a","ArtifactType":"container_image","CreatedAt":"2026-01-02T03:04:05Z","Results":[{"Class":"config","Misconfigurations":[{"ID":"DS002","Severity":"HIGH","Status":"FAIL"}],"Target":"Dockerfile"}],"SchemaVersion":2}"#;
+    assert_eq!(agree_all(report), 1);
+    let batch = run(Decoder::new(DecoderConfig::new("log")), report);
+    assert_eq!(row_of(&batch, 0)["file_path"], "Dockerfile");
+}
+
+/// Written with blanks, its words stand where those of an access line do.
+#[test]
+fn an_array_of_json_is_no_access_line() {
+    let event = r#"{"eventTime": "2026-01-02T03:04:05Z" , "eventSource": "s" , "eventName": "n" , "port": 443 , "eventID": "a" , "requestParameters": {"x":["y"]} , "b": "c" }"#;
+    let batch = run(
+        Decoder::new(DecoderConfig::new("log")),
+        &format!("[{event}]"),
+    );
+    assert_eq!(batch.dead_letters, []);
+    assert_eq!(row_of(&batch, 0)["event_uid"], "a");
+}
