@@ -1,6 +1,8 @@
 //! Reads many files as one stream in order of time, block by block.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::compute;
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
+use flate2::bufread::MultiGzDecoder;
 use weir_engine::Result;
 use weir_engine::batch::{DeadLetter, EventBatch, Partition};
 use weir_engine::schema::col;
@@ -16,7 +19,7 @@ use weir_engine::source::{Positions, SourceMessage, SourceSender};
 
 use super::Shared;
 use super::discover::{Discovery, Found};
-use super::reader::{Block, Letter, Reader, first_line, is_gzip};
+use super::reader::{Block, Letter, Reader, is_gzip};
 use crate::decode::Decoder;
 
 /// Readers kept open. Files whose times overlap are open together; beyond this number the one that will be
@@ -291,6 +294,19 @@ impl Merge<'_> {
     fn send(&self, message: SourceMessage) -> Result<(), Closed> {
         self.out.blocking_send(message).map_err(|_| Closed)
     }
+}
+
+/// The first line of a file, or its first 4 KiB.
+fn first_line(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let input: Box<dyn Read> = match is_gzip(path)? {
+        true => Box::new(MultiGzDecoder::new(BufReader::new(file))),
+        false => Box::new(file),
+    };
+    let mut line = vec![];
+    input.take(4096).read_to_end(&mut line)?;
+    line.truncate(memchr::memchr(b'\n', &line).unwrap_or(line.len()));
+    Ok(line)
 }
 
 impl Item {

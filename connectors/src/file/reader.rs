@@ -90,19 +90,6 @@ pub(super) fn is_gzip(path: &Path) -> io::Result<bool> {
     Ok(magic == GZIP)
 }
 
-/// The first line of a file, or its first 4 KiB.
-pub(super) fn first_line(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let input: Box<dyn Read> = match is_gzip(path)? {
-        true => Box::new(MultiGzDecoder::new(BufReader::new(file))),
-        false => Box::new(file),
-    };
-    let mut line = vec![];
-    input.take(4096).read_to_end(&mut line)?;
-    line.truncate(memchr::memchr(b'\n', &line).unwrap_or(line.len()));
-    Ok(line)
-}
-
 impl Reader {
     /// Starts at `offset`; a plain file that is shorter by now was replaced and starts anew.
     pub fn open(path: &Path, offset: u64, limit: usize, growing: bool) -> io::Result<Self> {
