@@ -39,7 +39,7 @@ const OF_GROUPS: &[&str] = &["NetworkSecurityGroupFlowEvent"];
 const OF_NETWORKS: &[&str] = &["FlowLogFlowEvent"];
 
 /// Whether Azure's other logs leave records of this category to these.
-pub(super) fn is_category(category: &str) -> bool {
+pub(crate) fn is_category(category: &str) -> bool {
     OF_GROUPS.contains(&category) || OF_NETWORKS.contains(&category)
 }
 

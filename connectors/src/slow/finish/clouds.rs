@@ -126,6 +126,26 @@ pub fn google(seen: &mut Seen) {
     }
 }
 
+pub fn google_flow(seen: &mut Seen) {
+    let reporter = seen.text("jsonPayload.reporter").unwrap_or_default();
+    let own = if reporter.starts_with("DEST") {
+        "dest"
+    } else {
+        "src"
+    };
+    for (column, path) in [
+        (col::HOSTNAME, "instance.vm_name"),
+        (col::CLOUD_REGION, "instance.region"),
+        (col::DEVICE_VPC, "vpc.vpc_name"),
+        (col::K8S_POD, "gke_details.pod.pod_name"),
+        (col::K8S_NAMESPACE, "gke_details.pod.pod_namespace"),
+        (col::K8S_CLUSTER, "gke_details.cluster.cluster_name"),
+    ] {
+        let value = seen.text(&format!("jsonPayload.{own}_{path}"));
+        seen.set(column, &value.unwrap_or_default());
+    }
+}
+
 pub fn azure(seen: &mut Seen) {
     const METHODS: &str = "\"http://schemas.microsoft.com/claims/authnmethodsreferences\"";
     let claims = [
@@ -172,10 +192,17 @@ pub fn defender(seen: &mut Seen) {
         seen.any(&["systemAlertId", "properties.systemAlertId"]),
         seen.any(&["status", "properties.status"]),
         seen.any(&["processingEndTime", "properties.processingEndTimeUtc"]),
-        seen.any(&["endTimeUtc", "properties.endTimeUtc"]),
+        seen.any(&["endTimeUtc", "properties.endTimeUtc", "endTime"]),
     ];
     let id: Vec<_> = id.into_iter().flatten().collect();
     seen.set(col::EVENT_UID, &id.join("/"));
+    match seen.text("productName").as_deref() {
+        Some("Azure Sentinel" | "Microsoft Sentinel") => {
+            seen.set(col::PRODUCT, "Microsoft Sentinel")
+        }
+        None | Some("Azure Security Center" | "Microsoft Defender for Cloud") => {}
+        Some(_) => seen.set(col::PRODUCT, "Defender XDR"),
+    }
     let resource = seen
         .text("azureResourceId")
         .unwrap_or_default()
