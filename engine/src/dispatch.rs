@@ -167,7 +167,9 @@ pub fn necessary(predicate: &Arc<dyn PhysicalExpr>) -> Option<Literals> {
 /// in thousandths.
 fn weight(literals: &Literals) -> usize {
     let one = |column: usize| match column {
-        col::FAMILY | col::PRODUCT | col::LOG_NAME | col::CLOUD_PROVIDER => 400,
+        col::FAMILY | col::LOG_NAME | col::CLOUD_PROVIDER => 400,
+        // Of a family that several products fill.
+        col::PRODUCT => 300,
         col::STATUS | col::ACTOR_TYPE | col::CLOUD_ACCOUNT | col::CLOUD_REGION => 200,
         col::API_SERVICE | col::RESOURCE_TYPE | col::STATUS_CODE | col::K8S_NAMESPACE => 50,
         _ => 5,

@@ -92,16 +92,27 @@ async fn send(
     all
 }
 
-/// How often each event is in the archive, by its id.
+/// How often each event is in the archive, by its id; read in pages, for an answer holds so many rows only.
 async fn stored(instance: &Instance) -> BTreeMap<String, u64> {
-    let rows = instance
-        .sql("SELECT event_uid, count(*) FROM events GROUP BY event_uid")
-        .await;
-    let rows = rows.iter().map(|row| {
-        let uid = row[0].as_str().unwrap().to_owned();
-        (uid, row[1].as_u64().unwrap())
-    });
-    rows.collect()
+    const PAGE: usize = 5_000;
+    let mut all = BTreeMap::new();
+    loop {
+        let last = all.last_key_value();
+        let last = last.map_or("", |(uid, _): (&String, _)| uid.as_str());
+        let page = format!(
+            "SELECT event_uid, count(*) FROM events WHERE event_uid > '{last}' \
+             GROUP BY event_uid ORDER BY event_uid LIMIT {PAGE}"
+        );
+        let rows = instance.sql(&page).await;
+        let rows_read = rows.len();
+        all.extend(rows.iter().map(|row| {
+            let uid = row[0].as_str().unwrap().to_owned();
+            (uid, row[1].as_u64().unwrap())
+        }));
+        if rows_read < PAGE {
+            return all;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
