@@ -177,10 +177,10 @@ const FILES: &[File] = &[
         (11, 9, 0, 2),
         "unknown_format",
     ),
-    // Load balancer, flow log, DNS and the like: no audit logs.
+    // Load balancer, DNS and the like: no audit logs.
     (
         "gcp_audit/security_analytics_fixtures.ndjson",
-        (18, 14, 0, 4),
+        (18, 15, 0, 3),
         "unknown_format",
     ),
     // Events inside a collector's own object, shortened by hand.
@@ -222,18 +222,12 @@ const FILES: &[File] = &[
     ("istio/waypoint.log", (16, 16, 0, 0), ""),
     // A message of Envoy itself.
     ("istio/envoy_text_older.log", (5, 4, 0, 1), "invalid_json"),
-    // Lines of another program in a form of their own.
-    ("istio/ztunnel.log", (28, 0, 0, 28), "invalid_json"),
+    ("istio/ztunnel.log", (28, 28, 0, 0), ""),
     ("tetragon/attack_story.ndjson", (40, 40, 0, 0), ""),
     ("tetragon/events.ndjson", (3, 3, 0, 0), ""),
     // The header is left out.
     ("vpcflow/aws_v2.log", (4, 3, 1, 0), ""),
-    // Google's flow log is no audit log.
-    (
-        "vpcflow/gcp_vpc_flow.ndjson",
-        (1, 0, 0, 1),
-        "unknown_format",
-    ),
+    ("vpcflow/gcp_vpc_flow.ndjson", (1, 1, 0, 0), ""),
     // Google Workspace's own interface, and Microsoft 365.
     (
         "saas/workspace_and_o365.ndjson",
