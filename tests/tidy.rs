@@ -25,10 +25,6 @@ const LONGEST: usize = 400;
 const LONGER: &[(&str, &str)] = &[
     ("connectors/src/json/mod.rs", "one scanner, one pass"),
     (
-        "connectors/src/kafka/reader/mod.rs",
-        "the reader's thread, one state machine",
-    ),
-    (
         "engine/src/pipeline/mod.rs",
         "the one loop, to be read top to bottom",
     ),

@@ -37,12 +37,13 @@ use crate::enrich::Enrich;
 use crate::health::Health;
 use crate::scans::{Admitted, Scans};
 use crate::schema::{self, col};
-use crate::source::{DeadLetters, Positions, Source, SourceMessage, SourceReceiver};
+use crate::source::{DeadLetters, Source, SourceMessage, SourceReceiver};
 use crate::store::{Commit, PartitionState, SharedStore, StateWrite};
 use crate::watermark::{Lateness, Watermarks};
 use crate::{Error, Result};
 
 mod release;
+mod resume;
 mod telling;
 
 #[derive(Debug, Clone)]
@@ -118,112 +119,10 @@ const MAX_ROWS: usize = 16_384;
 /// Answering open windows may take a quarter of the time: after it, the loop does without for this many times as
 /// long as it took.
 const EARLY_REST: u32 = 3;
+/// Owner of the watermark in the store.
+const WATERMARK: &str = "watermark";
 
 impl Pipeline {
-    /// Reads the store back. Returns the loop and the positions that sources start from.
-    pub async fn resume(settings: Settings, mut parts: Parts) -> Result<(Self, Positions)> {
-        let resume = parts.store.resume().await?;
-        let now = wall_clock();
-        let mut watermarks = Watermarks::new(settings.lateness.iter().cloned());
-        let mut dedup = Dedup::new(settings.dedup_horizon, settings.dedup_bytes);
-        dedup.reach(parts.detector.counts_back());
-        let gaps = settings.lateness.iter();
-        let gaps = gaps.map(|(source, times)| (source.clone(), times.scan_gap));
-        let mut scans = Scans::new(gaps, settings.scan_bytes);
-        for (owner, key, value) in &resume.state {
-            let restored = scans.restore(owner, *key, value);
-            restored.map_err(|reason| Error::State {
-                owner: owner.clone(),
-                reason,
-            })?;
-        }
-        let mut positions = Positions::new();
-        let mut reached = BTreeMap::new();
-        let mut waiting = vec![];
-        for state in resume.partitions {
-            positions.insert(state.partition.clone(), state.next);
-            if state.counts.waiting > 0 {
-                waiting.push((state.partition.source.to_string(), state.counts.waiting));
-            }
-            let known = Reached {
-                next: state.next,
-                counts: state.counts,
-                changed: false,
-            };
-            reached.insert(state.partition.clone(), known);
-            watermarks.restore(state.partition, state.max_time);
-        }
-        if let Some(archive) = &mut parts.archive {
-            let stored: Vec<_> = positions
-                .iter()
-                .map(|(p, next)| (p.clone(), *next))
-                .chain(scans.streams())
-                .collect();
-            archive.reconcile(&stored)?;
-        }
-        let mut watermark = None;
-        for (owner, key, value) in &resume.state {
-            dedup
-                .restore(owner, *key, value)
-                .map_err(|reason| Error::State {
-                    owner: owner.clone(),
-                    reason,
-                })?;
-            if owner == "watermark" {
-                let bytes = value.as_slice().try_into();
-                let bytes = bytes.map_err(|_| Error::State {
-                    owner: owner.clone(),
-                    reason: "not 8 bytes".into(),
-                })?;
-                watermark = Some(i64::from_le_bytes(bytes));
-            }
-        }
-        watermarks.restore_current(watermark);
-        let gone_owners = parts.detector.restore(&resume.state, watermark)?;
-        dedup.advance(watermark.unwrap_or(i64::MIN));
-        for (owner, key, value) in &resume.state {
-            parts.enrich.restore(owner, *key, value);
-        }
-        let mut cases = Cases::new(settings.correlation.clone());
-        cases.restore(resume.incidents, resume.alerts);
-        for (owner, key, value) in &resume.state {
-            let restored = cases.restore_past(owner, *key, value);
-            restored.map_err(|reason| Error::State {
-                owner: owner.clone(),
-                reason,
-            })?;
-        }
-        parts.health.update(|health| {
-            health.started = now;
-            health.alerts = resume.alert_count;
-            health.incidents = resume.incident_count;
-            // Health counts from the start on; what waits since before is read again in its eyes.
-            for (source, waiting) in waiting {
-                let counts = &mut health.sources.entry(source).or_default().counts;
-                counts.read += waiting;
-                counts.waiting += waiting;
-            }
-        });
-        let pipeline = Self {
-            settings,
-            parts,
-            dedup,
-            scans,
-            watermarks,
-            watermark,
-            cases,
-            reached,
-            letters: vec![],
-            gone_owners,
-            rows_since_commit: 0,
-            changed: true,
-            last_commit: Instant::now(),
-            early_from: Instant::now(),
-            reloads: None,
-        };
-        Ok((pipeline, positions))
-    }
-
     /// Takes new rules and reference data from here while it runs.
     pub fn with_reloads(mut self, reloads: mpsc::Receiver<Reload>) -> Self {
         self.reloads = Some(reloads);
@@ -369,37 +268,6 @@ impl Pipeline {
         }
     }
 
-    /// Exchanges rules or reference data between two batches. Rules take their state over through the store,
-    /// as after a restart.
-    async fn reload(&mut self, reload: Reload, sources: &[Arc<dyn Source>]) -> Result<()> {
-        let mut detector = match reload {
-            Reload::Enrich(enrich) => {
-                self.parts.enrich = enrich;
-                return Ok(());
-            }
-            Reload::Detector(detector) => detector,
-        };
-        self.commit(sources).await?;
-        let state = self.parts.store.resume().await?.state;
-        let watermark = self.watermark.filter(|w| *w != i64::MAX);
-        let gone = detector.restore(&state, watermark)?;
-        let version = |owner: &String| owner.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-        let anew: std::collections::BTreeSet<String> = gone.iter().map(version).collect();
-        for owner in &anew {
-            tracing::info!(state = owner, "rule gone or changed: its state is dropped");
-        }
-        self.gone_owners.extend(gone);
-        self.parts.detector = *detector;
-        self.dedup.reach(self.parts.detector.counts_back());
-        self.parts.health.update(|health| {
-            health.rules.clear();
-            health.reloads += 1;
-        });
-        self.changed = true;
-        self.tell_health(sources);
-        Ok(())
-    }
-
     /// Steps 2 to 5 and the bookkeeping of positions.
     async fn take(&mut self, batches: Vec<EventBatch>) -> Result<()> {
         let now = wall_clock();
@@ -510,7 +378,7 @@ impl Pipeline {
         if let Some(watermark) = watermark {
             let value = Some(watermark.to_le_bytes().to_vec());
             state.push(StateWrite {
-                owner: "watermark".into(),
+                owner: WATERMARK.into(),
                 key: 0,
                 value,
             });

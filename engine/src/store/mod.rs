@@ -4,6 +4,7 @@
 //! are told to Kafka only after it. After a failed commit the engine stops; it never runs ahead of its disk.
 
 mod bulk;
+mod file;
 mod people;
 mod read;
 pub mod sqlite;

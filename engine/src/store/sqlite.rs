@@ -11,19 +11,21 @@
 //! the disk holds is then the last good commit, and only a restart goes on from there. A full disk is no such
 //! failure: SQLite rolls back, and the loop, which ends with it, starts again once there is room.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::ConnectOptions;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Row};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
+use super::file::{
+    check_version, create_private_folder, database_file, folder_of, lock, options, prepare_schema,
+    readers, sync_folder,
+};
 use super::{
     AlertQuery, ChangeOutcome, Commit, IncidentChange, IncidentQuery, Resume, Store,
     StoredIncident, TriageChange, people, read, write,
@@ -34,16 +36,6 @@ use crate::{Error, Result};
 
 /// File of the database inside a data folder.
 pub const FILE_NAME: &str = "weir.db";
-
-/// The schema's version that this program reads and writes.
-const VERSION: i64 = 2;
-const APPLICATION_ID: i64 = 0x5745_4952;
-const SCHEMA: &str = include_str!("schema.sql");
-
-/// Reads of the API run beside each other; more than this only queues on the disk.
-const READERS: u32 = 4;
-/// Eight texts of each bulk statement, and the rest.
-const STATEMENTS: usize = 256;
 
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -271,123 +263,6 @@ pub(super) fn refusal(path: &Path, reason: String) -> Error {
         path: path.display().to_string(),
         reason,
     }
-}
-
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(10))
-        .statement_cache_capacity(STATEMENTS)
-        .disable_statement_logging()
-}
-
-fn readers(options: SqliteConnectOptions) -> SqlitePool {
-    SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(Duration::from_secs(10))
-        .connect_lazy_with(options.read_only(true))
-}
-
-/// A name that ends in `.db`, `.sqlite` or `.sqlite3` is the database itself; any other one is its folder.
-fn database_file(dir_or_file: &Path) -> PathBuf {
-    let extension = dir_or_file.extension().and_then(|e| e.to_str());
-    let named_like_a_file = matches!(extension, Some("db" | "sqlite" | "sqlite3"));
-    if dir_or_file.is_file() || (named_like_a_file && !dir_or_file.is_dir()) {
-        dir_or_file.to_path_buf()
-    } else {
-        dir_or_file.join(FILE_NAME)
-    }
-}
-
-fn folder_of(file: &Path) -> PathBuf {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// The store holds the logs' secrets: a folder made here is the owner's alone.
-fn create_private_folder(folder: &Path) -> Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(folder)
-        .map_err(|error| Error::io(folder, error))
-}
-
-/// Makes the new file's name durable, too.
-fn sync_folder(folder: &Path) -> Result<()> {
-    let sync = || File::open(folder)?.sync_all();
-    sync().map_err(|error| Error::io(folder, error))
-}
-
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
-    let mut open = std::fs::OpenOptions::new();
-    let opened = open.create(true).truncate(false).write(true).open(&path);
-    let file = opened.map_err(|error| Error::io(&path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(refusal(
-            folder,
-            "another weir process writes to this data folder; stop it, or give this one a folder of its own"
-                .into(),
-        )),
-        Err(TryLockError::Error(error)) => Err(Error::io(&path, error)),
-    }
-}
-
-/// Creates the schema in an empty file. Returns whether it did.
-async fn prepare_schema(connection: &mut SqliteConnection, path: &Path) -> Result<bool> {
-    let fail = |error| store_error(path, error);
-    let tables = sqlx::query("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(fail)?;
-    if tables.get::<i64, _>(0) > 0 {
-        check_version(connection, path).await?;
-        return Ok(false);
-    }
-    let mut transaction = connection.begin().await.map_err(fail)?;
-    let created = sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await;
-    created.map_err(fail)?;
-    transaction.commit().await.map_err(fail)?;
-    Ok(true)
-}
-
-async fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
-    let fail = |error| store_error(path, error);
-    let application = sqlx::query("PRAGMA application_id")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(fail)?;
-    if application.get::<i64, _>(0) != APPLICATION_ID {
-        let reason = "is a database of another program; give weir a folder of its own".into();
-        return Err(refusal(path, reason));
-    }
-    let version = sqlx::query("PRAGMA user_version")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(fail)?
-        .get::<i64, _>(0);
-    if version > VERSION {
-        return Err(refusal(
-            path,
-            format!(
-                "has schema version {version}, this weir knows up to {VERSION}; use the newer weir that wrote it"
-            ),
-        ));
-    }
-    if version < VERSION {
-        return Err(refusal(
-            path,
-            format!("has schema version {version}, which no released weir has written"),
-        ));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

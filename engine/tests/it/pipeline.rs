@@ -314,6 +314,24 @@ pub async fn outcome(
     (alerts.collect(), incidents.collect(), uids)
 }
 
+/// Runs to the end through six crashes, each at the latest `most` turns after its start.
+pub async fn run_with_crashes(
+    dir: &Path,
+    input: &[(Partition, Vec<Event>)],
+    seed: u64,
+    most: u64,
+) -> (Run, u32) {
+    let mut random = Random(seed);
+    let mut crashes = 0;
+    loop {
+        let crash_after = (crashes < 6).then(|| 3 + random.below(most));
+        match run(dir, input, &mut random, crash_after).await {
+            Some(done) => return (done, crashes),
+            None => crashes += 1,
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crashes_lose_nothing_and_repeat_nothing() {
     let seed = 42;
@@ -348,16 +366,8 @@ async fn crashes_lose_nothing_and_repeat_nothing() {
     drop(whole);
 
     for seed in 0..4 {
-        let mut random = Random(seed + 100);
         let dir = tempfile::tempdir().unwrap();
-        let mut crashes = 0;
-        let done = loop {
-            let crash_after = (crashes < 6).then(|| 3 + random.below(40));
-            match run(dir.path(), &input, &mut random, crash_after).await {
-                Some(done) => break done,
-                None => crashes += 1,
-            }
-        };
+        let (done, crashes) = run_with_crashes(dir.path(), &input, seed + 100, 40).await;
         let got = outcome(&done, dir.path()).await;
         assert_eq!(
             got.0, expected.0,

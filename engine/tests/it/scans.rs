@@ -6,7 +6,7 @@ use weir_engine::batch::Partition;
 use weir_engine::time::{MINUTE, SECOND};
 
 use crate::events::{Event, Random};
-use crate::pipeline::{outcome, run};
+use crate::pipeline::{outcome, run, run_with_crashes};
 
 /// Scans of forty findings once a minute, spread over three partitions, with disorder and duplicates.
 fn scans(seed: u64) -> Vec<(Partition, Vec<Event>)> {
@@ -87,16 +87,8 @@ async fn only_changes_become_events_whatever_dies() {
     assert_eq!((counts.waiting, counts.late), (0, 0));
     drop(whole);
     for seed in 0..4 {
-        let mut random = Random(seed + 100);
         let dir = tempfile::tempdir().unwrap();
-        let mut crashes = 0;
-        let done = loop {
-            let crash_after = (crashes < 6).then(|| 3 + random.below(25));
-            match run(dir.path(), &input, &mut random, crash_after).await {
-                Some(done) => break done,
-                None => crashes += 1,
-            }
-        };
+        let (done, crashes) = run_with_crashes(dir.path(), &input, seed + 100, 25).await;
         let got = outcome(&done, dir.path()).await;
         assert_eq!(got, undisturbed, "after {crashes} crashes, seed {seed}");
         assert!(done.health.snapshot().sources["test"].counts.conserved());
