@@ -39,8 +39,7 @@ pub enum Outcome {
 }
 
 /// Keys that say that the events lie inside.
-const OTHERS: [&str; 10] = [
-    "value",
+const OTHERS: [&str; 9] = [
     "Records",
     "records",
     "items",
@@ -128,7 +127,7 @@ pub fn agree(format: Format, text: &str) -> bool {
 pub fn agree_by_content(text: &str) {
     let Some(event) = object(text) else { return };
     // What stands before these keys is an event; what stands behind them is not looked at.
-    if holds_others(event) {
+    if holds_others(event) || !event.under("value").is_empty() {
         return;
     }
     let decoded = Format::all().filter_map(|format| Some((format, decode(format, event)?)));

@@ -1,19 +1,20 @@
 //! Alerts as rows, so that rules can be written over rules: the view `alerts`.
 //!
-//! A row is told once, when the alert's first match is certain, and holds only what cannot change any more:
-//! the rule, the key and the entities of that match. Rules over alerts do not see each other's alerts, so no
-//! rule can feed itself.
+//! A row stands from when the alert is final until it is retracted, and says what its first match says: the rule,
+//! the key, the entities. Only late events change it, or take it back. Rules over alerts do not see each other's
+//! alerts, so no rule can feed itself.
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::buffer::Buffer;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
 
 use crate::Result;
 use crate::alert::Alert;
 use crate::builder::EventBuilder;
 use crate::detect::episode::{LATEST, risk};
 use crate::detect::row;
-use crate::rule::Rule;
+use crate::rule::{Level, Rule};
 use crate::schema::{COLUMNS, col};
 
 /// Family of the rows, which only rules over alerts get.
@@ -60,19 +61,26 @@ pub fn view() -> String {
     )
 }
 
-/// Rows of alerts, each with its rule.
-pub fn rows(alerts: &[(&Alert, &Rule)]) -> Result<RecordBatch> {
-    let mut builder = EventBuilder::new(Buffer::from(b"" as &[u8]));
-    for (alert, rule) in alerts {
-        builder.begin();
-        builder.int(col::TIME, time_of(alert, rule));
-        builder.text(col::EVENT_UID, &alert.alert_id);
-        builder.text(col::FAMILY, FAMILY);
-        builder.text(col::PRODUCT, "Weir");
-        builder.text(col::LOG_NAME, FAMILY);
-        builder.text(col::API_OPERATION, &rule.id);
-        builder.text(col::FINDING_TITLE, &rule.title);
-        let (level, risk, tactics) = match &rule.finding {
+/// An alert as rules over alerts see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertRow {
+    /// When it became certain, µs.
+    pub time: i64,
+    rule_id: String,
+    rule_title: String,
+    level: Level,
+    risk_score: u32,
+    /// JSON, as are the next two.
+    tactics: String,
+    group_key: String,
+    output: String,
+    /// As [`ENTITIES`] has them.
+    entities: Vec<Option<String>>,
+}
+
+impl AlertRow {
+    pub fn new(alert: &Alert, rule: &Rule) -> Self {
+        let (level, risk_score, tactics) = match &rule.finding {
             Some(finding) => {
                 let level = finding.level_of(&alert.row).unwrap_or(rule.level);
                 let (tactics, _) = finding.attack_of(&alert.row);
@@ -84,23 +92,70 @@ pub fn rows(alerts: &[(&Alert, &Rule)]) -> Result<RecordBatch> {
             }
             None => (rule.level, alert.risk_score, alert.tactics.clone()),
         };
-        builder.text(col::STATUS_CODE, level.as_str());
-        builder.int(col::SEVERITY_ID, risk.into());
-        builder.text(col::FINDING_TAGS, &json!(tactics).to_string());
-        let key: serde_json::Map<_, _> = alert
-            .key
-            .iter()
+        let key = alert.key.iter();
+        let key: Map<_, _> = key
             .map(|(name, value)| (name.clone(), value.as_str().into()))
             .collect();
-        builder.text(col::FINDING_DESC, &json!(key).to_string());
-        for (kind, column) in ENTITIES {
-            if let Some(value) = first_of(kind, alert, rule) {
-                builder.text(*column, &value);
-            }
-        }
         let mut first = alert.row.clone();
         first.remove(LATEST);
-        builder.text(col::RAW, &json!(first).to_string());
+        let entities = ENTITIES.iter();
+        Self {
+            time: time_of(alert, rule),
+            rule_id: rule.id.clone(),
+            rule_title: rule.title.clone(),
+            level,
+            risk_score,
+            tactics: json!(tactics).to_string(),
+            group_key: json!(key).to_string(),
+            output: json!(first).to_string(),
+            entities: entities
+                .map(|(kind, _)| first_of(kind, alert, rule))
+                .collect(),
+        }
+    }
+
+    /// Memory, about.
+    pub fn bytes(&self) -> usize {
+        let texts = [
+            &self.rule_id,
+            &self.rule_title,
+            &self.tactics,
+            &self.group_key,
+            &self.output,
+        ];
+        let entities = self.entities.iter().flatten();
+        size_of::<Self>()
+            + self.entities.capacity() * size_of::<Option<String>>()
+            + texts
+                .into_iter()
+                .chain(entities)
+                .map(String::len)
+                .sum::<usize>()
+    }
+}
+
+/// Alerts with their ids as events.
+pub fn rows<'a>(alerts: impl Iterator<Item = (&'a String, &'a AlertRow)>) -> Result<RecordBatch> {
+    let mut builder = EventBuilder::new(Buffer::from(b"" as &[u8]));
+    for (alert_id, row) in alerts {
+        builder.begin();
+        builder.int(col::TIME, row.time);
+        builder.text(col::EVENT_UID, alert_id);
+        builder.text(col::FAMILY, FAMILY);
+        builder.text(col::PRODUCT, "Weir");
+        builder.text(col::LOG_NAME, FAMILY);
+        builder.text(col::API_OPERATION, &row.rule_id);
+        builder.text(col::FINDING_TITLE, &row.rule_title);
+        builder.text(col::STATUS_CODE, row.level.as_str());
+        builder.int(col::SEVERITY_ID, row.risk_score.into());
+        builder.text(col::FINDING_TAGS, &row.tactics);
+        builder.text(col::FINDING_DESC, &row.group_key);
+        for ((_, column), value) in ENTITIES.iter().zip(&row.entities) {
+            if let Some(value) = value {
+                builder.text(*column, value);
+            }
+        }
+        builder.text(col::RAW, &row.output);
         builder.keep();
     }
     Ok(builder.finish()?)

@@ -24,6 +24,7 @@ use crate::{Error, Result, Tables};
 
 mod closed;
 mod episode;
+mod fed;
 pub mod feed;
 mod guard;
 mod limits;
@@ -38,12 +39,10 @@ mod timeline;
 mod told;
 
 pub use closed::{answers, run_all, run_all_with};
+use fed::Fed;
 use guard::{count, guarded, halves};
 pub use limits::Limits;
 pub use running::RunningRule;
-
-/// Remembered ids of fed alerts at which those that are over are dropped.
-const MAX_FED: usize = 10_000;
 
 /// A rule whose answers a trained model scores.
 #[derive(Debug, Clone)]
@@ -62,9 +61,7 @@ pub struct Detector {
     /// Latest time up to which the absence of events was certain because the input was closed.
     ended: i64,
     watermark: Option<i64>,
-    /// Alerts that rules over alerts have seen, while they can still change.
-    fed: HashSet<String>,
-    prune_fed_at: usize,
+    fed: Fed,
     /// Provisional alerts of rules, or versions of them, that are no more.
     orphans: Vec<Alert>,
     rules: Vec<RunningRule>,
@@ -113,8 +110,7 @@ impl Detector {
                 newest: i64::MIN,
                 ended: i64::MIN,
                 watermark: None,
-                fed: HashSet::new(),
-                prune_fed_at: MAX_FED,
+                fed: Fed::default(),
                 orphans: vec![],
                 rules: running,
                 health,
@@ -215,44 +211,6 @@ impl Detector {
         alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
         self.keep_limits();
         alerts
-    }
-
-    /// Gives rules over alerts those that became final.
-    async fn feed(&mut self, alerts: &[Alert]) {
-        let fresh: Vec<&Alert> = alerts
-            .iter()
-            .filter(|alert| alert.state == AlertState::Final)
-            .filter(|alert| self.fed.insert(alert.alert_id.clone()))
-            .collect();
-        let rule_of = |alert: &&Alert| self.rules.iter().find(|r| r.rule.id == alert.rule_id);
-        let fresh: Vec<_> = fresh
-            .into_iter()
-            .filter_map(|alert| Some((alert, &rule_of(&alert)?.rule)))
-            .collect();
-        if fresh.is_empty() {
-            return;
-        }
-        let rows = match feed::rows(&fresh) {
-            Ok(rows) => rows,
-            Err(error) => {
-                return tracing::error!(%error, "alerts cannot be given to rules over them");
-            }
-        };
-        for (index, candidates) in self.dispatch.candidates(&rows) {
-            let (rule, health) = (&mut self.rules[index], &mut self.health[index]);
-            if rule.over_alerts
-                && rule.suspended.is_none()
-                && let Err(error) = guarded(rule.push(&rows, &candidates, &self.ctx)).await
-            {
-                note(health, &rule.rule, &error);
-            }
-        }
-        if self.fed.len() > self.prune_fed_at {
-            let rules = &self.rules;
-            self.fed
-                .retain(|id| rules.iter().any(|rule| rule.is_live(id)));
-            self.prune_fed_at = MAX_FED.max(2 * self.fed.len());
-        }
     }
 
     async fn changes_of(

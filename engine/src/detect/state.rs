@@ -1,6 +1,6 @@
 //! A detector as pieces of state in the store.
 
-use super::{Detector, RunningRule, told};
+use super::{Detector, told};
 use crate::store::StateWrite;
 use crate::{Error, Result};
 
@@ -14,6 +14,7 @@ impl Detector {
         for rule in &mut self.rules {
             writes.extend(rule.take_state()?);
         }
+        self.fed.take_state(&mut writes)?;
         for (key, time) in [(0, self.newest), (1, self.ended)] {
             if time > i64::MIN {
                 writes.push(StateWrite {
@@ -72,12 +73,17 @@ impl Detector {
                 _ => self.ended = time,
             }
         }
+        for (owner, _, value) in state {
+            let restored = self.fed.restore(owner, value);
+            restored.map_err(|reason| Error::State {
+                owner: owner.clone(),
+                reason,
+            })?;
+        }
         self.watermark = watermark;
         for rule in &mut self.rules {
             rule.restored(watermark, self.ended);
         }
-        let told = self.rules.iter().flat_map(RunningRule::finals);
-        self.fed = told.map(|alert| alert.alert_id.clone()).collect();
         Ok(gone)
     }
 }

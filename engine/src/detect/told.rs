@@ -15,9 +15,6 @@ pub struct Told {
     pub alert: Alert,
     /// Hash of the alert without state, revision and watermark.
     content: u64,
-    /// Whether it was ever told as final.
-    #[serde(default)]
-    pub was_final: bool,
 }
 
 /// What is stored of a key beside its matches.
@@ -76,7 +73,6 @@ impl Head {
         let told = Told {
             alert: alert.clone(),
             content,
-            was_final: alert.state == AlertState::Final || before.is_some_and(|b| b.was_final),
         };
         self.told.insert(alert.alert_id.clone(), told);
         Some(alert)

@@ -206,6 +206,58 @@ fn counting() -> Rule {
 }
 
 #[tokio::test]
+async fn rules_over_alerts_forget_those_that_late_rows_take_back() {
+    let mut counting = counting();
+    counting.entities = vec![("user".into(), "actor_user_uid".into())];
+    let window = rule(
+        "window",
+        "SELECT \"user\", count(*) AS n FROM alerts GROUP BY \"user\" HAVING count(*) >= 2",
+        Some((HOUR, HOUR)),
+        None,
+    );
+    let each = rule("each", "SELECT \"user\" FROM alerts", None, None);
+    let made = Detector::new(vec![counting, window, each], vec![]).await;
+    let mut detector = made.unwrap().0;
+    let minutes = [0, 60].map(|from| (from..from + 3).map(|s| event(s, "ann", "Get")));
+    let events: Vec<_> = minutes.into_iter().flatten().collect();
+    detector.push(&batch(&events)).await;
+    detector.advance(HOUR).await;
+    let states = |alerts: &[Alert]| {
+        let one = |a: &Alert| (a.rule_title.clone(), a.state, a.revision);
+        let mut states: Vec<_> = alerts.iter().map(one).collect();
+        states.sort_by_key(|(title, ..)| title.clone());
+        states
+    };
+    let told = |title: &str, state, revision| (title.to_owned(), state, revision);
+    let (last, gone) = (AlertState::Final, AlertState::Retracted);
+    let first = states(&detector.changes(false, None).await);
+    let expected = [
+        told("counting", last, 1),
+        told("counting", last, 1),
+        told("each", last, 1),
+        told("each", last, 1),
+        told("window", last, 1),
+    ];
+    assert_eq!(first, expected);
+    // A killed detector knows which alerts its rules have seen.
+    let state = detector.take_state().unwrap();
+    let state: Vec<_> = state
+        .into_iter()
+        .filter_map(|write| Some((write.owner, write.key, write.value?)))
+        .collect();
+    let rules: Vec<_> = detector.rules().iter().map(|r| r.rule.clone()).collect();
+    let mut detector = Detector::new(rules, vec![]).await.unwrap().0;
+    assert!(detector.restore(&state, Some(HOUR)).unwrap().is_empty());
+    assert_eq!(states(&detector.changes(false, None).await), []);
+    // Five in the second minute are no match.
+    let late = [63, 64].map(|s| event(s, "ann", "Put"));
+    detector.push(&batch(&late)).await;
+    let taken_back = states(&detector.changes(false, None).await);
+    let expected = ["counting", "each", "window"].map(|title| told(title, gone, 2));
+    assert_eq!(taken_back, expected);
+}
+
+#[tokio::test]
 async fn late_rows_amend_and_retract_until_they_are_too_late() {
     let limits = Limits {
         amend: 10 * MINUTE,

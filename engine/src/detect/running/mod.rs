@@ -13,6 +13,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::alert::Alert;
 use crate::detect::Limits;
+use crate::detect::episode::episode_length;
 use crate::detect::narrow::{self, Narrow};
 use crate::detect::recall::{self, Recall};
 use crate::detect::terms::Stretches;
@@ -211,10 +212,20 @@ impl RunningRule {
             preview,
             watermark,
         };
+        let amend = match self.stands_alone() {
+            true => 0,
+            false => self.amend,
+        };
         let told = self
             .timelines
-            .tell(&self.rule, &self.version, now, &silent, self.amend);
+            .tell(&self.rule, &self.version, now, &silent, amend);
         Ok(told)
+    }
+
+    /// Whether each match is an alert that nothing that comes late can change.
+    fn stands_alone(&self) -> bool {
+        let remembers = self.rule.new_terms.is_some() || self.rule.absence.is_some();
+        !self.over_alerts && !remembers && episode_length(&self.rule) == 0
     }
 
     /// End of the warm-up of a first-seen rule, µs of event time, while it lasts.
@@ -314,11 +325,6 @@ impl RunningRule {
             other => return Err(format!("unknown part `{other}`")),
         }
         Ok(())
-    }
-
-    /// Alerts that were told as final.
-    pub fn finals(&self) -> impl Iterator<Item = &Alert> {
-        self.timelines.finals()
     }
 
     /// After the last [`restore`](Self::restore). What lies before `watermark` was certain already, absences

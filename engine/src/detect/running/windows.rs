@@ -14,8 +14,9 @@ use crate::detect::episode::Match;
 use crate::detect::narrow::Narrow;
 use crate::detect::row;
 use crate::detect::timeline::Place;
+use crate::dispatch::Rows;
 use crate::functions::true_rows;
-use crate::plan::{Plan, WindowPlan};
+use crate::plan::{self, Plan, WindowPlan};
 use crate::schema::col;
 use crate::window::{Answer, key_texts};
 
@@ -123,6 +124,37 @@ impl RunningRule {
             }
         }
         Ok(())
+    }
+
+    /// The pane that holds a time: `[from, to)`.
+    pub fn pane_of(&self, time: i64) -> Option<(i64, i64)> {
+        let window = self.window.as_ref()?;
+        let from = window.pane_of(time);
+        Some((from, from.saturating_add(window.pane_size())))
+    }
+
+    /// Exchanges what the pane from `start` on holds for what these rows make of it.
+    pub async fn make_anew(
+        &mut self,
+        start: i64,
+        rows: &RecordBatch,
+        ctx: &Arc<TaskContext>,
+    ) -> Result<()> {
+        if let Some(window) = &mut self.window {
+            window.empty(start);
+        }
+        // They came before, and were counted then.
+        let counted = (self.rows_late, self.rows_too_late);
+        let pushed = self.push(rows, &Rows::All, ctx).await;
+        (self.rows_late, self.rows_too_late) = counted;
+        pushed
+    }
+
+    /// Takes back matches that were single rows, by time and id.
+    pub fn take_back(&mut self, gone: &[Place]) {
+        if self.window.is_none() && plan::remembered_columns(&self.rule).is_empty() {
+            self.timelines.remove_all(gone);
+        }
     }
 
     /// Answers stale windows that end at or before `to`.

@@ -87,6 +87,19 @@ impl Timelines {
         }
     }
 
+    /// Removes the matches at these places, of whichever key.
+    pub fn remove_all(&mut self, places: &[Place]) {
+        let held = |timeline: &Timeline, place: &&Place| timeline.matches.contains_key(*place);
+        let mut found = vec![];
+        for (key, timeline) in &self.by_key {
+            let places = places.iter().filter(|place| held(timeline, place));
+            found.extend(places.map(|place| (key.clone(), place)));
+        }
+        for (key, place) in found {
+            self.remove(&key, place);
+        }
+    }
+
     fn unwrite(&mut self, key: &str, place: &Place) {
         let named = (key.to_owned(), place.clone());
         if self.unwritten.remove(&named).unwrap_or(true) {
@@ -124,12 +137,6 @@ impl Timelines {
     pub fn owes(&self) -> bool {
         let mut told = self.by_key.values().flat_map(|t| t.head.told.values());
         told.any(|told| told.alert.state == AlertState::Provisional)
-    }
-
-    /// Alerts that were told as final once and can still change.
-    pub fn finals(&self) -> impl Iterator<Item = &Alert> {
-        let told = self.by_key.values().flat_map(|t| t.head.told.values());
-        told.filter(|told| told.was_final).map(|told| &told.alert)
     }
 
     pub fn bytes(&self) -> usize {
@@ -235,9 +242,6 @@ impl Timelines {
         silent: &[(i64, i64)],
         amend: i64,
     ) {
-        // Matches that stand alone depend on nothing that comes late.
-        let alone = episode_length(rule) == 0 && rule.new_terms.is_none() && rule.absence.is_none();
-        let amend = if alone { 0 } else { amend };
         let Some(timeline) = self.by_key.get_mut(key) else {
             return;
         };

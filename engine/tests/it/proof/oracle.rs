@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
+use datafusion::arrow::array::{
+    Array, ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::datasource::MemTable;
@@ -37,6 +39,7 @@ pub type Answers = BTreeMap<Id, Told>;
 pub fn told(alert: &Alert, case: &Case) -> (Id, Told) {
     let start = alert.window.map_or(alert.first_time, |window| window.0);
     let evidence = (alert.first_time, alert.last_time, alert.evidence_count);
+    let of_events = !matches!(case.kind, Kind::WindowSql | Kind::Alerts);
     let entities = alert
         .entities
         .iter()
@@ -44,10 +47,19 @@ pub fn told(alert: &Alert, case: &Case) -> (Id, Told) {
     let told = Told {
         matches: alert.matches,
         row: alert.row.clone(),
-        evidence: (!matches!(case.kind, Kind::WindowSql)).then_some(evidence),
+        evidence: of_events.then_some(evidence),
         entities: entities.collect(),
     };
-    ((alert.rule_title.clone(), alert.key.clone(), start), told)
+    let key = match (&case.kind, alert.key.as_slice()) {
+        // The oracle gives alerts no ids.
+        (Kind::Alerts, [(name, _)]) if name == "event_uid" => by_row(&alert.row),
+        (_, key) => key.to_vec(),
+    };
+    ((alert.rule_title.clone(), key, start), told)
+}
+
+fn by_row(row: &Row) -> Vec<(String, String)> {
+    vec![("row".into(), text(row))]
 }
 
 struct Match {
@@ -70,8 +82,12 @@ struct Occurrence {
 pub async fn answers(cases: &[Case], events: &[Event]) -> Answers {
     let whole = session(&batch(events)).await;
     let mut answers = Answers::new();
-    for case in cases {
+    for case in cases
+        .iter()
+        .filter(|case| !matches!(case.kind, Kind::Alerts))
+    {
         let matches = match &case.kind {
+            Kind::Alerts => continue,
             Kind::Event => single(case, occurrences(&whole, &case.rule.query).await),
             Kind::Grouped(parts) => grouped(case, parts, events).await,
             Kind::Sequence(parts, steps) => sequences(case, parts, steps, events).await,
@@ -90,7 +106,107 @@ pub async fn answers(cases: &[Case], events: &[Event]) -> Answers {
         };
         answers.extend(fold(case, matches));
     }
+    let alerts = alert_rows(cases, &answers);
+    for case in cases
+        .iter()
+        .filter(|case| matches!(case.kind, Kind::Alerts))
+    {
+        let matches = over_alerts(case, &alerts).await;
+        answers.extend(fold(case, matches));
+    }
     answers
+}
+
+/// An alert as the view `alerts` shows it: its time, and texts by column.
+type AlertRow = (i64, Vec<(&'static str, Option<String>)>);
+
+fn alert_rows(cases: &[Case], answers: &Answers) -> Vec<AlertRow> {
+    let row = |((title, _, start), told): (&Id, &Told)| {
+        let rule = &cases.iter().find(|c| c.rule.title == *title).unwrap().rule;
+        let certain = match (&rule.absence, rule.window) {
+            (Some(absence), _) => start + absence.within,
+            (None, Some(window)) => start + window.size,
+            (None, None) => *start,
+        };
+        let first = |kind: &str| {
+            let named = rule.entities.iter().filter(|(of, _)| of == kind);
+            let mut values = named.flat_map(|(_, column)| match told.row.get(column) {
+                None => vec![],
+                Some(Value::Array(values)) => values.iter().map(plain).collect(),
+                Some(value) => vec![plain(value)],
+            });
+            values.next()
+        };
+        let columns = vec![
+            ("rule_title", Some(title.clone())),
+            ("level", Some("medium".into())),
+            ("output", Some(text(&told.row))),
+            ("user", first("user")),
+            ("ip", first("ip")),
+        ];
+        (certain, columns)
+    };
+    answers.iter().map(row).collect()
+}
+
+async fn alerts_table(ctx: &SessionContext, rows: &[&AlertRow]) {
+    let times = rows.iter().map(|(time, _)| *time);
+    let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
+    let mut columns = vec![("time", Arc::new(times) as ArrayRef)];
+    for (index, (name, _)) in rows[0].1.iter().enumerate() {
+        let texts: StringViewArray = rows
+            .iter()
+            .map(|(_, row)| row[index].1.as_deref())
+            .collect();
+        columns.push((*name, Arc::new(texts)));
+    }
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        columns
+            .into_iter()
+            .map(|(name, column)| (name, column, true)),
+    );
+    ctx.deregister_table("alerts").unwrap();
+    ctx.register_batch("alerts", batch.unwrap()).unwrap();
+}
+
+async fn over_alerts(case: &Case, alerts: &[AlertRow]) -> Vec<Match> {
+    let mut ctx = SessionContext::new();
+    weir_engine::functions::register(&mut ctx).unwrap();
+    let by = case.rule.suppress.as_ref().map(|suppress| &suppress.by);
+    let named = |row: &Row| match by {
+        Some(by) => key(row, by.iter().map(String::as_str)),
+        None => by_row(row),
+    };
+    // By start: the rows of its window; without one, each alert alone at its time.
+    let mut parts: Vec<(i64, Vec<&AlertRow>)> = vec![];
+    match case.rule.window {
+        None => parts.extend(alerts.iter().map(|alert| (alert.0, vec![alert]))),
+        Some(window) => {
+            let mut windows: BTreeMap<i64, Vec<&AlertRow>> = BTreeMap::new();
+            for alert in alerts {
+                let mut start = alert.0 - alert.0.rem_euclid(window.slide);
+                while start + window.size > alert.0 {
+                    windows.entry(start).or_default().push(alert);
+                    start -= window.slide;
+                }
+            }
+            parts.extend(windows);
+        }
+    }
+    let mut matches = vec![];
+    for (start, alerts) in parts {
+        alerts_table(&ctx, &alerts).await;
+        for row in rows(&ctx, &case.rule.query).await {
+            matches.push(Match {
+                key: named(&row),
+                start,
+                tie: text(&row),
+                row,
+                evidence: BTreeMap::new(),
+            });
+        }
+    }
+    matches
 }
 
 /// Episodes: a match joins the one that began less than `length` before it (and whose last match is not

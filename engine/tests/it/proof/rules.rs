@@ -35,6 +35,8 @@ pub enum Kind {
     WindowSql,
     NewTerms,
     Absence,
+    /// Over the alerts of the others: each of them, or a window of them.
+    Alerts,
 }
 
 #[derive(Debug, Clone)]
@@ -163,6 +165,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(sequences());
     cases.extend(windows());
     cases.extend(memories());
+    cases.extend(over_alerts());
     cases
 }
 
@@ -521,6 +524,46 @@ fn sequences() -> Vec<Case> {
                 ..base
             },
             &[Step::Then(REFUSED), Step::Within(ANY, 40 * SECOND), Step::Without(LOGIN), Step::Within(ANY, 170 * SECOND)],
+        ),
+    ]
+}
+
+fn over_alerts() -> Vec<Case> {
+    let over = |title: &str, window: Option<(i64, i64)>, query: &str| Case {
+        rule: rule(title, query, window, None),
+        kind: Kind::Alerts,
+    };
+    vec![
+        over(
+            "three rules about one user",
+            Some(SLIDING),
+            "SELECT \"user\", count(*) AS alerts, count(DISTINCT rule_title) AS rules, array_agg(DISTINCT ip) AS ips FROM alerts WHERE \"user\" IS NOT NULL GROUP BY \"user\" HAVING count(DISTINCT rule_title) >= 3",
+        )
+        .by(&["user"], 10 * MINUTE)
+        .entities(&[("user", "user"), ("ip", "ips")]),
+        over(
+            "one rule, then another",
+            Some(LONG),
+            "SELECT \"user\", count(*) AS alerts FROM alerts WHERE \"user\" IS NOT NULL GROUP BY \"user\" HAVING sequence_match(time, rule_title = 'every event', rule_title = 'suppressed by one')",
+        )
+        .by(&["user"], 5 * MINUTE),
+        over(
+            "the rule before",
+            Some(UNEVEN),
+            "SELECT * FROM (SELECT \"user\", rule_title, time, lag(rule_title) OVER (PARTITION BY \"user\" ORDER BY time, rule_title) AS before FROM alerts WHERE \"user\" IS NOT NULL AND rule_title IN ('every event', 'suppressed by one', 'region new to an identity')) t WHERE before <> rule_title",
+        )
+        .by(&["user"], 10 * MINUTE),
+        over(
+            "alerts of a user",
+            None,
+            "SELECT \"user\", time FROM alerts WHERE \"user\" IS NOT NULL AND level = 'medium'",
+        )
+        .by(&["user"], 7 * MINUTE)
+        .entities(&[("user", "user")]),
+        over(
+            "each alert",
+            None,
+            "SELECT rule_title, \"user\", time, output FROM alerts WHERE rule_title IN ('every event', 'suppressed by one')",
         ),
     ]
 }

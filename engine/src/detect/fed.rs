@@ -1,0 +1,207 @@
+//! The alerts that rules over alerts have seen and that stand.
+//!
+//! Invariant: what those rules hold comes of exactly these rows, but of those that no late event reaches any more.
+//! An alert that is retracted is taken back from them, one that says something else is exchanged.
+
+use std::collections::BTreeSet;
+
+use datafusion::arrow::array::RecordBatch;
+use hashbrown::{HashMap, HashSet};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::feed::{self, AlertRow};
+use super::{Detector, guarded, note};
+use crate::alert::{Alert, AlertState};
+use crate::store::StateWrite;
+use crate::{Error, Result};
+
+/// Owner of the rows in the store.
+const OWNER: &str = "alerts";
+/// Rows at which those that are over are looked for.
+const MANY: usize = 10_000;
+
+#[derive(Debug)]
+pub struct Fed {
+    /// By alert id.
+    rows: HashMap<String, AlertRow>,
+    /// Ids whose row is not in the store as it is here, or not here and in the store.
+    unwritten: HashSet<String>,
+    bytes: usize,
+    prune_at: usize,
+}
+
+impl Default for Fed {
+    fn default() -> Self {
+        Self {
+            rows: HashMap::new(),
+            unwritten: HashSet::new(),
+            bytes: 0,
+            prune_at: MANY,
+        }
+    }
+}
+
+impl Fed {
+    fn put(&mut self, id: String, row: AlertRow) {
+        self.bytes += row.bytes();
+        self.unwritten.insert(id.clone());
+        if let Some(before) = self.rows.insert(id, row) {
+            self.bytes -= before.bytes();
+        }
+    }
+
+    fn take(&mut self, id: &str) -> Option<AlertRow> {
+        let row = self.rows.remove(id)?;
+        self.bytes -= row.bytes();
+        self.unwritten.insert(id.to_owned());
+        Some(row)
+    }
+
+    fn keep(&mut self, keeps: impl Fn(&str, &AlertRow) -> bool) {
+        let over = self.rows.iter().filter(|(id, row)| !keeps(id, row));
+        let over: Vec<String> = over.map(|(id, _)| id.clone()).collect();
+        for id in over {
+            self.take(&id);
+        }
+    }
+
+    /// Rows that changed since the last call.
+    pub fn take_state(&mut self, writes: &mut Vec<StateWrite>) -> Result<()> {
+        for id in self.unwritten.drain() {
+            let row = self
+                .rows
+                .get(&id)
+                .map(|row| serde_json::to_vec(&(&id, row)));
+            writes.push(StateWrite {
+                owner: OWNER.into(),
+                key: xxh3_64(id.as_bytes()) as i64,
+                value: row.transpose().map_err(|e| Error::Other(e.to_string()))?,
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts back one row; pieces of others are passed over.
+    pub fn restore(&mut self, owner: &str, value: &[u8]) -> Result<(), String> {
+        if owner == OWNER {
+            let (id, row): (String, AlertRow) =
+                serde_json::from_slice(value).map_err(|e| e.to_string())?;
+            self.put(id.clone(), row);
+            self.unwritten.remove(&id);
+        }
+        Ok(())
+    }
+}
+
+impl Detector {
+    /// Gives rules over alerts those that became final, and takes back those that were retracted or say something
+    /// else now.
+    pub(super) async fn feed(&mut self, alerts: &[Alert]) {
+        let (mut gone, mut fresh) = (vec![], vec![]);
+        for alert in alerts {
+            let Some(rule) = self.rules.iter().find(|r| r.rule.id == alert.rule_id) else {
+                continue;
+            };
+            let row = match alert.state {
+                AlertState::Provisional => continue,
+                AlertState::Final => Some(AlertRow::new(alert, &rule.rule)),
+                AlertState::Retracted => None,
+            };
+            let id = &alert.alert_id;
+            if self.fed.rows.get(id) != row.as_ref() {
+                gone.extend(self.fed.take(id).map(|before| (before.time, id.clone())));
+                fresh.extend(row.map(|row| (id.clone(), row)));
+            }
+        }
+        if !gone.is_empty() {
+            self.take_back(&gone).await;
+        }
+        if !fresh.is_empty() {
+            let rows = feed::rows(fresh.iter().map(|(id, row)| (id, row)));
+            for (id, row) in fresh {
+                self.fed.put(id, row);
+            }
+            match rows {
+                Ok(rows) => self.push_alerts(&rows).await,
+                Err(error) => tracing::error!(%error, "alerts cannot be given to rules over them"),
+            }
+        }
+        self.forget_fed();
+    }
+
+    async fn push_alerts(&mut self, rows: &RecordBatch) {
+        for (index, candidates) in self.dispatch.candidates(rows) {
+            let (rule, health) = (&mut self.rules[index], &mut self.health[index]);
+            if rule.over_alerts
+                && rule.suspended.is_none()
+                && let Err(error) = guarded(rule.push(rows, &candidates, &self.ctx)).await
+            {
+                note(health, &rule.rule, &error);
+            }
+        }
+    }
+
+    /// Takes alerts back, by time and id. Aggregates cannot be undone: panes that held one are made anew of the
+    /// others.
+    async fn take_back(&mut self, gone: &[(i64, String)]) {
+        let rules = self.rules.iter_mut().zip(&mut self.health);
+        for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts) {
+            let panes: BTreeSet<_> = gone
+                .iter()
+                .filter_map(|(at, _)| rule.pane_of(*at))
+                .collect();
+            for (from, to) in panes {
+                let stand = self.fed.rows.iter();
+                let stand = stand.filter(|(_, row)| (from..to).contains(&row.time));
+                let again = match feed::rows(stand) {
+                    Ok(rows) => guarded(rule.make_anew(from, &rows, &self.ctx)).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = again {
+                    note(health, &rule.rule, &error);
+                }
+            }
+            rule.take_back(gone);
+        }
+    }
+
+    /// Drops rows that nothing can take back any more, or the oldest if they are too many to keep.
+    fn forget_fed(&mut self) {
+        let limit = self.limits.rule_bytes;
+        if self.fed.rows.len() > self.fed.prune_at || self.fed.bytes > limit {
+            let rules = &self.rules;
+            let from = self
+                .watermark
+                .unwrap_or(i64::MIN)
+                .saturating_sub(self.fed_for());
+            self.fed
+                .keep(|id, row| row.time >= from || rules.iter().any(|rule| rule.is_live(id)));
+            self.fed.prune_at = MANY.max(2 * self.fed.rows.len());
+        }
+        if self.fed.bytes <= limit {
+            return;
+        }
+        let mut times: Vec<i64> = self.fed.rows.values().map(|row| row.time).collect();
+        let middle = times.len() / 2;
+        let (_, middle, _) = times.select_nth_unstable(middle);
+        let from = *middle;
+        self.fed.keep(|_, row| row.time > from);
+        let from = crate::time::rfc3339(from);
+        let rules = self.rules.iter().zip(&mut self.health);
+        for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts) {
+            let reason = format!(
+                "more than {} MiB of alerts stand: none until {from} is taken back any more; raise engine.state_per_rule_mb",
+                limit >> 20
+            );
+            note(health, &rule.rule, &Error::Other(reason));
+        }
+    }
+
+    /// How far behind the watermark an alert may lie that shares a pane with one that is taken back, µs.
+    fn fed_for(&self) -> i64 {
+        let over = self.rules.iter().filter(|rule| rule.over_alerts);
+        let sizes = over.filter_map(|rule| rule.rule.window.map(|window| window.size));
+        let longest = sizes.max().unwrap_or(0);
+        self.limits.amend.saturating_add(longest.saturating_mul(2))
+    }
+}
