@@ -13,7 +13,7 @@ use datafusion::arrow::array::{
 use hashbrown::HashMap;
 use weir_engine::schema::col;
 
-use super::Distinct;
+use super::memo::Memo;
 
 /// Identities (`actor_user_uid`).
 const IDENTITIES: &[&str] = &[
@@ -97,9 +97,6 @@ const HANDS: &[&str] = &[
     "ssm.amazonaws.com",
 ];
 
-/// Identities remembered across batches; when full, the memory starts anew.
-const REMEMBERED: usize = 65_536;
-
 /// Text in which `*` stands for any text and `?` for one character.
 #[derive(Debug)]
 struct Pattern(String);
@@ -173,7 +170,8 @@ pub struct Automation {
     identities: Patterns,
     types: Patterns,
     invokers: Patterns,
-    known: Mutex<HashMap<String, bool>>,
+    /// Of identities; none for null.
+    known: Mutex<Memo<Option<bool>>>,
 }
 
 impl Automation {
@@ -193,46 +191,24 @@ impl Automation {
         let text = |column: usize| -> &StringViewArray { events.column(column).as_string_view() };
         let types = text(col::ACTOR_TYPE);
         let invokers = text(col::ACTOR_INVOKED_BY);
-        let identities = Distinct::of(events.column(col::ACTOR_UID));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let judge = |text: &str| Some(self.identities.matches(text));
+        let identities = known.numbers(text(col::ACTOR_UID), judge);
         let some = |column: &StringViewArray| column.null_count() < column.len();
         if identities.is_none() && !some(types) && !some(invokers) {
             return false;
         }
-        let is_one = identities.as_ref().map(|distinct| self.judge(distinct));
         let types = Judged::of(types, &self.types);
         let invokers = Judged::of(invokers, &self.invokers);
         let of_row = |row: usize| {
-            let identity = identities
-                .as_ref()
-                .map(|distinct| distinct.of_row[row] as usize)
-                .filter(|number| *number != 0);
-            let by_identity = identity.and_then(|number| Some(is_one.as_ref()?[number]));
+            let number = identities.as_ref().map_or(0, |of_row| of_row[row]);
+            let by_identity = known.found[number as usize];
             let all = [by_identity, types.at(row), invokers.at(row)];
             all.into_iter().flatten().reduce(|a, b| a || b)
         };
         let values: BooleanArray = (0..events.num_rows()).map(of_row).collect();
         columns[col::ACTOR_IS_AUTOMATION] = Arc::new(values);
         true
-    }
-
-    /// Per distinct identity.
-    fn judge(&self, identities: &Distinct) -> Vec<bool> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() + identities.values.len() > REMEMBERED {
-            known.clear();
-        }
-        let mut judged = vec![false; identities.values.len()];
-        for (number, text) in identities.iter() {
-            judged[number] = match known.get(text) {
-                Some(is_one) => *is_one,
-                None => {
-                    let is_one = self.identities.matches(text);
-                    known.insert(text.to_owned(), is_one);
-                    is_one
-                }
-            };
-        }
-        judged
     }
 }
 

@@ -1,25 +1,21 @@
 //! GeoIP: city, country, coordinates and autonomous system of the source address.
 //!
-//! Databases are MaxMind DB files, held in memory. Each distinct address of a batch is looked up once; a
-//! bounded cache spares the lookup for addresses that earlier batches had.
+//! Databases are MaxMind DB files, held in memory. Addresses of one record share one place.
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, StringViewArray, UInt32Array};
 use hashbrown::HashMap;
-use maxminddb::Reader;
+use maxminddb::{LookupResult, MaxMindDbError, Reader};
 use serde::Deserialize;
 use weir_engine::Result;
 use weir_engine::schema::col;
 
 use super::problems::Problems;
-use super::{Distinct, replace};
-
-/// Addresses remembered across batches (about 10 MB); when full, the cache starts anew.
-const CACHE: usize = 65_536;
+use super::replace;
 
 /// What the databases say about one address.
 #[derive(Debug, Default, PartialEq)]
@@ -30,6 +26,23 @@ struct Place {
     long: Option<f64>,
     asn: Option<i64>,
     as_name: Option<String>,
+}
+
+/// Places that were looked up, by number; number 0 is no place.
+#[derive(Debug)]
+pub struct Places {
+    all: Vec<Place>,
+    /// By where the databases have their records.
+    known: HashMap<[Option<usize>; 2], u32>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            all: vec![Place::default()],
+            known: HashMap::from([([None, None], 0)]),
+        }
+    }
 }
 
 /// The parts of a City or Country record that are used; the decoder skips the others.
@@ -72,12 +85,12 @@ struct AsnRecord<'a> {
 }
 
 type Database = Reader<Vec<u8>>;
+type Found<'a> = LookupResult<'a, Vec<u8>>;
 
 #[derive(Debug)]
 pub struct Geo {
     city: Option<Database>,
     asn: Option<Database>,
-    cache: Mutex<HashMap<IpAddr, Arc<Place>>>,
     /// A damaged record was met and reported.
     reported: AtomicBool,
 }
@@ -109,7 +122,6 @@ impl Geo {
         Self {
             city: open(city, "city", &["ASN"]),
             asn: open(asn, "ASN", &["City", "Country"]),
-            cache: Mutex::default(),
             reported: AtomicBool::new(false),
         }
     }
@@ -118,18 +130,33 @@ impl Geo {
         self.city.is_none() && self.asn.is_none()
     }
 
-    /// Fills the location columns; false when there is no database.
-    pub fn fill(&self, src: &Distinct, columns: &mut [ArrayRef]) -> Result<bool> {
+    /// Fills the location columns from the place of each row; false when there is no database.
+    pub fn fill(
+        &self,
+        of_row: impl Iterator<Item = u32>,
+        places: &Places,
+        columns: &mut [ArrayRef],
+    ) -> Result<bool> {
         if self.is_empty() {
             return Ok(false);
         }
-        let places = self.places(src);
-        let of_row = UInt32Array::from(src.of_row.clone());
+        // Of all places those of this batch; number 0 stays.
+        let mut here = vec![&places.all[0]];
+        let mut local = vec![0; places.all.len()];
+        let of_row = of_row.map(|place| {
+            let local = &mut local[place as usize];
+            if *local == 0 && place != 0 {
+                *local = here.len() as u32;
+                here.push(&places.all[place as usize]);
+            }
+            *local
+        });
+        let of_row = UInt32Array::from_iter_values(of_row);
         let text = |part: fn(&Place) -> Option<&str>| -> ArrayRef {
-            Arc::new(StringViewArray::from_iter(places.iter().map(|p| part(p))))
+            Arc::new(StringViewArray::from_iter(here.iter().map(|p| part(p))))
         };
         let float = |part: fn(&Place) -> Option<f64>| -> ArrayRef {
-            Arc::new(Float64Array::from_iter(places.iter().map(|p| part(p))))
+            Arc::new(Float64Array::from_iter(here.iter().map(|p| part(p))))
         };
         let mut put = |column, values| replace(columns, column, values, &of_row);
         if self.city.is_some() {
@@ -139,37 +166,36 @@ impl Geo {
             put(col::SRC_LONG, float(|p| p.long))?;
         }
         if self.asn.is_some() {
-            let numbers = Int64Array::from_iter(places.iter().map(|p| p.asn));
+            let numbers = Int64Array::from_iter(here.iter().map(|p| p.asn));
             put(col::SRC_ASN, Arc::new(numbers))?;
             put(col::SRC_AS_NAME, text(|p| p.as_name.as_deref()))?;
         }
         Ok(true)
     }
 
-    /// Place per distinct address; an empty one for null and for text that is no address.
-    fn places(&self, src: &Distinct) -> Vec<Arc<Place>> {
-        let nowhere = Arc::new(Place::default());
-        let mut places = vec![nowhere.clone(); src.values.len()];
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() + src.values.len() > CACHE {
-            cache.clear();
+    /// Number of an address's place; none for text that is no address.
+    pub fn place(&self, text: &str, places: &mut Places) -> u32 {
+        let Ok(address) = text.parse::<IpAddr>() else {
+            return 0;
+        };
+        let address = address.to_canonical();
+        let (city, asn) = (
+            self.find(self.city.as_ref(), address),
+            self.find(self.asn.as_ref(), address),
+        );
+        let at = [&city, &asn].map(|found| found.as_ref().and_then(|found| found.offset()));
+        if let Some(known) = places.known.get(&at) {
+            return *known;
         }
-        for (number, text) in src.iter() {
-            let Ok(address) = text.parse::<IpAddr>() else {
-                continue;
-            };
-            let address = address.to_canonical();
-            places[number] = cache
-                .entry(address)
-                .or_insert_with(|| Arc::new(self.look_up(address)))
-                .clone();
-        }
-        places
+        let number = places.all.len() as u32;
+        places.all.push(self.read(address, city, asn));
+        places.known.insert(at, number);
+        number
     }
 
-    fn look_up(&self, address: IpAddr) -> Place {
-        let city: Option<CityRecord> = self.record(self.city.as_ref(), address);
-        let asn: Option<AsnRecord> = self.record(self.asn.as_ref(), address);
+    fn read(&self, address: IpAddr, city: Option<Found>, asn: Option<Found>) -> Place {
+        let city: Option<CityRecord> = self.record(city, address);
+        let asn: Option<AsnRecord> = self.record(asn, address);
         let mut place = Place::default();
         if let Some(record) = city {
             place.city = record.city.names.en.map(str::to_owned);
@@ -184,26 +210,34 @@ impl Geo {
         place
     }
 
-    fn record<'a, T: Deserialize<'a>>(
-        &self,
-        database: Option<&'a Database>,
-        address: IpAddr,
-    ) -> Option<T> {
+    fn find<'a>(&self, database: Option<&'a Database>, address: IpAddr) -> Option<Found<'a>> {
         let database = database?;
         if address.is_ipv6() && database.metadata().ip_version == 4 {
             return None;
         }
-        match database.lookup(address).and_then(|found| found.decode()) {
+        let found = database.lookup(address);
+        found.map_err(|error| self.report(address, &error)).ok()
+    }
+
+    fn record<'a, T: Deserialize<'a>>(
+        &self,
+        found: Option<Found<'a>>,
+        address: IpAddr,
+    ) -> Option<T> {
+        match found?.decode() {
             Ok(record) => record,
             Err(error) => {
-                if !self.reported.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(
-                        "enrichment: GeoIP database {} is damaged, {address} stays without a place: {error} (said once)",
-                        database.metadata().database_type,
-                    );
-                }
+                self.report(address, &error);
                 None
             }
+        }
+    }
+
+    fn report(&self, address: IpAddr, error: &MaxMindDbError) {
+        if !self.reported.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "enrichment: a GeoIP database is damaged, {address} stays without a place: {error} (said once)"
+            );
         }
     }
 }

@@ -6,20 +6,22 @@
 //! what was known before. Rows are never added, dropped or reordered, and no column but this stage's own is
 //! changed.
 //!
-//! Cost: each text column that is looked up is first reduced to its distinct values; lookups happen per
-//! distinct value, and rows get their result by one index `take` per output column.
+//! Cost: what was found of an identity or an address is remembered across batches ([`Memo`]), so that a row costs
+//! one look-up there. Other text columns are first reduced to their distinct values. Rows get their result by one
+//! index `take` per output column.
 
 mod assets;
 mod automation;
 mod geo;
 mod intel;
 mod list;
+mod memo;
 mod pods;
 mod problems;
 mod table;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, RecordBatch, StringViewArray, UInt32Array, new_null_array,
@@ -38,8 +40,9 @@ pub use table::read_table;
 
 use assets::Assets;
 use automation::Automation;
-use geo::Geo;
+use geo::{Geo, Places};
 use intel::Intel;
+use memo::Memo;
 use pods::Pods;
 use problems::Problems;
 
@@ -67,7 +70,23 @@ pub struct Enricher {
     inventory: Arc<Inventory>,
     pods: Arc<Pods>,
     automation: Automation,
+    addresses: Mutex<Addresses>,
     health: EnrichHealth,
+}
+
+/// What was found of source addresses.
+#[derive(Debug, Default)]
+struct Addresses {
+    memo: Memo<Address>,
+    places: Places,
+}
+
+#[derive(Debug, Default)]
+struct Address {
+    /// Number of its place.
+    place: u32,
+    /// Indicators that it may match, best first.
+    indicators: Vec<u32>,
 }
 
 impl Enricher {
@@ -125,9 +144,40 @@ impl Enricher {
             inventory: before.map_or_else(Arc::default, |before| before.inventory.clone()),
             pods: before.map_or_else(Arc::default, |before| before.pods.clone()),
             automation: Automation::new(&config.automation),
+            addresses: Mutex::default(),
             health,
         };
         (enricher, warnings)
+    }
+
+    /// Places and threat intelligence.
+    fn fill_addresses(&self, events: &RecordBatch, columns: &mut [ArrayRef]) -> Result<bool> {
+        if self.geo.is_empty() && self.intel.len() == 0 {
+            return Ok(false);
+        }
+        let src = events.column(col::SRC_IP).as_string_view();
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Addresses { memo, places } = &mut *addresses;
+        if memo.is_full() {
+            *places = Places::default();
+        }
+        let of_row = memo.numbers(src, |text| Address {
+            place: self.geo.place(text, places),
+            indicators: self.intel.of_address(text),
+        });
+        let of_row = of_row.as_deref();
+        let found = |row: usize| &memo.found[of_row.map_or(0, |of_row| of_row[row] as usize)];
+        let mut changed = false;
+        if of_row.is_some() {
+            let of_row = (0..src.len()).map(|row| found(row).place);
+            changed |= self.geo.fill(of_row, places, columns)?;
+        }
+        let indicators = |row: usize| found(row).indicators.as_slice();
+        changed |= self.intel.fill(indicators, events, columns)?;
+        Ok(changed)
     }
 
     /// Indicators in use.
@@ -161,14 +211,7 @@ impl Enrich for Enricher {
         let mut columns = events.columns().to_vec();
         let mut changed = self.automation.fill(&events, &mut columns);
         changed |= self.pods.fill(&events, &mut columns)?;
-        let addresses = !self.geo.is_empty() || self.intel.len() > 0;
-        let src = addresses
-            .then(|| Distinct::of(events.column(col::SRC_IP)))
-            .flatten();
-        if let Some(src) = &src {
-            changed |= self.geo.fill(src, &mut columns)?;
-        }
-        changed |= self.intel.fill(src.as_ref(), &events, &mut columns)?;
+        changed |= self.fill_addresses(&events, &mut columns)?;
         changed |= self.assets.fill(&self.inventory, &events, &mut columns)?;
         if !changed {
             return Ok(events);

@@ -87,10 +87,18 @@ impl Intel {
         self.index.bytes()
     }
 
-    /// Fills the `osint_*` columns; false when there are no indicators.
-    pub fn fill(
+    /// Indicators that an address may match, best first.
+    pub fn of_address(&self, text: &str) -> Vec<u32> {
+        let mut found = vec![];
+        self.by_address(text, &mut found);
+        found
+    }
+
+    /// Fills the `osint_*` columns; false when there are no indicators. `of_src` gives those of a row's source
+    /// address.
+    pub fn fill<'a>(
         &self,
-        src: Option<&Distinct>,
+        of_src: impl Fn(usize) -> &'a [u32],
         events: &RecordBatch,
         columns: &mut [ArrayRef],
     ) -> Result<bool> {
@@ -103,38 +111,38 @@ impl Intel {
         let mut matched: Vec<Option<&Indicator>> = vec![None];
         let mut of_row = vec![0u32; events.num_rows()];
         let mut local: HashMap<u32, u32> = HashMap::new();
+        let mut choose = |row: usize, candidates: &[u32]| {
+            if of_row[row] != 0 || candidates.is_empty() {
+                return;
+            }
+            let valid = |number: &&u32| self.index.get(**number).valid_at(times.value(row));
+            if let Some(number) = candidates.iter().find(valid) {
+                of_row[row] = *local.entry(*number).or_insert_with(|| {
+                    matched.push(Some(self.index.get(*number)));
+                    matched.len() as u32 - 1
+                });
+            }
+        };
         for (column, by) in MATCHED {
             if !self.may_match(*by) {
                 continue;
             }
-            let made;
-            let distinct = match src.filter(|_| *column == col::SRC_IP) {
-                Some(src) => src,
-                None => {
-                    if *by == By::Url && !has_host(events.column(*column)) {
-                        continue;
-                    }
-                    made = Distinct::of(events.column(*column));
-                    let Some(made) = &made else { continue };
-                    made
-                }
+            if *column == col::SRC_IP {
+                (0..events.num_rows()).for_each(|row| choose(row, of_src(row)));
+                continue;
+            }
+            if *by == By::Url && !has_host(events.column(*column)) {
+                continue;
+            }
+            let Some(distinct) = Distinct::of(events.column(*column)) else {
+                continue;
             };
             // Nearly always no value of the column has any.
-            let Some(found) = self.candidates(distinct, *by) else {
+            let Some(found) = self.candidates(&distinct, *by) else {
                 continue;
             };
             for (row, number) in distinct.of_row.iter().enumerate() {
-                let candidates = &found[*number as usize];
-                if of_row[row] != 0 || candidates.is_empty() {
-                    continue;
-                }
-                let valid = |number: &&u32| self.index.get(**number).valid_at(times.value(row));
-                if let Some(number) = candidates.iter().find(valid) {
-                    of_row[row] = *local.entry(*number).or_insert_with(|| {
-                        matched.push(Some(self.index.get(*number)));
-                        matched.len() as u32 - 1
-                    });
-                }
+                choose(row, &found[*number as usize]);
             }
         }
         self.put(&matched, &UInt32Array::from(of_row), columns)?;
