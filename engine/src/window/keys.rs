@@ -1,6 +1,6 @@
 //! Keys of rows, as texts and as hashes of these.
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::pane::Kept;
@@ -18,31 +18,56 @@ pub fn with_keys(plan: &WindowPlan, rows: RecordBatch) -> Kept {
     // Without keys, all rows take part in every answer.
     let texts = keys.and_then(|keys| key_texts(keys).ok());
     let keys = texts.unwrap_or_default();
-    let keys = keys.iter().map(|key| hash(key)).collect();
+    let keys = keys.iter().map(hash).collect();
     Kept { rows, keys }
 }
 
+/// The keys of rows as texts, in one buffer.
+#[derive(Debug, Default)]
+pub struct KeyTexts {
+    buffer: String,
+    ends: Vec<usize>,
+}
+
+impl KeyTexts {
+    pub fn get(&self, row: usize) -> Option<&str> {
+        let end = *self.ends.get(row)?;
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.buffer.get(start..end)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.ends.len()).filter_map(|row| self.get(row))
+    }
+}
+
 /// Text of a key's values in a row: parts are separated by U+001F, null is U+0000.
-pub fn key_texts(columns: &[ArrayRef]) -> Result<Vec<String>> {
+pub fn key_texts(columns: &[ArrayRef]) -> Result<KeyTexts> {
     let options = FormatOptions::default().with_null("\u{0}");
     let formatters = columns
         .iter()
         .map(|c| ArrayFormatter::try_new(c.as_ref(), &options))
         .collect::<Result<Vec<_>, _>>()?;
+    let texts: Vec<_> = columns.iter().map(|c| c.as_string_view_opt()).collect();
     let rows = columns.first().map_or(0, |c| c.len());
-    let mut texts = Vec::with_capacity(rows);
+    let mut keys = KeyTexts {
+        buffer: String::with_capacity(rows * 32),
+        ends: Vec::with_capacity(rows),
+    };
     for row in 0..rows {
-        let mut text = String::new();
         for (index, formatter) in formatters.iter().enumerate() {
             if index > 0 {
-                text.push('\u{1f}');
+                keys.buffer.push('\u{1f}');
             }
-            formatter
-                .value(row)
-                .write(&mut text)
-                .map_err(|e| Error::Other(format!("key cannot be shown: {e}")))?;
+            match texts[index] {
+                Some(texts) if texts.is_valid(row) => keys.buffer.push_str(texts.value(row)),
+                _ => formatter
+                    .value(row)
+                    .write(&mut keys.buffer)
+                    .map_err(|e| Error::Other(format!("key cannot be shown: {e}")))?,
+            }
         }
-        texts.push(text);
+        keys.ends.push(keys.buffer.len());
     }
-    Ok(texts)
+    Ok(keys)
 }

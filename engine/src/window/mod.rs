@@ -12,22 +12,24 @@ use datafusion::arrow::compute::concat_batches;
 use datafusion::execution::TaskContext;
 use hashbrown::HashSet;
 
+use self::evidence::{KeyEvidence, Keys};
 use self::keys::with_keys;
-use self::pane::{KeyEvidence, Pane};
+use self::pane::Pane;
 use self::tallies::Tallies;
 use crate::Result;
-use crate::plan::{self, CONDITIONS, WindowPlan};
+use crate::plan::{self, WindowPlan};
 use crate::rule::Window;
 use crate::time::{first_window_end, floor, last_window_start, pane_size};
 
+mod evidence;
 mod keys;
 mod pane;
 mod piece;
 mod stored;
 mod tallies;
 
-pub use self::keys::key_texts;
-pub use self::pane::PANE_EVIDENCE;
+pub use self::evidence::PANE_EVIDENCE;
+pub use self::keys::{KeyTexts, key_texts};
 pub(crate) use self::pane::compact;
 
 /// Batches of states in a pane before they are merged into one.
@@ -196,25 +198,21 @@ impl WindowState {
         }
     }
 
-    /// `that`: which of the plan's conditions the event satisfies.
-    pub fn add_evidence(
-        &mut self,
-        pane: i64,
-        key: &str,
-        (time, event_uid): (i64, &str),
-        that: [bool; CONDITIONS],
-    ) {
+    /// Lets keys be added to a pane.
+    pub fn add_keys(&mut self, pane: i64, add: impl FnOnce(&mut Keys)) {
         let entry = self.panes.entry(pane).or_default();
-        let before = entry.bytes;
-        entry.add_evidence(key, time, event_uid, that);
-        self.bytes += entry.bytes - before;
+        let before = entry.keys.bytes;
+        add(&mut entry.keys);
+        let more = entry.keys.bytes - before;
+        entry.bytes += more;
+        self.bytes += more;
     }
 
     /// Evidence of a key in `[from, to)`, by pane.
     pub fn evidence(&self, key: &str, from: i64, to: i64) -> Vec<(i64, KeyEvidence)> {
         let panes = self.panes.range(from..to.max(from));
         panes
-            .filter_map(|(start, pane)| Some((*start, pane.evidence.get(key)?.clone())))
+            .filter_map(|(start, pane)| Some((*start, pane.keys.evidence(key)?.clone())))
             .collect()
     }
 

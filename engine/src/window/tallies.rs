@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hashbrown::{HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::pane::{KeyEvidence, Pane};
+use super::pane::Pane;
 use crate::plan::{Need, Tally};
 
 /// Keys by the hash of their text. Where two meet, both are answered though one alone had been enough.
@@ -32,17 +32,16 @@ impl Tallies {
                 ..Self::default()
             };
         }
-        let keys = |from: i64, to: i64| {
+        let tallies = |from: i64, to: i64| {
             let panes = panes.range(from..to.max(from));
-            panes.flat_map(|(_, pane)| &pane.evidence)
+            panes.flat_map(|(_, pane)| pane.keys.tallies())
         };
-        for (key, evidence) in keys(self.from, start) {
-            let key = hash(key);
+        for (key, gone) in tallies(self.from, start) {
             let Some(tally) = self.keys.get_mut(&key) else {
                 continue;
             };
-            tally.rows = tally.rows.saturating_sub(evidence.count);
-            for (that, gone) in tally.that.iter_mut().zip(evidence.that) {
+            tally.rows = tally.rows.saturating_sub(gone.rows);
+            for (that, gone) in tally.that.iter_mut().zip(gone.that) {
                 *that = that.saturating_sub(gone);
             }
             if tally.rows == 0 {
@@ -52,21 +51,16 @@ impl Tallies {
                 self.enough.remove(&key);
             }
         }
-        for (key, evidence) in keys(self.to, end) {
-            let key = hash(key);
+        for (key, more) in tallies(self.to, end) {
             let tally = self.keys.entry(key).or_default();
-            add(tally, evidence);
+            tally.rows = tally.rows.saturating_add(more.rows);
+            for (that, more) in tally.that.iter_mut().zip(more.that) {
+                *that = that.saturating_add(more);
+            }
             if need.holds(tally) {
                 self.enough.insert(key);
             }
         }
         (self.from, self.to) = (start, end);
-    }
-}
-
-fn add(tally: &mut Tally, evidence: &KeyEvidence) {
-    tally.rows = tally.rows.saturating_add(evidence.count);
-    for (that, more) in tally.that.iter_mut().zip(evidence.that) {
-        *that = that.saturating_add(more);
     }
 }

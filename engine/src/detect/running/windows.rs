@@ -1,6 +1,6 @@
 //! Rows into windows, answers of windows into matches.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch, UInt32Array};
@@ -18,7 +18,7 @@ use crate::dispatch::Rows;
 use crate::functions::true_rows;
 use crate::plan::{self, Plan, WindowPlan};
 use crate::schema::col;
-use crate::window::{Answer, key_texts};
+use crate::window::{Answer, KeyTexts, key_texts};
 
 /// What a window rule reads of each row that it takes: its key, and which of the plan's conditions it satisfies.
 #[derive(Debug)]
@@ -42,9 +42,9 @@ impl Keys {
         &self,
         events: &RecordBatch,
         rows: &UInt32Array,
-    ) -> Result<(Vec<String>, Vec<BooleanBuffer>)> {
+    ) -> Result<(KeyTexts, Vec<BooleanBuffer>)> {
         if self.keys == 0 {
-            return Ok((vec![], vec![]));
+            return Ok((KeyTexts::default(), vec![]));
         }
         let narrow = row::gather(events, &self.narrow.columns, Some(rows))?;
         let value =
@@ -76,18 +76,22 @@ impl RunningRule {
         // By pane: rows of each input.
         let mut panes: BTreeMap<i64, Vec<Vec<u32>>> = BTreeMap::new();
         for (input, rows) in matched.iter().enumerate() {
-            for row in rows.values() {
-                let pane = window.pane_of(times.value(*row as usize));
+            let pane = |row: &u32| window.pane_of(times.value(*row as usize));
+            for rows in rows.values().chunk_by(|a, b| pane(a) == pane(b)) {
                 let inputs = panes
-                    .entry(pane)
+                    .entry(pane(&rows[0]))
                     .or_insert_with(|| vec![vec![]; matched.len()]);
-                inputs[input].push(*row);
+                inputs[input].extend_from_slice(rows);
             }
         }
         let (mut late, mut too_late) = (0, 0);
         let (mut ready, mut told) = (vec![], vec![]);
         for (pane, inputs) in panes {
-            let all: BTreeSet<u32> = inputs.iter().flatten().copied().collect();
+            let mut all = inputs.concat();
+            if inputs.len() > 1 {
+                all.sort_unstable();
+                all.dedup();
+            }
             let (partly, wholly) = window.is_gone(pane);
             late += if window.is_late(pane) {
                 all.len() as u64
@@ -98,7 +102,7 @@ impl RunningRule {
             if wholly {
                 continue;
             }
-            let all = UInt32Array::from_iter_values(all);
+            let all = UInt32Array::from(all);
             let (texts, that) = keys.of(events, &all)?;
             for (input, rows) in inputs.into_iter().enumerate() {
                 if rows.is_empty() {
@@ -117,11 +121,13 @@ impl RunningRule {
             window.insert(pane, input, batches, ctx).await;
         }
         for (pane, rows, texts, that) in told {
-            for (index, (row, key)) in rows.values().iter().zip(&texts).enumerate() {
-                let at = (times.value(*row as usize), uids.value(*row as usize));
-                let that = std::array::from_fn(|i| that.get(i).is_some_and(|t| t.value(index)));
-                window.add_evidence(pane, key, at, that);
-            }
+            window.add_keys(pane, |keys| {
+                for (index, (row, key)) in rows.values().iter().zip(texts.iter()).enumerate() {
+                    let (time, uid) = (times.value(*row as usize), uids.value(*row as usize));
+                    let that = std::array::from_fn(|i| that.get(i).is_some_and(|t| t.value(index)));
+                    keys.add(key, time, uid, that);
+                }
+            });
         }
         Ok(())
     }
@@ -232,7 +238,7 @@ impl RunningRule {
                 Some(suppress) => named(&mut suppress.by.iter()),
                 None => named(&mut plan.keys.iter().map(|(_, name)| name)),
             };
-            let text = texts.get(index).map_or("", String::as_str);
+            let text = texts.get(index).unwrap_or_default();
             let mut id = serde_json::to_string(&row).unwrap_or_default();
             let count = same.entry(id.clone()).or_default();
             if *count > 0 {

@@ -1,0 +1,240 @@
+//! The keys of a pane: how many rows each has, and the earliest of them as evidence.
+//!
+//! What every answer of a window reads (hashes and tallies) lies together, apart from what only matches need.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+};
+use datafusion::arrow::datatypes::{Int64Type, UInt32Type, UInt64Type};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::tallies::hash;
+use crate::Result;
+use crate::alert::Evidence;
+use crate::plan::{CONDITIONS, Tally};
+
+/// Evidence kept per key and pane: the earliest ones, so that what is kept does not depend on arrival.
+pub const PANE_EVIDENCE: usize = 16;
+/// Memory of a key and of an event beside their texts.
+const KEY_BYTES: usize = 224;
+const EVENT_BYTES: usize = 56;
+
+/// What one key did in one pane.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct KeyEvidence {
+    pub count: u64,
+    pub first: i64,
+    pub last: i64,
+    /// Earliest [`PANE_EVIDENCE`] events, ascending.
+    pub events: Vec<Evidence>,
+    /// Not written as it is.
+    fresh: bool,
+}
+
+impl KeyEvidence {
+    fn add(&mut self, time: i64, event_uid: &str) {
+        let new = self.count == 0;
+        self.first = if new { time } else { self.first.min(time) };
+        self.last = if new { time } else { self.last.max(time) };
+        self.count += 1;
+        self.fresh = true;
+        let full = self.events.len() == PANE_EVIDENCE;
+        let behind = |e: &Evidence| (e.time, e.event_uid.as_str()) < (time, event_uid);
+        if full && self.events.last().is_some_and(behind) {
+            return;
+        }
+        let place = self.events.partition_point(behind);
+        if full {
+            self.events.pop();
+        }
+        let event_uid = event_uid.to_owned();
+        self.events.insert(place, Evidence { time, event_uid });
+    }
+
+    fn bytes(&self) -> usize {
+        let events = self.events.iter().map(|e| EVENT_BYTES + e.event_uid.len());
+        events.sum()
+    }
+}
+
+/// By slot, in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Keys {
+    slots: HashTable<u32>,
+    hashes: Vec<u64>,
+    tallies: Vec<Tally>,
+    names: Vec<Box<str>>,
+    evidence: Vec<KeyEvidence>,
+    /// Memory, about.
+    pub bytes: usize,
+}
+
+impl Keys {
+    /// The slot of a key, which is made if there is none.
+    fn slot(&mut self, key: &str) -> usize {
+        let (hashes, names) = (&self.hashes, &self.names);
+        let hash = hash(key);
+        let same = |slot: &u32| &*names[*slot as usize] == key;
+        match self.slots.entry(hash, same, |slot| hashes[*slot as usize]) {
+            Entry::Occupied(known) => *known.get() as usize,
+            Entry::Vacant(free) => {
+                let slot = hashes.len();
+                free.insert(slot as u32);
+                self.hashes.push(hash);
+                self.names.push(key.into());
+                self.tallies.push(Tally::default());
+                self.evidence.push(KeyEvidence {
+                    // Most keys have one event: no room is taken for more.
+                    events: Vec::with_capacity(1),
+                    ..KeyEvidence::default()
+                });
+                self.bytes += KEY_BYTES + key.len();
+                slot
+            }
+        }
+    }
+
+    /// `that`: which of the plan's conditions the event satisfies.
+    pub fn add(&mut self, key: &str, time: i64, event_uid: &str, that: [bool; CONDITIONS]) {
+        let slot = self.slot(key);
+        let tally = &mut self.tallies[slot];
+        tally.rows += 1;
+        for (count, holds) in tally.that.iter_mut().zip(that) {
+            *count = count.saturating_add(u32::from(holds));
+        }
+        let evidence = &mut self.evidence[slot];
+        let before = evidence.events.len();
+        evidence.add(time, event_uid);
+        if evidence.events.len() > before {
+            self.bytes += EVENT_BYTES + event_uid.len();
+        }
+    }
+
+    pub fn evidence(&self, key: &str) -> Option<&KeyEvidence> {
+        let same = |slot: &u32| &*self.names[*slot as usize] == key;
+        let slot = self.slots.find(hash(key), same)?;
+        self.evidence.get(*slot as usize)
+    }
+
+    /// The hash of each key with its tally.
+    pub fn tallies(&self) -> impl Iterator<Item = (u64, &Tally)> {
+        self.hashes.iter().copied().zip(&self.tallies)
+    }
+
+    /// Slots of keys that the store does not have as they are, or of all, by name.
+    pub fn to_write(&self, all: bool) -> Vec<u32> {
+        let slots = 0..self.names.len() as u32;
+        let mut slots: Vec<u32> = slots
+            .filter(|slot| all || self.evidence[*slot as usize].fresh)
+            .collect();
+        slots.sort_unstable_by_key(|slot| &self.names[*slot as usize]);
+        slots
+    }
+
+    pub fn are_written(&mut self) {
+        for evidence in &mut self.evidence {
+            evidence.fresh = false;
+        }
+    }
+
+    /// Keys in these slots, and their events, one key after the other.
+    pub fn batches(&self, slots: &[u32]) -> Result<[RecordBatch; 2]> {
+        let all = || slots.iter().map(|slot| &self.evidence[*slot as usize]);
+        let names = slots.iter().map(|slot| &*self.names[*slot as usize]);
+        let names = StringArray::from_iter_values(names);
+        let counts = UInt64Array::from_iter_values(all().map(|e| e.count));
+        let firsts = Int64Array::from_iter_values(all().map(|e| e.first));
+        let lasts = Int64Array::from_iter_values(all().map(|e| e.last));
+        let sizes = UInt32Array::from_iter_values(all().map(|e| e.events.len() as u32));
+        let mut columns = vec![
+            ("key".to_owned(), Arc::new(names) as ArrayRef),
+            ("count".to_owned(), Arc::new(counts)),
+            ("first".to_owned(), Arc::new(firsts)),
+            ("last".to_owned(), Arc::new(lasts)),
+            ("events".to_owned(), Arc::new(sizes)),
+        ];
+        for condition in 0..CONDITIONS {
+            let that = slots
+                .iter()
+                .map(|slot| self.tallies[*slot as usize].that[condition]);
+            let that = UInt32Array::from_iter_values(that);
+            columns.push((format!("that_{condition}"), Arc::new(that)));
+        }
+        let events: Vec<&Evidence> = all().flat_map(|e| &e.events).collect();
+        let times = Int64Array::from_iter_values(events.iter().map(|e| e.time));
+        let uids = StringArray::from_iter_values(events.iter().map(|e| &e.event_uid));
+        let events = [
+            ("time", Arc::new(times) as ArrayRef),
+            ("event_uid", Arc::new(uids)),
+        ];
+        Ok([
+            RecordBatch::try_from_iter(columns)?,
+            RecordBatch::try_from_iter(events)?,
+        ])
+    }
+
+    /// Puts back keys and their events; they replace what is here of them.
+    pub fn restore(&mut self, keys: &[RecordBatch], events: &[RecordBatch]) -> Result<(), String> {
+        let ([keys], [events]) = (keys, events) else {
+            return Err("evidence is not one batch of keys and one of events".into());
+        };
+        let wrong = || "evidence has other columns".to_owned();
+        let names = keys.column(0).as_string_opt::<i32>().ok_or_else(wrong)?;
+        let counts = keys
+            .column(1)
+            .as_primitive_opt::<UInt64Type>()
+            .ok_or_else(wrong)?;
+        let firsts = keys
+            .column(2)
+            .as_primitive_opt::<Int64Type>()
+            .ok_or_else(wrong)?;
+        let lasts = keys
+            .column(3)
+            .as_primitive_opt::<Int64Type>()
+            .ok_or_else(wrong)?;
+        let sizes = keys
+            .column(4)
+            .as_primitive_opt::<UInt32Type>()
+            .ok_or_else(wrong)?;
+        let times = events
+            .column(0)
+            .as_primitive_opt::<Int64Type>()
+            .ok_or_else(wrong)?;
+        let uids = events.column(1).as_string_opt::<i32>().ok_or_else(wrong)?;
+        let that = keys.columns().get(5..).unwrap_or_default().iter();
+        let that = that.map(|column| column.as_primitive_opt::<UInt32Type>().ok_or_else(wrong));
+        let that = that.collect::<Result<Vec<_>, _>>()?;
+        let mut next = 0;
+        for row in 0..keys.num_rows() {
+            let to = next + sizes.value(row) as usize;
+            if to > times.len() {
+                return Err("evidence has fewer events than it says".into());
+            }
+            let event = |index: usize| Evidence {
+                time: times.value(index),
+                event_uid: uids.value(index).to_owned(),
+            };
+            let evidence = KeyEvidence {
+                count: counts.value(row),
+                first: firsts.value(row),
+                last: lasts.value(row),
+                events: (next..to).map(event).collect(),
+                fresh: false,
+            };
+            next = to;
+            let slot = self.slot(names.value(row));
+            self.tallies[slot] = Tally {
+                rows: evidence.count,
+                // A store of before they were counted: there may have been any number.
+                that: std::array::from_fn(|i| that.get(i).map_or(u32::MAX, |t| t.value(row))),
+            };
+            self.bytes += evidence.bytes();
+            self.bytes -= self.evidence[slot].bytes();
+            self.evidence[slot] = evidence;
+        }
+        Ok(())
+    }
+}
