@@ -105,9 +105,16 @@ fn title(alerts: &[&Alert], entities: &[(&Entity, usize)], tactics: &[String]) -
     match alerts.len() {
         1 => format!("{what}{who}"),
         n => format!(
-            "{what} and {} more alerts over {} tactics{who}",
-            n - 1,
-            tactics.len()
+            "{what} and {} over {}{who}",
+            count(n - 1, "more alert"),
+            count(tactics.len(), "tactic")
         ),
+    }
+}
+
+fn count(number: usize, of: &str) -> String {
+    match number {
+        1 => format!("1 {of}"),
+        more => format!("{more} {of}s"),
     }
 }
