@@ -21,6 +21,8 @@ pub const PANE_EVIDENCE: usize = 16;
 /// Memory of a key and of an event beside their texts.
 const KEY_BYTES: usize = 224;
 const EVENT_BYTES: usize = 56;
+/// In the place of how many events a written key has: those that an earlier piece has.
+const AS_BEFORE: u32 = u32::MAX;
 
 /// What one key did in one pane.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,8 +32,9 @@ pub struct KeyEvidence {
     pub last: i64,
     /// Earliest [`PANE_EVIDENCE`] events, ascending.
     pub events: Vec<Evidence>,
-    /// Not written as it is.
+    /// Not written as it is, and so with its events.
     fresh: bool,
+    fresh_events: bool,
 }
 
 impl KeyEvidence {
@@ -52,6 +55,7 @@ impl KeyEvidence {
         }
         let event_uid = event_uid.to_owned();
         self.events.insert(place, Evidence { time, event_uid });
+        self.fresh_events = true;
     }
 
     fn bytes(&self) -> usize {
@@ -137,18 +141,25 @@ impl Keys {
     pub fn are_written(&mut self) {
         for evidence in &mut self.evidence {
             evidence.fresh = false;
+            evidence.fresh_events = false;
         }
     }
 
-    /// Keys in these slots, and their events, one key after the other.
-    pub fn batches(&self, slots: &[u32]) -> Result<[RecordBatch; 2]> {
+    /// Keys in these slots, and their events, one key after the other. Without `all_events`, those are left out that were
+    /// written before: a busy key counts on, but its earliest events stay.
+    pub fn batches(&self, slots: &[u32], all_events: bool) -> Result<[RecordBatch; 2]> {
         let all = || slots.iter().map(|slot| &self.evidence[*slot as usize]);
         let names = slots.iter().map(|slot| &*self.names[*slot as usize]);
         let names = StringArray::from_iter_values(names);
         let counts = UInt64Array::from_iter_values(all().map(|e| e.count));
         let firsts = Int64Array::from_iter_values(all().map(|e| e.first));
         let lasts = Int64Array::from_iter_values(all().map(|e| e.last));
-        let sizes = UInt32Array::from_iter_values(all().map(|e| e.events.len() as u32));
+        let told = |e: &&KeyEvidence| all_events || e.fresh_events;
+        let sizes = all().map(|e| match told(&e) {
+            true => e.events.len() as u32,
+            false => AS_BEFORE,
+        });
+        let sizes = UInt32Array::from_iter_values(sizes);
         let mut columns = vec![
             ("key".to_owned(), Arc::new(names) as ArrayRef),
             ("count".to_owned(), Arc::new(counts)),
@@ -163,7 +174,7 @@ impl Keys {
             let that = UInt32Array::from_iter_values(that);
             columns.push((format!("that_{condition}"), Arc::new(that)));
         }
-        let events: Vec<&Evidence> = all().flat_map(|e| &e.events).collect();
+        let events: Vec<&Evidence> = all().filter(told).flat_map(|e| &e.events).collect();
         let times = Int64Array::from_iter_values(events.iter().map(|e| e.time));
         let uids = StringArray::from_iter_values(events.iter().map(|e| &e.event_uid));
         let events = [
@@ -209,30 +220,37 @@ impl Keys {
         let that = that.collect::<Result<Vec<_>, _>>()?;
         let mut next = 0;
         for row in 0..keys.num_rows() {
-            let to = next + sizes.value(row) as usize;
-            if to > times.len() {
-                return Err("evidence has fewer events than it says".into());
-            }
-            let event = |index: usize| Evidence {
-                time: times.value(index),
-                event_uid: uids.value(index).to_owned(),
+            let slot = self.slot(names.value(row));
+            self.bytes -= self.evidence[slot].bytes();
+            let events = match sizes.value(row) {
+                AS_BEFORE => std::mem::take(&mut self.evidence[slot].events),
+                size => {
+                    let from = next;
+                    next += size as usize;
+                    if next > times.len() {
+                        return Err("evidence has fewer events than it says".into());
+                    }
+                    let event = |index: usize| Evidence {
+                        time: times.value(index),
+                        event_uid: uids.value(index).to_owned(),
+                    };
+                    (from..next).map(event).collect()
+                }
             };
             let evidence = KeyEvidence {
                 count: counts.value(row),
                 first: firsts.value(row),
                 last: lasts.value(row),
-                events: (next..to).map(event).collect(),
+                events,
                 fresh: false,
+                fresh_events: false,
             };
-            next = to;
-            let slot = self.slot(names.value(row));
             self.tallies[slot] = Tally {
                 rows: evidence.count,
                 // A store of before they were counted: there may have been any number.
                 that: std::array::from_fn(|i| that.get(i).map_or(u32::MAX, |t| t.value(row))),
             };
             self.bytes += evidence.bytes();
-            self.bytes -= self.evidence[slot].bytes();
             self.evidence[slot] = evidence;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! One pane: what it keeps of each input, its keys, and both as pieces of stored state.
 //!
-//! The first piece holds the whole pane, later ones what was added since: batches, and the evidence of keys
+//! The first piece holds the whole pane, later ones what was added since: batches, and the counts of keys
 //! that changed, which replaces what earlier pieces say of them. When there are many pieces, the whole is
 //! written anew.
 
@@ -120,7 +120,7 @@ impl Pane {
         };
         for slots in slots.chunks(PIECE_KEYS) {
             let mut piece = vec![EVIDENCE];
-            let [keys, events] = self.keys.batches(slots)?;
+            let [keys, events] = self.keys.batches(slots, whole)?;
             stream(&mut piece, &[keys])?;
             stream(&mut piece, &[events])?;
             put(piece);
