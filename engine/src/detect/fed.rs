@@ -10,7 +10,7 @@ use hashbrown::{HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::feed::{self, AlertRow};
-use super::{Detector, guarded, note};
+use super::{Detector, RunningRule, guarded, note};
 use crate::alert::{Alert, AlertState};
 use crate::store::StateWrite;
 use crate::{Error, Result};
@@ -145,7 +145,8 @@ impl Detector {
     /// others.
     async fn take_back(&mut self, gone: &[(i64, String)]) {
         let rules = self.rules.iter_mut().zip(&mut self.health);
-        for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts) {
+        let takes = |rule: &RunningRule| rule.over_alerts && rule.suspended.is_none();
+        for (rule, health) in rules.filter(|(rule, _)| takes(rule)) {
             let panes: BTreeSet<_> = gone
                 .iter()
                 .filter_map(|(at, _)| rule.pane_of(*at))
