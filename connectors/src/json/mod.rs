@@ -9,126 +9,20 @@
 //! escapes is given as a range of the input, never copied.
 
 mod chunk;
+mod error;
 mod number;
+mod text;
 
+pub use self::error::{Error, Fault};
 pub(crate) use self::number::int;
+pub use self::text::{Text, unescape, unescape_into};
 
 use std::borrow::Cow;
-use std::fmt;
-use std::num::NonZeroU64;
 use std::ops::Range;
 
+use self::text::hex;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// What is wrong with a text that is not JSON, and at which byte.
-///
-/// One word, like [`Text`]: results of either then travel in registers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Error(NonZeroU64);
-
-impl Error {
-    fn new(fault: Fault, at: usize) -> Self {
-        let word = u64::from(at.min(u32::MAX as usize) as u32) << 8 | (fault as u64 + 1);
-        Self(NonZeroU64::new(word).unwrap_or(NonZeroU64::MIN))
-    }
-
-    pub fn fault(self) -> Fault {
-        Fault::ALL[((self.0.get() & 0xFF) as usize - 1) % Fault::ALL.len()]
-    }
-
-    /// Offset in the bytes given to [`Scanner::new`].
-    pub fn at(self) -> usize {
-        (self.0.get() >> 8) as usize
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}", self.fault(), self.at())
-    }
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for Error {}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    Truncated,
-    Unexpected,
-    ControlCharacter,
-    BadEscape,
-    LoneSurrogate,
-    BadNumber,
-    BadLiteral,
-    TrailingData,
-    TooDeep,
-}
-
-impl Fault {
-    const ALL: [Fault; 9] = [
-        Self::Truncated,
-        Self::Unexpected,
-        Self::ControlCharacter,
-        Self::BadEscape,
-        Self::LoneSurrogate,
-        Self::BadNumber,
-        Self::BadLiteral,
-        Self::TrailingData,
-        Self::TooDeep,
-    ];
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Truncated => "the text ends early",
-            Self::Unexpected => "unexpected character",
-            Self::ControlCharacter => "control character in a string",
-            Self::BadEscape => "bad escape in a string",
-            Self::LoneSurrogate => "lone surrogate in a string",
-            Self::BadNumber => "bad number",
-            Self::BadLiteral => "bad literal",
-            Self::TrailingData => "more data after the value",
-            Self::TooDeep => "nesting is too deep",
-        })
-    }
-}
-
-/// A string as it stands in the input, without its quotes: its place, and whether it holds escapes.
-///
-/// Packed: 32 bits start, 31 bits length, one bit escapes. Never zero, as a quote stands before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Text(NonZeroU64);
-
-impl Text {
-    const ESCAPED: u64 = 1 << 63;
-
-    #[inline(always)]
-    pub(crate) fn new(start: usize, end: usize, escaped: bool) -> Self {
-        let word = start as u64 | ((end - start) as u64) << 32 | u64::from(escaped) << 63;
-        Self(NonZeroU64::new(word).unwrap_or(NonZeroU64::MIN))
-    }
-    #[inline(always)]
-    pub fn range(self) -> Range<usize> {
-        let word = self.0.get();
-        let start = word as u32 as usize;
-        start..start + ((word & !Self::ESCAPED) >> 32) as usize
-    }
-    #[inline(always)]
-    pub fn is_empty(self) -> bool {
-        self.0.get() & !Self::ESCAPED < 1 << 32
-    }
-    /// Holds escapes: [`unescape`] gives its value.
-    #[inline(always)]
-    pub fn is_escaped(self) -> bool {
-        self.0.get() & Self::ESCAPED != 0
-    }
-}
 
 /// Cursor over one JSON text.
 #[derive(Debug, Clone)]
@@ -537,58 +431,6 @@ fn literal(rest: &[u8], word: &[u8]) -> Option<usize> {
 pub(crate) fn is_empty(container: &[u8]) -> bool {
     let inside = container.get(1..container.len() - 1);
     inside.is_none_or(|inside| inside.trim_ascii().is_empty())
-}
-
-fn hex(digits: &[u8]) -> Option<u16> {
-    digits.iter().try_fold(0u16, |unit, digit| {
-        let digit = (*digit as char).to_digit(16)?;
-        Some(unit << 4 | digit as u16)
-    })
-}
-
-/// The value of a string that [`Scanner`] accepted, escapes resolved.
-pub fn unescape(escaped: &[u8]) -> Cow<'_, [u8]> {
-    if !escaped.contains(&b'\\') {
-        return Cow::Borrowed(escaped);
-    }
-    let mut value = Vec::with_capacity(escaped.len());
-    unescape_into(escaped, &mut value);
-    Cow::Owned(value)
-}
-
-/// Appends the value of a string that [`Scanner`] accepted. UTF-8 stays UTF-8.
-pub fn unescape_into(mut escaped: &[u8], value: &mut Vec<u8>) {
-    while let Some(at) = memchr::memchr(b'\\', escaped) {
-        value.extend_from_slice(&escaped[..at]);
-        let mut used = 2;
-        match escaped.get(at + 1) {
-            Some(b'b') => value.push(8),
-            Some(b'f') => value.push(12),
-            Some(b'n') => value.push(b'\n'),
-            Some(b'r') => value.push(b'\r'),
-            Some(b't') => value.push(b'\t'),
-            Some(b'u') => {
-                let unit = |at: usize| escaped.get(at..at + 4).and_then(hex).unwrap_or(0);
-                let first = unit(at + 2);
-                let second = if first & 0xFC00 == 0xD800 {
-                    used = 12;
-                    Some(unit(at + 8))
-                } else {
-                    used = 6;
-                    None
-                };
-                let units = std::iter::once(first).chain(second);
-                for character in char::decode_utf16(units) {
-                    let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
-                    value.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-            }
-            Some(other) => value.push(*other),
-            None => used = 1,
-        }
-        escaped = escaped.get(at + used..).unwrap_or_default();
-    }
-    value.extend_from_slice(escaped);
 }
 
 #[cfg(test)]
