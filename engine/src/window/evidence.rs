@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+    ArrayRef, AsArray, Int64Array, PrimitiveArray, RecordBatch, StringArray, UInt32Array,
+    UInt64Array,
 };
-use datafusion::arrow::datatypes::{Int64Type, UInt32Type, UInt64Type};
+use datafusion::arrow::datatypes::{ArrowPrimitiveType, Int64Type, UInt32Type, UInt64Type};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
@@ -66,7 +67,7 @@ impl KeyEvidence {
 
 /// By slot, in the order in which they came.
 #[derive(Debug, Default)]
-pub struct Keys {
+pub struct PaneKeys {
     slots: HashTable<u32>,
     hashes: Vec<u64>,
     tallies: Vec<Tally>,
@@ -76,7 +77,7 @@ pub struct Keys {
     pub bytes: usize,
 }
 
-impl Keys {
+impl PaneKeys {
     /// The slot of a key, which is made if there is none.
     fn slot(&mut self, key: &str) -> usize {
         let (hashes, names) = (&self.hashes, &self.names);
@@ -192,32 +193,15 @@ impl Keys {
         let ([keys], [events]) = (keys, events) else {
             return Err("evidence is not one batch of keys and one of events".into());
         };
-        let wrong = || "evidence has other columns".to_owned();
-        let names = keys.column(0).as_string_opt::<i32>().ok_or_else(wrong)?;
-        let counts = keys
-            .column(1)
-            .as_primitive_opt::<UInt64Type>()
-            .ok_or_else(wrong)?;
-        let firsts = keys
-            .column(2)
-            .as_primitive_opt::<Int64Type>()
-            .ok_or_else(wrong)?;
-        let lasts = keys
-            .column(3)
-            .as_primitive_opt::<Int64Type>()
-            .ok_or_else(wrong)?;
-        let sizes = keys
-            .column(4)
-            .as_primitive_opt::<UInt32Type>()
-            .ok_or_else(wrong)?;
-        let times = events
-            .column(0)
-            .as_primitive_opt::<Int64Type>()
-            .ok_or_else(wrong)?;
-        let uids = events.column(1).as_string_opt::<i32>().ok_or_else(wrong)?;
-        let that = keys.columns().get(5..).unwrap_or_default().iter();
-        let that = that.map(|column| column.as_primitive_opt::<UInt32Type>().ok_or_else(wrong));
+        let names = texts(keys, 0)?;
+        let counts = numbers::<UInt64Type>(keys, 1)?;
+        let firsts = numbers::<Int64Type>(keys, 2)?;
+        let lasts = numbers::<Int64Type>(keys, 3)?;
+        let sizes = numbers::<UInt32Type>(keys, 4)?;
+        let that = (5..keys.num_columns()).map(|index| numbers::<UInt32Type>(keys, index));
         let that = that.collect::<Result<Vec<_>, _>>()?;
+        let times = numbers::<Int64Type>(events, 0)?;
+        let uids = texts(events, 1)?;
         let mut next = 0;
         for row in 0..keys.num_rows() {
             let slot = self.slot(names.value(row));
@@ -255,4 +239,25 @@ impl Keys {
         }
         Ok(())
     }
+}
+
+fn numbers<T: ArrowPrimitiveType>(
+    batch: &RecordBatch,
+    index: usize,
+) -> Result<&PrimitiveArray<T>, String> {
+    let column = batch.columns().get(index);
+    column
+        .and_then(|column| column.as_primitive_opt())
+        .ok_or_else(|| other(index))
+}
+
+fn texts(batch: &RecordBatch, index: usize) -> Result<&StringArray, String> {
+    let column = batch.columns().get(index);
+    column
+        .and_then(|column| column.as_string_opt())
+        .ok_or_else(|| other(index))
+}
+
+fn other(index: usize) -> String {
+    format!("evidence has something else in column {index}, or no such column")
 }

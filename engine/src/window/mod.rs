@@ -12,7 +12,7 @@ use datafusion::arrow::compute::concat_batches;
 use datafusion::execution::TaskContext;
 use hashbrown::HashSet;
 
-use self::evidence::{KeyEvidence, Keys};
+use self::evidence::{KeyEvidence, PaneKeys};
 use self::keys::with_keys;
 use self::pane::Pane;
 use self::tallies::Tallies;
@@ -199,7 +199,7 @@ impl WindowState {
     }
 
     /// Lets keys be added to a pane.
-    pub fn add_keys(&mut self, pane: i64, add: impl FnOnce(&mut Keys)) {
+    pub fn add_keys(&mut self, pane: i64, add: impl FnOnce(&mut PaneKeys)) {
         let entry = self.panes.entry(pane).or_default();
         let before = entry.keys.bytes;
         add(&mut entry.keys);

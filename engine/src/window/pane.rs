@@ -11,7 +11,7 @@ use datafusion::arrow::compute::take_record_batch;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
 use hashbrown::HashSet;
 
-use super::evidence::Keys;
+use super::evidence::PaneKeys;
 use super::piece::{read, stream};
 use crate::Result;
 
@@ -56,7 +56,7 @@ pub struct Pane {
     pub kept: Vec<Vec<Kept>>,
     /// Part of what is kept that is not written yet, as it came.
     fresh: Vec<Vec<RecordBatch>>,
-    pub keys: Keys,
+    pub keys: PaneKeys,
     /// Memory.
     pub bytes: usize,
     /// The store has the pieces `[0, pieces)`.
