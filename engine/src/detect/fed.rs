@@ -1,12 +1,14 @@
 //! The alerts that rules over alerts have seen and that stand.
 //!
 //! Invariant: what those rules hold comes of exactly these rows, but of those that no late event reaches any more.
-//! An alert that is retracted is taken back from them, one that says something else is exchanged.
+//! An alert that is retracted is taken back from them, one that says something else is exchanged. Of an alert whose
+//! row was let go to keep within memory the id stays: it is not counted again.
 
 use std::collections::BTreeSet;
 
 use datafusion::arrow::array::RecordBatch;
 use hashbrown::{HashMap, HashSet};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::feed::{self, AlertRow};
@@ -20,10 +22,37 @@ const OWNER: &str = "alerts";
 /// Rows at which those that are over are looked for.
 const MANY: usize = 10_000;
 
+/// An alert that was given to the rules.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Given {
+    Row(AlertRow),
+    /// Its row was let go; its time.
+    LetGo(i64),
+}
+
+impl Given {
+    fn time(&self) -> i64 {
+        match self {
+            Self::Row(row) => row.time,
+            Self::LetGo(time) => *time,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Row(row) => row.bytes(),
+            Self::LetGo(_) => 0,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Fed {
     /// By alert id.
-    rows: HashMap<String, AlertRow>,
+    alerts: HashMap<String, Given>,
+    /// The latest time of those whose row was let go.
+    let_go_until: i64,
     /// Ids whose row is not in the store as it is here, or not here and in the store.
     unwritten: HashSet<String>,
     bytes: usize,
@@ -33,7 +62,8 @@ pub struct Fed {
 impl Default for Fed {
     fn default() -> Self {
         Self {
-            rows: HashMap::new(),
+            alerts: HashMap::new(),
+            let_go_until: i64::MIN,
             unwritten: HashSet::new(),
             bytes: 0,
             prune_at: MANY,
@@ -42,36 +72,58 @@ impl Default for Fed {
 }
 
 impl Fed {
-    fn put(&mut self, id: String, row: AlertRow) {
-        self.bytes += row.bytes();
+    fn put(&mut self, id: String, given: Given) {
+        self.bytes += given.bytes();
+        if let Given::LetGo(time) = given {
+            self.let_go_until = self.let_go_until.max(time);
+        }
         self.unwritten.insert(id.clone());
-        if let Some(before) = self.rows.insert(id, row) {
+        if let Some(before) = self.alerts.insert(id, given) {
             self.bytes -= before.bytes();
         }
     }
 
-    fn take(&mut self, id: &str) -> Option<AlertRow> {
-        let row = self.rows.remove(id)?;
-        self.bytes -= row.bytes();
+    fn take(&mut self, id: &str) -> Option<Given> {
+        let given = self.alerts.remove(id)?;
+        self.bytes -= given.bytes();
         self.unwritten.insert(id.to_owned());
-        Some(row)
+        Some(given)
     }
 
-    fn keep(&mut self, keeps: impl Fn(&str, &AlertRow) -> bool) {
-        let over = self.rows.iter().filter(|(id, row)| !keeps(id, row));
+    fn keep(&mut self, keeps: impl Fn(&str, &Given) -> bool) {
+        let over = self.alerts.iter().filter(|(id, given)| !keeps(id, given));
         let over: Vec<String> = over.map(|(id, _)| id.clone()).collect();
         for id in over {
             self.take(&id);
         }
     }
 
+    fn rows(&self) -> impl Iterator<Item = (&String, &AlertRow)> {
+        self.alerts.iter().filter_map(|(id, given)| match given {
+            Given::Row(row) => Some((id, row)),
+            Given::LetGo(_) => None,
+        })
+    }
+
+    /// Lets go of the older half of the rows. Returns the time until which none is left.
+    fn let_go(&mut self) -> i64 {
+        let mut times: Vec<i64> = self.rows().map(|(_, row)| row.time).collect();
+        let middle = times.len() / 2;
+        let (_, middle, _) = times.select_nth_unstable(middle);
+        let until = *middle;
+        let old = self.rows().filter(|(_, row)| row.time <= until);
+        let old: Vec<_> = old.map(|(id, row)| (id.clone(), row.time)).collect();
+        for (id, time) in old {
+            self.put(id, Given::LetGo(time));
+        }
+        until
+    }
+
     /// Rows that changed since the last call.
     pub fn take_state(&mut self, writes: &mut Vec<StateWrite>) -> Result<()> {
         for id in self.unwritten.drain() {
-            let row = self
-                .rows
-                .get(&id)
-                .map(|row| serde_json::to_vec(&(&id, row)));
+            let given = self.alerts.get(&id);
+            let row = given.map(|given| serde_json::to_vec(&(&id, given)));
             writes.push(StateWrite {
                 owner: OWNER.into(),
                 key: xxh3_64(id.as_bytes()) as i64,
@@ -84,9 +136,9 @@ impl Fed {
     /// Puts back one row; pieces of others are passed over.
     pub fn restore(&mut self, owner: &str, value: &[u8]) -> Result<(), String> {
         if owner == OWNER {
-            let (id, row): (String, AlertRow) =
+            let (id, given): (String, Given) =
                 serde_json::from_slice(value).map_err(|e| e.to_string())?;
-            self.put(id.clone(), row);
+            self.put(id.clone(), given);
             self.unwritten.remove(&id);
         }
         Ok(())
@@ -98,6 +150,8 @@ impl Detector {
     /// else now.
     pub(super) async fn feed(&mut self, alerts: &[Alert]) {
         let (mut gone, mut fresh) = (vec![], vec![]);
+        // A pane that begins later holds nothing that was let go, and can be made anew.
+        let whole_from = self.fed.let_go_until.saturating_add(self.longest_window());
         for alert in alerts {
             let Some(rule) = self.rules.iter().find(|r| r.rule.id == alert.rule_id) else {
                 continue;
@@ -108,8 +162,15 @@ impl Detector {
                 AlertState::Retracted => None,
             };
             let id = &alert.alert_id;
-            if self.fed.rows.get(id) != row.as_ref() {
-                gone.extend(self.fed.take(id).map(|before| (before.time, id.clone())));
+            let before = self.fed.alerts.get(id);
+            let stays = before.is_some_and(|before| before.time() <= whole_from);
+            let same = match before {
+                Some(Given::Row(before)) => row.as_ref() == Some(before),
+                Some(Given::LetGo(_)) => false,
+                None => row.is_none(),
+            };
+            if !stays && !same {
+                gone.extend(self.fed.take(id).map(|before| (before.time(), id.clone())));
                 fresh.extend(row.map(|row| (id.clone(), row)));
             }
         }
@@ -119,7 +180,7 @@ impl Detector {
         if !fresh.is_empty() {
             let rows = feed::rows(fresh.iter().map(|(id, row)| (id, row)));
             for (id, row) in fresh {
-                self.fed.put(id, row);
+                self.fed.put(id, Given::Row(row));
             }
             match rows {
                 Ok(rows) => self.push_alerts(&rows).await,
@@ -149,10 +210,10 @@ impl Detector {
         for (rule, health) in rules.filter(|(rule, _)| takes(rule)) {
             let panes: BTreeSet<_> = gone
                 .iter()
-                .filter_map(|(at, _)| rule.pane_of(*at))
+                .filter_map(|(at, _)| rule.pane_range(*at))
                 .collect();
             for (from, to) in panes {
-                let stand = self.fed.rows.iter();
+                let stand = self.fed.rows();
                 let stand = stand.filter(|(_, row)| (from..to).contains(&row.time));
                 let again = match feed::rows(stand) {
                     Ok(rows) => guarded(rule.make_anew(from, &rows, &self.ctx)).await,
@@ -169,24 +230,21 @@ impl Detector {
     /// Drops rows that nothing can take back any more, or the oldest if they are too many to keep.
     fn forget_fed(&mut self) {
         let limit = self.limits.rule_bytes;
-        if self.fed.rows.len() > self.fed.prune_at || self.fed.bytes > limit {
+        if self.fed.alerts.len() > self.fed.prune_at || self.fed.bytes > limit {
             let rules = &self.rules;
             let from = self
                 .watermark
                 .unwrap_or(i64::MIN)
                 .saturating_sub(self.fed_for());
-            self.fed
-                .keep(|id, row| row.time >= from || rules.iter().any(|rule| rule.is_live(id)));
-            self.fed.prune_at = MANY.max(2 * self.fed.rows.len());
+            self.fed.keep(|id, given| {
+                given.time() >= from || rules.iter().any(|rule| rule.is_live(id))
+            });
+            self.fed.prune_at = MANY.max(2 * self.fed.alerts.len());
         }
         if self.fed.bytes <= limit {
             return;
         }
-        let mut times: Vec<i64> = self.fed.rows.values().map(|row| row.time).collect();
-        let middle = times.len() / 2;
-        let (_, middle, _) = times.select_nth_unstable(middle);
-        let from = *middle;
-        self.fed.keep(|_, row| row.time > from);
+        let from = self.fed.let_go();
         let from = crate::time::rfc3339(from);
         let rules = self.rules.iter().zip(&mut self.health);
         for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts) {
@@ -200,9 +258,14 @@ impl Detector {
 
     /// How far behind the watermark an alert may lie that shares a pane with one that is taken back, µs.
     fn fed_for(&self) -> i64 {
+        let panes = self.longest_window().saturating_mul(2);
+        self.limits.amend.saturating_add(panes)
+    }
+
+    /// Of the rules over alerts, µs.
+    fn longest_window(&self) -> i64 {
         let over = self.rules.iter().filter(|rule| rule.over_alerts);
         let sizes = over.filter_map(|rule| rule.rule.window.map(|window| window.size));
-        let longest = sizes.max().unwrap_or(0);
-        self.limits.amend.saturating_add(longest.saturating_mul(2))
+        sizes.max().unwrap_or(0)
     }
 }

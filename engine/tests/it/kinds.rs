@@ -1,5 +1,7 @@
 //! One example of each kind of rule that remembers, and what late rows, memory limits and restarts do.
 
+use std::collections::BTreeMap;
+
 use weir_engine::Tables;
 use weir_engine::alert::{Alert, AlertState};
 use weir_engine::detect::{Detector, Limits, run_all};
@@ -205,6 +207,35 @@ fn counting() -> Rule {
     )
 }
 
+type Stored = BTreeMap<(String, i64), Vec<u8>>;
+
+/// A detector made of what is stored and what this one has to write.
+async fn restarted(
+    mut detector: Detector,
+    stored: &mut Stored,
+    limits: Limits,
+    watermark: i64,
+) -> Detector {
+    for write in detector.take_state().unwrap() {
+        let place = (write.owner, write.key);
+        match write.value {
+            Some(value) => stored.insert(place, value),
+            None => stored.remove(&place),
+        };
+    }
+    let rules: Vec<_> = detector.rules().iter().map(|r| r.rule.clone()).collect();
+    let made = Detector::open(rules, vec![], limits, &Tables::default()).await;
+    let mut detector = made.unwrap().0;
+    let state: Vec<_> = stored
+        .iter()
+        .map(|((owner, key), value)| (owner.clone(), *key, value.clone()))
+        .collect();
+    let failed = detector.restore(&state, Some(watermark)).unwrap();
+    assert!(failed.is_empty());
+    assert!(detector.changes(false, None).await.is_empty());
+    detector
+}
+
 #[tokio::test]
 async fn rules_over_alerts_forget_those_that_late_rows_take_back() {
     let mut counting = counting();
@@ -240,21 +271,82 @@ async fn rules_over_alerts_forget_those_that_late_rows_take_back() {
     ];
     assert_eq!(first, expected);
     // A killed detector knows which alerts its rules have seen.
-    let state = detector.take_state().unwrap();
-    let state: Vec<_> = state
-        .into_iter()
-        .filter_map(|write| Some((write.owner, write.key, write.value?)))
-        .collect();
-    let rules: Vec<_> = detector.rules().iter().map(|r| r.rule.clone()).collect();
-    let mut detector = Detector::new(rules, vec![]).await.unwrap().0;
-    assert!(detector.restore(&state, Some(HOUR)).unwrap().is_empty());
-    assert_eq!(states(&detector.changes(false, None).await), []);
+    let (mut stored, limits) = (Stored::new(), Limits::default());
+    let mut detector = restarted(detector, &mut stored, limits, HOUR).await;
     // Five in the second minute are no match.
     let late = [63, 64].map(|s| event(s, "ann", "Put"));
     detector.push(&batch(&late)).await;
     let taken_back = states(&detector.changes(false, None).await);
     let expected = ["counting", "each", "window"].map(|title| told(title, gone, 2));
     assert_eq!(taken_back, expected);
+}
+
+#[tokio::test]
+async fn alerts_beyond_the_memory_of_rules_over_them_are_not_counted_twice() {
+    let limits = Limits {
+        amend: 10 * HOUR,
+        rule_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let mut counting = counting();
+    counting.entities = vec![("user".into(), "actor_user_uid".into())];
+    let twice = rule(
+        "twice",
+        "SELECT \"user\", count(*) AS n FROM alerts WHERE rule_title = 'counting' GROUP BY \"user\" HAVING count(*) >= 2",
+        Some((HOUR, HOUR)),
+        None,
+    );
+    // No rule is over the limit by itself, the alerts of all are.
+    let filling = (0..8).map(|n| {
+        let sql =
+            "SELECT actor_user_uid, api_operation FROM cloud_audit WHERE api_operation = 'Fill'";
+        rule(&format!("filling {n}"), sql, None, None)
+    });
+    let rules: Vec<_> = filling.chain([counting, twice]).collect();
+    let made = Detector::open(rules, vec![], limits.clone(), &Tables::default()).await;
+    let mut detector = made.unwrap().0;
+    let mut events: Vec<_> = (0..3).map(|s| event(s, "ann", "Get")).collect();
+    events.extend([0, 1, 2, 60, 61, 62].map(|s| event(s, "eve", "Get")));
+    events.extend((0..600).map(|s| event(60 + s, &format!("user {s}"), "Fill")));
+    detector.push(&batch(&events)).await;
+    detector.advance(HOUR + MINUTE).await;
+    let alerts = detector.changes(false, None).await;
+    let made = |title: &str| alerts.iter().filter(|a| a.rule_title == title).count();
+    assert_eq!(
+        (made("counting"), made("twice")),
+        (3, 1),
+        "ann's, eve's two"
+    );
+    let suspended = detector.health().find(|(_, h)| h.suspended.is_some());
+    assert!(suspended.is_none(), "{suspended:?}");
+    let health = |detector: &mut Detector| {
+        let (_, health) = detector.health().last().unwrap();
+        health.last_error.clone().unwrap_or_default()
+    };
+    let told = health(&mut detector);
+    assert!(told.contains("taken back"), "{told}");
+    let mut stored = Stored::new();
+    for (n, state) in [(3, AlertState::Final), (4, AlertState::Retracted)] {
+        detector = restarted(detector, &mut stored, limits.clone(), HOUR + MINUTE).await;
+        // One more amends the alert, a fifth takes its ground away.
+        detector.push(&batch(&[event(n, "ann", "Put")])).await;
+        let changed = detector.changes(false, None).await;
+        let changed: Vec<_> = changed.iter().map(|a| (&*a.rule_title, a.state)).collect();
+        assert_eq!(changed, [("counting", state)]);
+    }
+    // What is younger is taken back still.
+    let more: Vec<_> = (0..3).map(|s| event(7200 + s, "bob", "Get")).collect();
+    let again: Vec<_> = (0..3).map(|s| event(7260 + s, "bob", "Get")).collect();
+    detector.push(&batch(&[more, again].concat())).await;
+    detector.advance(4 * HOUR).await;
+    assert_eq!(detector.changes(false, None).await.len(), 3);
+    let late = [3, 4].map(|s| event(7260 + s, "bob", "Put"));
+    detector.push(&batch(&late)).await;
+    let changed = detector.changes(false, None).await;
+    let mut changed: Vec<_> = changed.iter().map(|a| (&*a.rule_title, a.state)).collect();
+    changed.sort_by_key(|(title, _)| *title);
+    let gone = AlertState::Retracted;
+    assert_eq!(changed, [("counting", gone), ("twice", gone)]);
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ impl RunningRule {
     }
 
     /// The pane that holds a time: `[from, to)`.
-    pub fn pane_of(&self, time: i64) -> Option<(i64, i64)> {
+    pub fn pane_range(&self, time: i64) -> Option<(i64, i64)> {
         let window = self.window.as_ref()?;
         let from = window.pane_of(time);
         Some((from, from.saturating_add(window.pane_size())))
