@@ -289,7 +289,9 @@ fn explain(error: figment::Error) -> anyhow::Error {
                 .map_or_else(|| meta.name.to_string(), ToString::to_string),
             None => "configuration".into(),
         };
-        format!("{place}: {key}: {}", one.kind)
+        // A list of one key comes in quotes twice.
+        let wrong = one.kind.to_string().replace("``", "`");
+        format!("{place}: {key}: {wrong}")
     });
     let lines: Vec<String> = lines.collect();
     anyhow::anyhow!(

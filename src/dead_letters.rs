@@ -1,11 +1,15 @@
 //! Dead letters to their source's topic, or to the file; without the secrets in them.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::path::Path;
 
 use async_trait::async_trait;
+use serde::Deserialize;
 use weir_connectors::dead_letter::FileDeadLetters;
 use weir_connectors::kafka::KafkaDeadLetters;
-use weir_engine::batch::DeadLetter;
+use weir_engine::batch::{DeadLetter, Partition};
 use weir_engine::source::DeadLetters;
 
 use crate::config::{self, Config};
@@ -61,11 +65,38 @@ impl DeadLetters for Routed {
     }
 }
 
+/// Where the first letter of each reason behind `from` bytes of the file stands and what was wrong, by reason.
+pub fn examples(path: &Path, from: u64) -> anyhow::Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Letter {
+        partition: Partition,
+        position: i64,
+        reason: String,
+        detail: String,
+    }
+    let mut examples = BTreeMap::new();
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(examples),
+        Err(error) => return Err(error.into()),
+    };
+    file.seek(SeekFrom::Start(from))?;
+    for line in BufReader::new(file).lines() {
+        let line = line?;
+        if !line.is_empty() {
+            let letter: Letter = serde_json::from_str(&line)?;
+            examples.entry(letter.reason).or_insert_with(|| {
+                let place = letter.partition.name;
+                format!("{place} at {}: {}", letter.position, letter.detail)
+            });
+        }
+    }
+    Ok(examples)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use weir_engine::batch::Partition;
-
     use super::*;
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use weir_engine::health::{Health, Snapshot};
 use weir_engine::store::{AlertQuery, IncidentQuery, SharedStore, StoredIncident};
 
 use crate::config::{self, Config};
+use crate::dead_letters;
 use crate::node::{Node, Purpose};
 use crate::report::{self, Output};
 use crate::sources;
@@ -67,6 +68,8 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
     };
     let data = args.data.unwrap_or_else(|| temporary.path().to_owned());
     config.source = BTreeMap::from([(args.name.clone(), config::Source::File(file))]);
+    let letters = data.join("dead-letters.ndjson");
+    let read_from = letters.metadata().map_or(0, |file| file.len());
     let done = replay(&config, &data, purpose).await?;
     for (path, reason) in &done.skipped {
         eprintln!("skipped {path}: {reason}");
@@ -97,6 +100,20 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
                 done.incidents.len(),
                 done.alerts.len()
             )?;
+        }
+    }
+    drop(stdout);
+    let examples = dead_letters::examples(&letters, read_from)?;
+    if !examples.is_empty() {
+        eprintln!("dead letters, the first of each reason:");
+        for (reason, example) in examples {
+            eprintln!("  {reason}: {}", report::clean(&example));
+        }
+        match purpose {
+            Purpose::Throwaway => {
+                eprintln!("--data DIR keeps them all, in DIR/dead-letters.ndjson")
+            }
+            _ => eprintln!("all of them: {}", letters.display()),
         }
     }
     done.finish()
@@ -140,6 +157,12 @@ impl Replayed {
         let counts = self.counts();
         anyhow::ensure!(counts.conserved(), "events are unaccounted for: {counts:?}");
         let mut code = ExitCode::SUCCESS;
+        if counts.read > 0 && counts.dead_lettered == counts.read {
+            eprintln!(
+                "nothing could be decoded; JSON of your own needs a mapping (docs/sources.md)"
+            );
+            code = ExitCode::FAILURE;
+        }
         for rule in self.snapshot.rules.values().filter(|rule| rule.errors > 0) {
             eprintln!(
                 "rule {}: {} errors, the last: {}",

@@ -6,3 +6,4 @@ mod broker;
 mod kafka;
 mod packs;
 mod push;
+mod replay;
