@@ -12,6 +12,7 @@ mod falco;
 mod finish;
 mod json;
 mod k8s_audit;
+mod lines;
 pub mod mutate;
 mod table;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use weir_engine::schema::{COLUMNS, Kind, col};
 pub use self::columns::Columns;
 pub use self::json::Json;
 use crate::decode::{Decoder, DecoderConfig, Record};
-use crate::format::{Format, MAPPINGS};
+use crate::format::{Format, MAPPINGS, vpc_flow};
 
 /// What becomes of one event.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,13 +76,7 @@ fn decode(format: Format, event: Json) -> Option<Vec<Outcome>> {
         Format::Mapped(place) => table::decode(MAPPINGS[place], event),
         Format::Custom => None,
     }?;
-    let [family, product] = format.labels(None);
-    for outcome in &mut outcomes {
-        if let Outcome::Row(columns) = outcome {
-            columns.set(col::FAMILY, family);
-            columns.set(col::PRODUCT, product);
-        }
-    }
+    label(format, &mut outcomes);
     // Without an id of its own, an event of no report is known by its text.
     if let [Outcome::Row(columns)] = outcomes.as_mut_slice()
         && !columns.has(col::EVENT_UID)
@@ -89,6 +84,16 @@ fn decode(format: Format, event: Json) -> Option<Vec<Outcome>> {
         columns.set(col::EVENT_UID, hash(event));
     }
     Some(outcomes)
+}
+
+fn label(format: Format, outcomes: &mut [Outcome]) {
+    let [family, product] = format.labels(None);
+    for outcome in outcomes {
+        if let Outcome::Row(columns) = outcome {
+            columns.set(col::FAMILY, family);
+            columns.set(col::PRODUCT, product);
+        }
+    }
 }
 
 fn time(text: &str) -> Option<i64> {
@@ -113,13 +118,32 @@ fn object(text: &str) -> Option<Json<'_>> {
 /// text is an event of the format.
 pub fn agree(format: Format, text: &str) -> bool {
     if !text.trim_start().starts_with('{') {
-        return false;
+        return agree_line(format, None, text);
     }
     let expected = object(text).and_then(|event| decode(format, event));
-    let batch = run(Decoder::only(format), text);
-    if finish::has_twin(format.name()) {
-        compare(expected.as_deref(), &batch, text, format.name());
+    let batch = run(Decoder::only(format), &[text]);
+    compare(expected.as_deref(), &batch, text, format.name());
+    expected.is_some()
+}
+
+/// The same for a line that is no JSON, with the header of its log.
+pub fn agree_line(format: Format, header: Option<&str>, line: &str) -> bool {
+    // Marks, syslog's heads and gzip are not the formats' own; in what escapes stand for, lines are lenient.
+    let plain =
+        |c: char| c.is_ascii_graphic() && c != '\\' || c == ' ' || c == '\t' || c >= '\u{a0}';
+    let begins = |first: char| first.is_ascii_digit() || first == '[';
+    if !line.starts_with(begins) || !line.chars().all(plain) || line.contains('\u{feff}') {
+        return false;
     }
+    let header = header.filter(|_| format == Format::of(&vpc_flow::FLOW));
+    let mut expected = lines::decode(format, header, line);
+    if let Some(outcomes) = &mut expected {
+        label(format, outcomes);
+        outcomes.extend(header.map(|_| Outcome::Filtered));
+    }
+    let lines: Vec<_> = header.into_iter().chain([line]).collect();
+    let batch = run(Decoder::only(format), &lines);
+    compare(expected.as_deref(), &batch, line, format.name());
     expected.is_some()
 }
 
@@ -131,22 +155,24 @@ pub fn agree_by_content(text: &str) {
         return;
     }
     let decoded = Format::all().filter_map(|format| Some((format, decode(format, event)?)));
-    if let [(format, expected)] = decoded.collect::<Vec<_>>().as_slice()
-        && finish::has_twin(format.name())
-    {
-        let batch = run(Decoder::new(DecoderConfig::new("log")), text);
+    if let [(format, expected)] = decoded.collect::<Vec<_>>().as_slice() {
+        let batch = run(Decoder::new(DecoderConfig::new("log")), &[text]);
         compare(Some(expected), &batch, text, format.name());
     }
 }
 
-fn run(mut decoder: Decoder, text: &str) -> EventBatch {
-    let record = Record {
-        range: 0..text.len(),
-        position: 0,
-    };
-    let partition = Partition::new("twin", "one");
-    let block = Buffer::from(text.as_bytes());
-    let batch = decoder.decode(&partition, block, &[record], 1);
+fn run(mut decoder: Decoder, lines: &[&str]) -> EventBatch {
+    let (mut block, mut records) = (vec![], vec![]);
+    for line in lines {
+        let start = block.len();
+        block.extend_from_slice(line.as_bytes());
+        records.push(Record {
+            range: start..block.len(),
+            position: start as i64,
+        });
+    }
+    let (partition, next) = (Partition::new("twin", "one"), block.len() as i64);
+    let batch = decoder.decode(&partition, Buffer::from_vec(block), &records, next);
     batch.expect("a block that is no bug")
 }
 
@@ -160,20 +186,9 @@ fn compare(expected: Option<&[Outcome]>, batch: &EventBatch, text: &str, name: &
         assert!(!whole, "{name}: a row of what is no event: {text}");
         return;
     };
-    let known = |mut row: Value| {
-        if let Value::Object(row) = &mut row {
-            row.retain(|column, _| {
-                let unknown = finish::unknown(name).iter();
-                !unknown
-                    .map(|index| COLUMNS[*index].name)
-                    .any(|one| one == column)
-            });
-        }
-        row
-    };
-    let rows = (0..batch.events.num_rows()).map(|at| known(row_of(batch, at)));
+    let rows = (0..batch.events.num_rows()).map(|at| row_of(batch, at));
     let wanted = expected.iter().filter_map(|one| match one {
-        Outcome::Row(columns) => Some(known(Value::Object(columns.0.clone()))),
+        Outcome::Row(columns) => Some(Value::Object(columns.0.clone())),
         _ => None,
     });
     assert_eq!(

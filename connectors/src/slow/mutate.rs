@@ -73,6 +73,59 @@ pub fn mutate(text: &str, seed: &mut u64) -> String {
     format!("{}{changed}{}", &text[..start], &text[end..])
 }
 
+/// Words that lines do not expect.
+const ODD_WORDS: &[&str] = &[
+    "-",
+    "",
+    "0",
+    "-1",
+    "99999999999999999999999",
+    "65536",
+    "1767323045123",
+    "2026-01-02T03:04:05.5+01:00",
+    "NODATA",
+    "2001:DB8::1",
+    "::ffff:192.0.2.7",
+    "[2001:db8::1]:443",
+    "10.0.0.1:99999",
+    "\"two words\"",
+    "\"",
+    "[",
+    "]",
+    "=",
+    "a=\"b",
+    "error=\"policy rejection\"",
+    "duration=7ms",
+    "via_upstream",
+    "inbound|80||a",
+    "é😀",
+];
+
+/// Makes one change to a line: a word gone, doubled, moved, changed, cut, or other blanks.
+pub fn mutate_line(line: &str, seed: &mut u64) -> String {
+    let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    let at = next(seed) % words.len();
+    let odd = ODD_WORDS[next(seed) % ODD_WORDS.len()];
+    match next(seed) % 8 {
+        0 => drop(words.remove(at)),
+        1 => words.insert(at, odd.to_owned()),
+        2 => words.rotate_left(at),
+        3 => words[at] = odd.to_owned(),
+        4 => words[at] = words[at].to_uppercase(),
+        5 => words.truncate(at + 1),
+        // What stands between two signs of a word.
+        _ => {
+            let word = std::mem::take(&mut words[at]);
+            let ends: Vec<_> = word.char_indices().map(|(end, _)| end).collect();
+            let end = ends.get(next(seed) % (ends.len() + 1)).copied();
+            let (before, behind) = word.split_at(end.unwrap_or(word.len()));
+            let between = ["\t", " ", "\"", "=", odd][next(seed) % 5];
+            words[at] = format!("{before}{between}{behind}");
+        }
+    }
+    words.join(" ")
+}
+
 /// The value and all in it.
 fn collect<'a>(value: Json<'a>, into: &mut Vec<Json<'a>>) {
     into.push(value);

@@ -63,9 +63,12 @@ fn explode<'a>(
     for (path, inner) in mapping.inside {
         let array = find(mapping, report, path);
         for element in array.map_or(vec![], Json::elements) {
-            if !element.is_object() {
-                continue;
-            }
+            let tuple = object_of(inner.words, element);
+            let element = match &tuple {
+                Some(tuple) => Json::parse(tuple, 2),
+                None => Some(element).filter(|one| inner.words.is_empty() && one.is_object()),
+            };
+            let Some(element) = element else { continue };
             let outer = Outer {
                 uid: uid.clone(),
                 finding: finding.clone(),
@@ -78,6 +81,16 @@ fn explode<'a>(
             }
         }
     }
+}
+
+/// A text between commas as an object with these names.
+fn object_of(names: &[&str], tuple: Json) -> Option<String> {
+    let text = tuple.raw().strip_prefix('"')?.strip_suffix('"')?;
+    let members = names.iter().zip(text.split(','));
+    let members: Vec<_> = members
+        .map(|(name, word)| format!("\"{name}\":\"{word}\""))
+        .collect();
+    (!names.is_empty()).then(|| format!("{{{}}}", members.join(",")))
 }
 
 /// One event. Nothing if the mapping's hook says that it is of another format.

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::mutate::mutate;
+use super::mutate::{mutate, mutate_line};
 use super::*;
 use crate::format::tests::golden::fixtures;
 
@@ -53,6 +53,25 @@ static FIXTURES: LazyLock<Vec<String>> = LazyLock::new(|| {
     found
 });
 
+/// Lines of a log that are no JSON, each with the flow log's header that it stands under.
+fn lines_of(text: &str) -> impl Iterator<Item = (Option<String>, String)> {
+    let mut header = None;
+    text.lines().filter_map(move |line| {
+        if lines::is_header(line) {
+            header = Some(line.to_owned());
+            return None;
+        }
+        Some((header.clone(), line.to_owned()))
+    })
+}
+
+static LINES: LazyLock<Vec<(Option<String>, String)>> = LazyLock::new(|| {
+    let logs = fixtures().into_iter().map(|(path, _)| path);
+    let logs = logs.filter(|path| path.extension().is_some_and(|end| end == "log"));
+    logs.flat_map(|path| lines_of(&std::fs::read_to_string(path).unwrap()).collect::<Vec<_>>())
+        .collect()
+});
+
 /// All decoders over one text. How many took it for theirs.
 fn agree_all(text: &str) -> usize {
     agree_by_content(text);
@@ -67,11 +86,15 @@ fn fast_and_slow_agree_on_fixtures() {
         let formats = Format::all().filter(|format| agree(*format, text));
         met.extend(formats.map(Format::source));
     }
-    // Flow logs are no JSON.
+    met.extend(LINES.iter().filter_map(|(header, line)| {
+        let mut formats = Format::all();
+        let format = formats.find(|format| agree_line(*format, header.as_deref(), line));
+        format.map(Format::source)
+    }));
     let missed = Format::all()
         .map(Format::source)
         .filter(|one| !met.contains(one));
-    assert_eq!(missed.collect::<Vec<_>>(), ["vpc_flow"]);
+    assert_eq!(missed.collect::<Vec<_>>(), [""; 0]);
 }
 
 fn files(folder: &Path, into: &mut Vec<PathBuf>) {
@@ -104,21 +127,22 @@ fn fast_and_slow_agree_on_real_logs() {
     }
     // Against all formats at once only so many of each file.
     const AGAINST_ALL: usize = 100;
-    for (name, least) in [
-        ("cloudtrail", 3_900),
-        ("k8s_audit", 16_000),
-        ("falco", 40),
-        ("guardduty", 30),
-        ("gcp_audit", 150),
-        ("azure_activity", 20),
-        ("okta", 1),
-        ("tetragon", 40),
-        ("trivy", 5),
-        ("ocsf", 0),
-        ("github", 0),
-        ("istio", 0),
-        ("saas", 0),
-        ("vpcflow", 0),
+    const LINES_OF_FILE: usize = 2_000;
+    for (name, least, least_lines) in [
+        ("cloudtrail", 3_900, 0),
+        ("k8s_audit", 16_000, 0),
+        ("falco", 40, 0),
+        ("guardduty", 30, 0),
+        ("gcp_audit", 150, 0),
+        ("azure_activity", 20, 0),
+        ("okta", 1, 0),
+        ("tetragon", 40, 0),
+        ("trivy", 5, 0),
+        ("ocsf", 0, 0),
+        ("github", 0, 0),
+        ("istio", 0, 50),
+        ("saas", 0, 0),
+        ("vpcflow", 0, 3),
     ] {
         let mut paths = vec![];
         files(&folder.join(name), &mut paths);
@@ -136,7 +160,19 @@ fn fast_and_slow_agree_on_real_logs() {
                 by > 0
             });
         }
-        println!("{name}: {met} events in {} files", paths.len());
+        let mut read = 0;
+        for (header, line) in paths.iter().flat_map(|path| {
+            let text = content(path);
+            lines_of(&text).take(LINES_OF_FILE).collect::<Vec<_>>()
+        }) {
+            let mut formats = Format::all();
+            read += usize::from(formats.any(|one| agree_line(one, header.as_deref(), &line)));
+        }
+        println!(
+            "{name}: {met} events, {read} lines in {} files",
+            paths.len()
+        );
+        assert!(read >= least_lines, "{name}: {read} lines");
         assert!(met >= least, "{name}: {met}");
     }
 }
@@ -157,6 +193,22 @@ proptest! {
             agree_all(&text);
         }
     }
+
+    #[test]
+    fn fast_and_slow_agree_on_changed_lines(
+        pick in any::<prop::sample::Index>(),
+        changes in 1..8,
+        seed in any::<u64>(),
+    ) {
+        let (header, mut line) = pick.get(&LINES).clone();
+        let mut seed = seed;
+        for _ in 0..changes {
+            line = mutate_line(&line, &mut seed);
+            for format in Format::all() {
+                agree_line(format, header.as_deref(), &line);
+            }
+        }
+    }
 }
 
 #[test]
@@ -173,7 +225,7 @@ fn changed_json_is_json() {
 fn nothing_that_a_forwarder_escaped_is_nothing() {
     let text = r#"{"rule":"r","priority":"\u0043ritical","time":"2026-01-02T03:04:05\u005a","output":"o","output_fields":{"container.name":"\u003cNA\u003e","fd.name":"\/etc\/shadow","fd.sip":"192.0\u002e2.7"}}"#;
     assert!(agree(Format::Falco, text));
-    let batch = run(Decoder::only(Format::Falco), text);
+    let batch = run(Decoder::only(Format::Falco), &[text]);
     let row = row_of(&batch, 0);
     assert_eq!(row.get("container_name"), None);
     assert_eq!(row["file_path"], "/etc/shadow");
@@ -200,7 +252,7 @@ fn escaped_words_say_what_they_say() {
         (finding, "finding_info_status", json!("archived")),
         (flow, "dst_endpoint_port", json!(443)),
     ] {
-        let batch = run(Decoder::new(DecoderConfig::new("log")), text);
+        let batch = run(Decoder::new(DecoderConfig::new("log")), &[text]);
         assert_eq!(batch.dead_letters, []);
         assert_eq!(row_of(&batch, 0)[column], value, "{column}: {text}");
     }
@@ -222,7 +274,7 @@ fn what_says_nothing_leaves_the_place_to_what_does() {
         (audit, "actor_user_groups", json!(null)),
         (alert, "process_name", json!("p")),
     ] {
-        let batch = run(Decoder::new(DecoderConfig::new("log")), text);
+        let batch = run(Decoder::new(DecoderConfig::new("log")), &[text]);
         assert_eq!(batch.dead_letters, []);
         let row = row_of(&batch, 0);
         assert_eq!(
@@ -238,7 +290,7 @@ fn what_says_nothing_leaves_the_place_to_what_does() {
 fn a_report_with_sorted_keys_is_read() {
     let report = r#"{"ArtifactName":"a","ArtifactType":"container_image","CreatedAt":"2026-01-02T03:04:05Z","Results":[{"Class":"config","Misconfigurations":[{"ID":"DS002","Severity":"HIGH","Status":"FAIL"}],"Target":"Dockerfile"}],"SchemaVersion":2}"#;
     assert_eq!(agree_all(report), 1);
-    let batch = run(Decoder::new(DecoderConfig::new("log")), report);
+    let batch = run(Decoder::new(DecoderConfig::new("log")), &[report]);
     assert_eq!(row_of(&batch, 0)["file_path"], "Dockerfile");
 }
 
@@ -248,8 +300,16 @@ fn an_array_of_json_is_no_access_line() {
     let event = r#"{"eventTime": "2026-01-02T03:04:05Z" , "eventSource": "s" , "eventName": "n" , "port": 443 , "eventID": "a" , "requestParameters": {"x":["y"]} , "b": "c" }"#;
     let batch = run(
         Decoder::new(DecoderConfig::new("log")),
-        &format!("[{event}]"),
+        &[&format!("[{event}]")],
     );
     assert_eq!(batch.dead_letters, []);
     assert_eq!(row_of(&batch, 0)["event_uid"], "a");
+}
+
+#[test]
+fn words_of_a_flow_may_be_escaped() {
+    let record = r#"{"category":"FlowLogFlowEvent","flowRecords":{"flows":[{"aclID":"a","flowGroups":[{"rule":"r","flowTuples":["1767322800000,10.0.0.6,192.0.2.7,\u0032\u0033956,443,6,O,B,NX,0,0,0,0"]}]}]}}"#;
+    assert_eq!(agree_all(record), 1);
+    let batch = run(Decoder::new(DecoderConfig::new("log")), &[record]);
+    assert_eq!(row_of(&batch, 0)["src_endpoint_port"], 23956);
 }

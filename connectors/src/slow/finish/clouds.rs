@@ -187,28 +187,25 @@ pub fn azure(seen: &mut Seen) {
     }
 }
 
-pub fn defender(seen: &mut Seen) {
-    let id = [
-        seen.any(&["systemAlertId", "properties.systemAlertId"]),
-        seen.any(&["status", "properties.status"]),
-        seen.any(&["processingEndTime", "properties.processingEndTimeUtc"]),
-        seen.any(&["endTimeUtc", "properties.endTimeUtc", "endTime"]),
-    ];
-    let id: Vec<_> = id.into_iter().flatten().collect();
-    seen.set(col::EVENT_UID, &id.join("/"));
-    match seen.text("productName").as_deref() {
-        Some("Azure Sentinel" | "Microsoft Sentinel") => {
-            seen.set(col::PRODUCT, "Microsoft Sentinel")
-        }
-        None | Some("Azure Security Center" | "Microsoft Defender for Cloud") => {}
-        Some(_) => seen.set(col::PRODUCT, "Defender XDR"),
+pub fn azure_flow(seen: &mut Seen) {
+    if seen.text("decision").is_none() {
+        let denied = seen.is("state", "D");
+        seen.set(col::ACTION, if denied { "denied" } else { "allowed" });
     }
-    let resource = seen
-        .text("azureResourceId")
-        .unwrap_or_default()
-        .to_lowercase();
-    let parts: Vec<_> = resource.split('/').collect();
-    if let ["", "subscriptions", subscription, ..] = parts.as_slice() {
-        seen.set(col::CLOUD_ACCOUNT, subscription);
+    for (column, what) in [(col::PACKETS, "packets"), (col::BYTES, "bytes")] {
+        let ways = ["sent", "received"].map(|way| seen.int(&format!("{what}_{way}")));
+        if let [Some(sent), Some(received)] = ways {
+            seen.columns.set(column, sent.saturating_add(received));
+        }
+    }
+    // What the opener of the flow sent comes in where the flow does.
+    let names = match seen.is("direction", "I") {
+        true => ["bytes_received", "bytes_sent"],
+        false => ["bytes_sent", "bytes_received"],
+    };
+    for (column, name) in [col::BYTES_OUT, col::BYTES_IN].into_iter().zip(names) {
+        if let Some(bytes) = seen.int(name) {
+            seen.columns.set(column, bytes);
+        }
     }
 }

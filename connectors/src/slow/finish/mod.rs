@@ -1,6 +1,7 @@
 //! What the hooks of the table formats do, said once more.
 
 mod clouds;
+mod defender;
 
 use serde_json::Value;
 use weir_engine::schema::col;
@@ -64,42 +65,6 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Columns that come from the graph of entities, which has no twin.
-const OF_ENTITIES: &[usize] = &[
-    col::ACTOR_NAME,
-    col::ACTOR_UID,
-    col::CONTAINER_IMAGE,
-    col::CONTAINER_UID,
-    col::FILE_PATH,
-    col::HOSTNAME,
-    col::K8S_CLUSTER,
-    col::K8S_NAMESPACE,
-    col::K8S_POD,
-    col::PROCESS_CMD_LINE,
-    col::PROCESS_NAME,
-    col::PROCESS_PID,
-    col::SRC_IP,
-];
-
-/// Columns of a format that are not compared.
-pub fn unknown(name: &str) -> &'static [usize] {
-    match name {
-        "Defender for Cloud alert" => OF_ENTITIES,
-        _ => &[],
-    }
-}
-
-/// Whether all that the format's hook does is said here. Tuples of Azure's flow logs and evidence of Defender XDR are
-/// held against goldens only.
-pub fn has_twin(name: &str) -> bool {
-    ![
-        "Azure NSG flow log record",
-        "Azure VNet flow log record",
-        "Defender XDR alert",
-    ]
-    .contains(&name)
-}
-
 /// Sets what depends on several values. Gives what becomes of an event that is no row; nothing inside says
 /// that it is of another format.
 pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
@@ -110,6 +75,7 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
         // The parts of Trivy's reports have no name.
         "" if seen.mapping.reads == ["Status"] && seen.is("Status", "PASS") => return filtered,
         "" if seen.mapping.reads == ["success"] && seen.is("success", "true") => return filtered,
+        "" if !seen.mapping.words.is_empty() => clouds::azure_flow(seen),
         "GuardDuty finding" => clouds::guardduty(seen),
         "Security Hub finding" => clouds::security_hub(seen),
         "Google Cloud audit log entry" => clouds::google(seen),
@@ -123,7 +89,8 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
             }
             clouds::azure(seen);
         }
-        "Defender for Cloud alert" => clouds::defender(seen),
+        "Defender for Cloud alert" => defender::alert(seen),
+        "Defender XDR alert" => defender::xdr(seen),
         "Entra ID sign-in" | "Entra ID sign-in of Microsoft Graph" => {
             let graph = name.ends_with("Graph");
             let (code, requirement) = match graph {
