@@ -156,6 +156,7 @@ fn fast_and_slow_agree_on_real_logs() {
                     true => agree_all(text),
                     false => usize::from(own.any(|one| agree(one, text))),
                 };
+                assert!(by < 2, "an event of {by} formats: {text}");
                 met += usize::from(by > 0);
                 by > 0
             });
@@ -312,4 +313,17 @@ fn words_of_a_flow_may_be_escaped() {
     assert_eq!(agree_all(record), 1);
     let batch = run(Decoder::new(DecoderConfig::new("log")), &[record]);
     assert_eq!(row_of(&batch, 0)["src_endpoint_port"], 23956);
+}
+
+/// Which decoder reads an event would depend on its neighbours.
+#[test]
+fn no_event_is_of_two_formats() {
+    for text in FIXTURES.iter() {
+        let Some(event) = object(text) else { continue };
+        let fitting = Format::all().filter(|format| decode(*format, event).is_some());
+        let names: Vec<_> = fitting.map(Format::name).collect();
+        if names.len() > 1 {
+            println!("{names:?}: {}", &text[..text.len().min(150)]);
+        }
+    }
 }
