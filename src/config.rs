@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use figment::Figment;
+use figment::error::Kind;
 use figment::providers::{Env, Format, Toml};
 use serde::{Deserialize, Deserializer};
 use weir_connectors::enrich::ListConfig;
@@ -289,8 +290,12 @@ fn explain(error: figment::Error) -> anyhow::Error {
                 .map_or_else(|| meta.name.to_string(), ToString::to_string),
             None => "configuration".into(),
         };
-        // A list of one key comes in quotes twice.
-        let wrong = one.kind.to_string().replace("``", "`");
+        let wrong = match &one.kind {
+            Kind::UnknownField(found, known) | Kind::UnknownVariant(found, known) => {
+                format!("`{found}` is unknown; there are {}", known.join(", "))
+            }
+            kind => kind.to_string(),
+        };
         format!("{place}: {key}: {wrong}")
     });
     let lines: Vec<String> = lines.collect();

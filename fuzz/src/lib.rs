@@ -59,13 +59,16 @@ pub fn format_as(name: &str, data: &[u8]) {
             .flat_map(|line| rows(&checked(&config, &[line])));
         assert_eq!(rows(&batch), alone.collect::<Vec<_>>());
     }
+    let mut header = None;
     for text in lines
         .iter()
         .filter_map(|line| std::str::from_utf8(line).ok())
     {
         for format in &formats {
             slow::agree(*format, text);
+            slow::agree_line(*format, header, text);
         }
+        header = slow::is_header(text).then_some(text).or(header);
         if name == "auto" {
             slow::agree_by_content(text);
         }

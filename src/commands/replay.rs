@@ -103,7 +103,10 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     drop(stdout);
-    let examples = dead_letters::examples(&letters, read_from)?;
+    let examples = dead_letters::examples(&letters, read_from).unwrap_or_else(|error| {
+        eprintln!("{}: {error:#}", letters.display());
+        BTreeMap::new()
+    });
     if !examples.is_empty() {
         eprintln!("dead letters, the first of each reason:");
         for (reason, example) in examples {
@@ -159,7 +162,8 @@ impl Replayed {
         let mut code = ExitCode::SUCCESS;
         if counts.read > 0 && counts.dead_lettered == counts.read {
             eprintln!(
-                "nothing could be decoded; JSON of your own needs a mapping (docs/sources.md)"
+                "nothing could be decoded; without --format the content tells, \
+                 and JSON of your own needs a mapping under `weir run` (docs/schema.md)"
             );
             code = ExitCode::FAILURE;
         }

@@ -35,6 +35,17 @@ fn files_of_nothing_but_dead_letters_fail_and_say_where_and_why() {
 }
 
 #[test]
+fn json_stays_json_beside_dead_letters() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bad.ndjson"), "no json\n").unwrap();
+    let (output, errors) = replay(folder.path(), &["bad.ndjson", "--output", "json"]);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["dead_letters"]["invalid_json"], 1);
+    assert!(errors.contains("bad.ndjson at 0: "), "{errors}");
+}
+
+#[test]
 fn dead_letters_among_others_are_told_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.ndjson"), format!("{GOOD}\nno json\n")).unwrap();
@@ -48,6 +59,11 @@ fn dead_letters_among_others_are_told_and_kept() {
     let (output, errors) = replay(folder.path(), &["b.ndjson", "--data", "kept"]);
     assert_eq!(output.status.code(), Some(0), "{errors}");
     assert!(!errors.contains("a.ndjson"), "{errors}");
+    // Nor does what was read then make up for a run of nothing else.
+    std::fs::write(folder.path().join("c.ndjson"), "[").unwrap();
+    let (output, errors) = replay(folder.path(), &["c.ndjson", "--data", "kept"]);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("c.ndjson at 0: "), "{errors}");
     let kept = std::fs::read_to_string(folder.path().join("kept/dead-letters.ndjson")).unwrap();
-    assert_eq!(kept.lines().count(), 1, "{kept}");
+    assert_eq!(kept.lines().count(), 2, "{kept}");
 }

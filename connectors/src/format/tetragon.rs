@@ -29,6 +29,8 @@ macro_rules! event {
                 (concat!($kind, ".message"), col::MESSAGE, How::Text),
                 (concat!($kind, ".tags"), col::FINDING_TAGS, How::Json),
                 (concat!($kind, ".function_name"), col::API_OPERATION, How::Text),
+                // Of a tracepoint.
+                (concat!($kind, ".event"), col::API_OPERATION, How::Text),
                 (concat!($kind, ".action"), col::ACTION, How::Lower),
                 (concat!($kind, ".signal"), col::STATUS_DETAIL, How::Text),
                 (concat!($kind, ".status"), col::STATUS_CODE, How::Text),

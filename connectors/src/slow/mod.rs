@@ -27,6 +27,7 @@ use weir_engine::schema::{COLUMNS, Kind, col};
 
 pub use self::columns::Columns;
 pub use self::json::Json;
+pub use self::lines::is_header;
 use crate::decode::{Decoder, DecoderConfig, Record};
 use crate::format::{Format, MAPPINGS, vpc_flow};
 
@@ -129,13 +130,23 @@ pub fn agree(format: Format, text: &str) -> bool {
 /// The same for a line that is no JSON, with the header of its log.
 pub fn agree_line(format: Format, header: Option<&str>, line: &str) -> bool {
     // Marks, syslog's heads and gzip are not the formats' own; in what escapes stand for, lines are lenient.
-    let plain =
-        |c: char| c.is_ascii_graphic() && c != '\\' || c == ' ' || c == '\t' || c >= '\u{a0}';
+    let plain = |text: &str| {
+        let mut characters = text.chars();
+        characters.all(|one| match one {
+            ' ' | '\t' => true,
+            '\\' | '\u{feff}' => false,
+            one => one.is_ascii_graphic() || one >= '\u{a0}',
+        })
+    };
+    let header = header.filter(|_| format == Format::of(&vpc_flow::FLOW));
     let begins = |first: char| first.is_ascii_digit() || first == '[';
-    if !line.starts_with(begins) || !line.chars().all(plain) || line.contains('\u{feff}') {
+    let names = |header: &str| header.starts_with(|first: char| first.is_ascii_alphabetic());
+    if !line.starts_with(begins)
+        || !plain(line)
+        || !header.is_none_or(|header| names(header) && plain(header))
+    {
         return false;
     }
-    let header = header.filter(|_| format == Format::of(&vpc_flow::FLOW));
     let mut expected = lines::decode(format, header, line);
     if let Some(outcomes) = &mut expected {
         label(format, outcomes);

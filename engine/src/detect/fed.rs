@@ -14,7 +14,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::feed::{self, AlertRow};
 use super::{Detector, RunningRule, guarded, note};
 use crate::alert::{Alert, AlertState};
+use crate::rule::Window;
 use crate::store::StateWrite;
+use crate::time::pane_size;
 use crate::{Error, Result};
 
 /// Owner of the rows in the store.
@@ -26,7 +28,7 @@ const MANY: usize = 10_000;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Given {
-    Row(AlertRow),
+    Row(Box<AlertRow>),
     /// Its row was let go; its time.
     LetGo(i64),
 }
@@ -39,11 +41,13 @@ impl Given {
         }
     }
 
-    fn bytes(&self) -> usize {
-        match self {
+    /// Memory, about, with that of its id.
+    fn bytes(&self, id: &str) -> usize {
+        let row = match self {
             Self::Row(row) => row.bytes(),
             Self::LetGo(_) => 0,
-        }
+        };
+        size_of::<(String, Self)>() + id.len() + row
     }
 }
 
@@ -73,19 +77,19 @@ impl Default for Fed {
 
 impl Fed {
     fn put(&mut self, id: String, given: Given) {
-        self.bytes += given.bytes();
+        self.bytes += given.bytes(&id);
         if let Given::LetGo(time) = given {
             self.let_go_until = self.let_go_until.max(time);
         }
         self.unwritten.insert(id.clone());
-        if let Some(before) = self.alerts.insert(id, given) {
-            self.bytes -= before.bytes();
-        }
+        let bytes = |before: &Given| before.bytes(&id);
+        self.bytes -= self.alerts.get(&id).map_or(0, bytes);
+        self.alerts.insert(id, given);
     }
 
     fn take(&mut self, id: &str) -> Option<Given> {
         let given = self.alerts.remove(id)?;
-        self.bytes -= given.bytes();
+        self.bytes -= given.bytes(id);
         self.unwritten.insert(id.to_owned());
         Some(given)
     }
@@ -100,23 +104,31 @@ impl Fed {
 
     fn rows(&self) -> impl Iterator<Item = (&String, &AlertRow)> {
         self.alerts.iter().filter_map(|(id, given)| match given {
-            Given::Row(row) => Some((id, row)),
+            Given::Row(row) => Some((id, &**row)),
             Given::LetGo(_) => None,
         })
     }
 
-    /// Lets go of the older half of the rows. Returns the time until which none is left.
-    fn let_go(&mut self) -> i64 {
-        let mut times: Vec<i64> = self.rows().map(|(_, row)| row.time).collect();
+    /// Lets go of the older half of the rows, or of the ids if no row is left.
+    fn let_go(&mut self) {
+        let is_row = |given: &Given| matches!(given, Given::Row(_));
+        let rows = self.alerts.values().any(is_row);
+        let all = || {
+            self.alerts
+                .iter()
+                .filter(|(_, given)| is_row(given) == rows)
+        };
+        let mut times: Vec<i64> = all().map(|(_, given)| given.time()).collect();
         let middle = times.len() / 2;
         let (_, middle, _) = times.select_nth_unstable(middle);
-        let until = *middle;
-        let old = self.rows().filter(|(_, row)| row.time <= until);
-        let old: Vec<_> = old.map(|(id, row)| (id.clone(), row.time)).collect();
+        let old = all().filter(|(_, given)| given.time() <= *middle);
+        let old: Vec<_> = old.map(|(id, given)| (id.clone(), given.time())).collect();
         for (id, time) in old {
-            self.put(id, Given::LetGo(time));
+            match rows {
+                true => self.put(id, Given::LetGo(time)),
+                false => drop(self.take(&id)),
+            }
         }
-        until
     }
 
     /// Rows that changed since the last call.
@@ -150,8 +162,7 @@ impl Detector {
     /// else now.
     pub(super) async fn feed(&mut self, alerts: &[Alert]) {
         let (mut gone, mut fresh) = (vec![], vec![]);
-        // A pane that begins later holds nothing that was let go, and can be made anew.
-        let whole_from = self.fed.let_go_until.saturating_add(self.longest_window());
+        let whole_from = self.whole_from();
         for alert in alerts {
             let Some(rule) = self.rules.iter().find(|r| r.rule.id == alert.rule_id) else {
                 continue;
@@ -165,7 +176,7 @@ impl Detector {
             let before = self.fed.alerts.get(id);
             let stays = before.is_some_and(|before| before.time() <= whole_from);
             let same = match before {
-                Some(Given::Row(before)) => row.as_ref() == Some(before),
+                Some(Given::Row(before)) => row.as_ref() == Some(&**before),
                 Some(Given::LetGo(_)) => false,
                 None => row.is_none(),
             };
@@ -180,7 +191,7 @@ impl Detector {
         if !fresh.is_empty() {
             let rows = feed::rows(fresh.iter().map(|(id, row)| (id, row)));
             for (id, row) in fresh {
-                self.fed.put(id, Given::Row(row));
+                self.fed.put(id, Given::Row(row.into()));
             }
             match rows {
                 Ok(rows) => self.push_alerts(&rows).await,
@@ -244,12 +255,14 @@ impl Detector {
         if self.fed.bytes <= limit {
             return;
         }
-        let from = self.fed.let_go();
-        let from = crate::time::rfc3339(from);
+        while self.fed.bytes > limit {
+            self.fed.let_go();
+        }
+        let from = crate::time::rfc3339(self.whole_from());
         let rules = self.rules.iter().zip(&mut self.health);
         for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts) {
             let reason = format!(
-                "more than {} MiB of alerts stand: none until {from} is taken back any more; raise engine.state_per_rule_mb",
+                "more than {} MiB of alerts stand: those until {from} stay counted as they are; raise engine.state_per_rule_mb",
                 limit >> 20
             );
             note(health, &rule.rule, &Error::Other(reason));
@@ -258,14 +271,21 @@ impl Detector {
 
     /// How far behind the watermark an alert may lie that shares a pane with one that is taken back, µs.
     fn fed_for(&self) -> i64 {
-        let panes = self.longest_window().saturating_mul(2);
-        self.limits.amend.saturating_add(panes)
+        let longest = self.longest(|window| window.size);
+        self.limits.amend.saturating_add(longest.saturating_mul(2))
+    }
+
+    /// A pane that holds a later time holds nothing that was let go, and can be made anew.
+    fn whole_from(&self) -> i64 {
+        let longest = self.longest(pane_size);
+        self.fed.let_go_until.saturating_add(longest)
     }
 
     /// Of the rules over alerts, µs.
-    fn longest_window(&self) -> i64 {
+    fn longest(&self, of: impl Fn(Window) -> i64) -> i64 {
         let over = self.rules.iter().filter(|rule| rule.over_alerts);
-        let sizes = over.filter_map(|rule| rule.rule.window.map(|window| window.size));
-        sizes.max().unwrap_or(0)
+        over.filter_map(|rule| rule.rule.window.map(&of))
+            .max()
+            .unwrap_or(0)
     }
 }

@@ -324,7 +324,7 @@ async fn alerts_beyond_the_memory_of_rules_over_them_are_not_counted_twice() {
         health.last_error.clone().unwrap_or_default()
     };
     let told = health(&mut detector);
-    assert!(told.contains("taken back"), "{told}");
+    assert!(told.contains("stay counted"), "{told}");
     let mut stored = Stored::new();
     for (n, state) in [(3, AlertState::Final), (4, AlertState::Retracted)] {
         detector = restarted(detector, &mut stored, limits.clone(), HOUR + MINUTE).await;
