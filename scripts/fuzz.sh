@@ -4,9 +4,11 @@
 #   scripts/fuzz.sh [SECONDS [TARGET…]]     each target for so long (10), all of them without TARGET
 #
 # A target is a format by its name in the configuration (`auto` for all, told apart by content), `envelope`,
-# `json` (the scanner) or `intel` (lists of indicators). The seed is WEIR_FUZZ_SEED (1). What is found is kept
+# `json` (the scanner) or `intel` (lists of indicators). The seed is WEIR_FUZZ_SEED (1). It starts from the fixtures and
+# from fuzz/kept/<target>.tar.gz, the few inputs of earlier long runs that reach all that these reached. What is found is
 # in WEIR_FUZZ_DIR (target/fuzz), by target: corpus/ grows from run to run, crashes/ holds what failed. Put a crash into
-# fuzz/regressions/<target>-<what-was-wrong> when it is fixed; `cargo test` replays those.
+# fuzz/regressions/<target>-<what-was-wrong> when it is fixed; `cargo test` replays those. With WEIR_FUZZ_KEEP=1 the
+# archives in fuzz/kept are made anew of the corpus.
 #
 # Ten minutes of everything: scripts/fuzz.sh 600. With cargo-fuzz, and so with AddressSanitizer:
 #   RUSTC_BOOTSTRAP=1 WEIR_FUZZ_FORMAT=falco cargo fuzz run format
@@ -60,6 +62,15 @@ dictionary() {
     cat "$1"/* | { grep -aoE '"[A-Za-z0-9_.:@/-]{1,40}"' || true; } | sort -u | sed 's/^"\(.*\)"$/"\\"\1\\""/'
 }
 
+# Inputs of up to 2 KiB that together reach all that the corpus reaches.
+keep() {
+    rm -rf "$home/kept"
+    mkdir -p "$home/kept" fuzz/kept
+    WEIR_FUZZ_FORMAT=$target "$binary" -set_cover_merge=1 -max_len=2048 \
+        "$home/kept" "$home/seeds" "$home/corpus" >"$home/log" 2>&1
+    tar -C "$home/kept" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c . | gzip -9n >"$kept"
+}
+
 failed=()
 for target in "${targets[@]}"; do
     case $target in
@@ -72,6 +83,8 @@ for target in "${targets[@]}"; do
     mkdir -p "$home/seeds" "$home/corpus" "$home/crashes"
     seeds "$target" "$home/seeds"
     dictionary "$home/seeds" >"$home/words"
+    kept=fuzz/kept/$target.tar.gz
+    [ ! -f "$kept" ] || tar -xzf "$kept" -C "$home/seeds"
     printf '%s for %s s, seed %s: ' "$target" "$seconds" "$seed"
     if WEIR_FUZZ_FORMAT=$target "$binary" -max_total_time="$seconds" -seed="$seed" -max_len=8192 -len_control=0 \
         -timeout=20 -rss_limit_mb=4096 -dict="$home/words" -artifact_prefix="$home/crashes/" \
@@ -79,6 +92,7 @@ for target in "${targets[@]}"; do
         runs=$(sed -n 's/stat::number_of_executed_units: *//p' "$home/log")
         covered=$(grep -o 'cov: [0-9]*' "$home/log" | tail -1)
         echo "$runs runs, ${covered:-cov: none}"
+        [ -z "${WEIR_FUZZ_KEEP:-}" ] || keep
     else
         failed+=("$target")
         echo "FAILED"

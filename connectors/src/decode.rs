@@ -25,7 +25,8 @@ use crate::text::behind_syslog;
 mod config;
 mod letters;
 
-pub use self::config::{DecoderConfig, FormatChoice};
+use self::config::configured_columns;
+pub use self::config::{DecoderConfig, FormatChoice, are_flow_fields};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -142,16 +143,6 @@ impl Decoder {
             events: work.builder.finish()?,
         })
     }
-}
-
-/// Whether the text names the columns of a flow log.
-pub fn are_flow_fields(names: &str) -> bool {
-    configured_columns(names).is_some()
-}
-
-fn configured_columns(names: &str) -> Option<Vec<Option<u16>>> {
-    let tree = Format::of(&vpc_flow::FLOW).tree(None)?;
-    vpc_flow::header(names.as_bytes(), tree)
 }
 
 /// One block on its way through the decoder.
@@ -290,10 +281,13 @@ impl<'b> Work<'_, 'b> {
         // The configuration's own mapping has no keys to be sniffed by.
         let trusted = self.trust[level] || *self.last == Format::Custom;
         if trusted && !too_large {
-            if self.event(s, *self.last, whole)? {
-                return Ok(None);
+            match self.event(s, *self.last, whole) {
+                Ok(true) => return Ok(None),
+                Ok(false) => self.trust[level] = false,
+                // A torn envelope still has whole events: whether they are read must not depend on what came before.
+                Err(Reject::Json(_)) => {}
+                Err(reject) => return Err(reject),
             }
-            self.trust[level] = false;
         }
         let mut allowed = self.allowed;
         while let Some(format) = sniff(s.clone(), allowed)? {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::format::Format;
+use crate::format::{Format, vpc_flow};
 use crate::mapping::Compiled;
 use crate::mapping::custom::CustomMapping;
 
@@ -101,4 +101,14 @@ impl DecoderConfig {
     pub(crate) fn custom(&self) -> Option<&Compiled> {
         self.mapping.as_ref().map(CustomMapping::tree)
     }
+}
+
+/// Whether the text names the columns of a flow log.
+pub fn are_flow_fields(names: &str) -> bool {
+    configured_columns(names).is_some()
+}
+
+pub(super) fn configured_columns(names: &str) -> Option<Vec<Option<u16>>> {
+    let tree = Format::of(&vpc_flow::FLOW).tree(None)?;
+    vpc_flow::header(names.as_bytes(), tree)
 }

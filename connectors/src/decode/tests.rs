@@ -189,6 +189,25 @@ fn an_envelope_that_breaks_off_keeps_what_was_whole() {
     );
 }
 
+/// Whether the decoder looks for an event or for an envelope first depends on what came before; what it finds does not.
+#[test]
+fn a_torn_envelope_is_read_alike_whatever_came_before() {
+    let event = r#"{"time":"2026-01-02T03:04:05Z","resourceId":"/r","operationName":"o","category":"Administrative"}"#;
+    let torn = format!(r#"[{{"records":[{event},{{"ti"#);
+    for before in [None, Some("{}"), Some("[{}]"), Some(r#"[{"a":[]}]"#)] {
+        let lines = before.into_iter().chain([torn.as_str()]);
+        let lines: Vec<_> = lines.map(str::as_bytes).collect();
+        let config = DecoderConfig {
+            format: FormatChoice::named("azure_activity").unwrap(),
+            ..DecoderConfig::new("log")
+        };
+        let batch = decode_with(config, &lines);
+        assert_eq!(batch.events.num_rows(), 1, "{before:?}");
+        let detail = batch.dead_letters.last().unwrap().detail.as_str();
+        assert!(detail.contains("1 events of the record"), "{detail}");
+    }
+}
+
 #[test]
 fn bad_records_are_told_by_reason_and_cost_no_other() {
     let wide = format!(r#"{{"eventName":"{}"}}"#, "x".repeat(1 << 20));
