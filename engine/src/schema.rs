@@ -169,6 +169,8 @@ columns! {
     POD_SERVICE_ACCOUNT Text "k8s_pod_service_account" "Service account that the pod ran as.";
     POD_LABELS Text "k8s_pod_labels" "JSON object.";
     ACTOR_IS_AUTOMATION Bool "actor_is_automation" "Whether a controller or a cloud's own service acts; null where no one is named.";
+    RAW_TRUNCATED Bool "raw_truncated" "True where the event was over a limit of size or depth: `raw` then holds only its beginning, and columns that stand behind the limit are null. Null otherwise.";
+    RAW_REPAIRED Bool "raw_repaired" "True where the event was not valid text (bytes that are not UTF-8, half surrogates, control characters): U+FFFD stands for what could not be read. Null otherwise.";
     RAW Text "raw" "The original JSON or line. Never null.";
 }
 
