@@ -1,34 +1,38 @@
 //! From delivered bytes to one Arrow batch: every record of a block becomes rows, counts or dead letters.
 //!
-//! The road of a record: size, UTF-8, then the format that fitted the last two tries it in one pass. Only if
-//! that says "not mine", its keys are looked at ([`detect`](crate::detect)), and if they tell no format,
-//! [`envelope`](crate::envelope) looks for events inside.
+//! The layers, each of which calls only those after it: a record's bytes become text ([`text`](crate::envelope)), the text
+//! is cut into values and lines ([`stream`]), what a forwarder put around events is peeled ([`envelope`](crate::envelope)), a
+//! value is recognised ([`detect`](crate::detect)) and read by its format, and its row is finished here.
 //!
 //! Invariants: text columns point into the block (no copy) wherever the text stands there unescaped;
-//! `counts.read` = rows + dead letters + filtered; a bad record never costs its neighbours.
+//! `counts.read` = rows + dead letters + filtered; a bad event never costs its neighbours.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
+use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::buffer::Buffer;
+use datafusion::arrow::compute::filter_record_batch;
 use weir_engine::batch::{Counts, DeadLetter, EventBatch, Partition};
 use weir_engine::builder::EventBuilder;
 use weir_engine::schema::col;
 use weir_engine::{Error, Result};
 
-use crate::detect::{Formats, sniff};
-use crate::envelope::{GZIP, LEVELS};
+use crate::detect::{Formats, Looks, sniff};
+use crate::envelope::{LEVELS, Pieces, Text};
 use crate::format::{Decoded, Fault, Format, Labels, Reject, Row, fault, vpc_flow};
 use crate::json::{self, Scanner};
 use crate::mapping::Value;
-use crate::text::behind_syslog;
 
 mod config;
 mod letters;
+mod salvage;
+mod stream;
 
 use self::config::configured_columns;
 pub use self::config::{DecoderConfig, FormatChoice, are_flow_fields};
-
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+use self::letters::Typical;
 
 /// Letters that one record may write: an envelope of 64 MiB can hold 20 million unusable events.
 const LETTERS_PER_RECORD: usize = 1000;
@@ -41,15 +45,23 @@ pub struct Record {
     pub position: i64,
 }
 
-/// Decoder of one source. Keeps what it learned (the format that fitted last) from block to block.
+/// Columns of a flow log, in their order; none for a column that is not used.
+type Columns = Vec<Option<u16>>;
+
+/// Decoder of one source. What it keeps from block to block: the format that fitted last (for speed), the headers of flow
+/// logs, and the pieces of lines that a container runtime cut.
 #[derive(Debug)]
 pub struct Decoder {
     config: DecoderConfig,
     allowed: Formats,
     last: Format,
     trust: Trust,
-    /// Where a flow log's columns belong, once a header told it.
-    header: Option<Vec<Option<u16>>>,
+    /// Columns of flow logs that the configuration names.
+    configured: Option<Columns>,
+    /// Columns of flow logs that a header line named, by partition.
+    headers: HashMap<Arc<str>, Columns>,
+    pieces: Pieces,
+    typical: Typical,
     scratch: Vec<u8>,
     found: Vec<Option<Value>>,
 }
@@ -65,7 +77,10 @@ impl Decoder {
             allowed: Formats::of(formats.iter().copied()),
             last: formats.first().copied().unwrap_or(Format::CloudTrail),
             trust: [true; LEVELS + 2],
-            header: config.columns.as_deref().and_then(configured_columns),
+            configured: config.columns.as_deref().and_then(configured_columns),
+            headers: HashMap::new(),
+            pieces: Pieces::default(),
+            typical: Typical::default(),
             config,
             scratch: vec![],
             found: vec![],
@@ -74,14 +89,19 @@ impl Decoder {
 
     /// Learns the columns of a flow log from its first line, if that names them: for a reading that goes on in the
     /// middle of a file.
-    pub fn learn_header(&mut self, line: &[u8]) {
+    pub fn learn_header(&mut self, partition: &Partition, line: &[u8]) {
         let flow = Format::of(&vpc_flow::FLOW);
         if self.allowed.has(flow)
             && let Some(tree) = flow.tree(None)
             && let Some(columns) = vpc_flow::header(line, tree)
         {
-            self.header = Some(columns);
+            self.headers.insert(partition.name.clone(), columns);
         }
+    }
+
+    /// Knows the headers of flow logs that the other one knows.
+    pub(crate) fn take_headers(&mut self, other: &Self) {
+        self.headers.clone_from(&other.headers);
     }
 
     /// Reads one format and no other: to be compared with its slow twin.
@@ -95,7 +115,9 @@ impl Decoder {
     }
 
     /// Decodes all records of one block of one partition. `next` is the position after the block.
-    /// Fails only for a bug or a block of 4 GiB and more, never for what is in a record.
+    ///
+    /// # Errors
+    /// Only for a bug or a block of 4 GiB and more, never for what is in a record.
     pub fn decode(
         &mut self,
         partition: &Partition,
@@ -111,12 +133,15 @@ impl Decoder {
         }
         let mut builder = EventBuilder::with_capacity(block.clone(), records.len());
         let labels = Labels::new(&mut builder, &self.config);
+        let learned = self.headers.remove(&partition.name);
         let mut work = Work {
             config: &self.config,
             allowed: self.allowed,
             last: &mut self.last,
             trust: &mut self.trust,
-            header: &mut self.header,
+            header: learned.or_else(|| self.configured.clone()),
+            pieces: &mut self.pieces,
+            typical: &mut self.typical,
             scratch: &mut self.scratch,
             found: &mut self.found,
             builder,
@@ -126,23 +151,49 @@ impl Decoder {
             text: "",
             text_start: 0,
             in_block: true,
+            marks: vec![],
             counts: Counts::default(),
             letters: vec![],
             letters_left: 0,
             letters_omitted: 0,
+            withdrawn: vec![],
         };
         for record in records {
             work.record(&block, record);
         }
-        work.counts.processed = work.builder.len() as u64;
+        let Work {
+            builder,
+            mut counts,
+            letters,
+            withdrawn,
+            header,
+            ..
+        } = work;
+        if let Some(columns) = header {
+            self.headers.insert(partition.name.clone(), columns);
+        }
+        let events = without(builder.finish()?, &withdrawn)?;
+        counts.processed = events.num_rows() as u64;
         Ok(EventBatch {
             partition: partition.clone(),
             next,
-            counts: work.counts,
-            dead_letters: work.letters,
-            events: work.builder.finish()?,
+            counts,
+            dead_letters: letters,
+            events,
         })
     }
+}
+
+/// The rows that were not withdrawn.
+fn without(events: RecordBatch, withdrawn: &[Range<usize>]) -> Result<RecordBatch> {
+    if withdrawn.is_empty() {
+        return Ok(events);
+    }
+    let mut keep = vec![true; events.num_rows()];
+    for rows in withdrawn {
+        keep[rows.clone()].fill(false);
+    }
+    Ok(filter_record_batch(&events, &BooleanArray::from(keep))?)
 }
 
 /// One block on its way through the decoder.
@@ -152,7 +203,10 @@ pub(crate) struct Work<'a, 'b> {
     pub allowed: Formats,
     last: &'a mut Format,
     trust: &'a mut Trust,
-    pub header: &'a mut Option<Vec<Option<u16>>>,
+    /// Columns of the flow log at hand.
+    pub header: Option<Columns>,
+    pub pieces: &'a mut Pieces,
+    typical: &'a mut Typical,
     pub scratch: &'a mut Vec<u8>,
     /// Values that a mapping found in the event at hand.
     pub found: &'a mut Vec<Option<Value>>,
@@ -164,11 +218,25 @@ pub(crate) struct Work<'a, 'b> {
     pub partition: &'a Partition,
     /// Of the record at hand.
     pub position: i64,
-    /// False while an event is read out of a string that had to be unescaped.
-    pub in_block: bool,
+    /// Whether the scanner at hand reads the block itself, so that text can be pointed at: not so in a string that had to
+    /// be unescaped, in what was compressed, and in what was no UTF-8.
+    pub(crate) in_block: bool,
+    /// Where U+FFFD stands for what could not be read, in the bytes of the scanner at hand.
+    marks: Vec<usize>,
     pub counts: Counts,
     pub letters: Vec<DeadLetter>,
-    /// How many more letters the record at hand may write, and how many it could not.
+    /// How many more letters the record at hand may write, and how many events got none.
+    letters_left: usize,
+    letters_omitted: u64,
+    /// Rows of values that turned out to be broken, and were read once more piece by piece.
+    withdrawn: Vec<Range<usize>>,
+}
+
+/// What can be taken back if a value turns out to be broken.
+struct Before {
+    rows: usize,
+    counts: Counts,
+    letters: usize,
     letters_left: usize,
     letters_omitted: u64,
 }
@@ -183,115 +251,88 @@ impl<'b> Work<'_, 'b> {
             let detail = format!("bytes {start} to {end} lie outside the block");
             return self.dead_letter(&[], fault("too_large", detail));
         };
-        if bytes.starts_with(GZIP) {
-            return self.compressed(bytes);
-        }
-        self.text = match self.admit(bytes) {
-            Ok(text) => text,
-            Err(fault) => return self.dead_letter(bytes, fault),
-        };
-        self.text_start = start;
-        let mark = bytes.starts_with(BYTE_ORDER_MARK);
-        let first = start + if mark { BYTE_ORDER_MARK.len() } else { 0 };
-        let first = first + behind_syslog(&block[first..end]).unwrap_or(0);
-        let mut s = Scanner::new(&block[..end], first, self.config.max_depth);
-        let read = self.counts.read;
-        // An array begins like an access line.
-        if s.peek() != b'{' {
-            match self.line(&s, s.position()..end) {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(Reject::Event(fault)) => return self.dead_letter(bytes, fault),
-                Err(Reject::Json(error)) => {
-                    return self.dead_letter(bytes, json_fault(error, start));
+        let unusable = match Text::of(bytes) {
+            Text::Utf8(text) => {
+                (self.text, self.text_start, self.in_block) = (text, start, true);
+                let mut s = Scanner::new(&block[..end], start, self.config.max_depth);
+                self.stream(&mut s, 0)
+            }
+            Text::Other(text) => {
+                let first = text.marks.first().copied();
+                let unusable = self.inside(text.marks, |work| {
+                    let mut s = Scanner::new(text.text.as_bytes(), 0, work.config.max_depth);
+                    work.stream(&mut s, 0)
+                });
+                match (unusable, first) {
+                    (Some(fault), Some(at)) => Some(fault.of_encoding(at)),
+                    (unusable, _) => unusable,
                 }
             }
-        }
-        let outcome = match self.value(&mut s, 0, true) {
-            Ok(None) => s.finish().map_err(Reject::Json),
-            Ok(Some(unknown)) => match s.finish() {
-                Ok(()) => Err(Reject::Event(self.too_large(bytes).unwrap_or(unknown))),
-                Err(error) => Err(Reject::Json(error)),
-            },
-            Err(reject) => Err(reject),
+            Text::Compressed => self.compressed(bytes, 0),
         };
-        if let Err(reject) = outcome {
-            let mut fault = match reject {
-                Reject::Event(fault) => fault,
-                Reject::Json(error) => json_fault(error, start),
-            };
-            let peeled = self.counts.read - read;
-            if peeled > 0 {
-                let note = format!("; {peeled} events of the record were read before that");
-                fault.detail.push_str(&note);
-            }
+        if let Some(fault) = unusable {
             self.dead_letter(bytes, fault);
         }
         self.sum_up_letters(bytes);
     }
 
-    /// A record that is compressed as a whole.
-    fn compressed(&mut self, bytes: &[u8]) {
-        match self.payload(bytes, 0) {
-            Ok(None) => {}
-            Ok(Some(fault)) | Err(Reject::Event(fault)) => self.dead_letter(bytes, fault),
-            Err(Reject::Json(error)) => self.dead_letter(bytes, json_fault(error, 0)),
-        }
-        self.sum_up_letters(bytes);
+    /// Reads bytes that are not the block's own. `marks` says where U+FFFD stands for what could not be read.
+    pub(crate) fn inside<R>(&mut self, marks: Vec<usize>, read: impl FnOnce(&mut Self) -> R) -> R {
+        let outside = std::mem::replace(&mut self.in_block, false);
+        let marks = std::mem::replace(&mut self.marks, marks);
+        let result = read(self);
+        (self.in_block, self.marks) = (outside, marks);
+        result
     }
 
-    /// What can be said before the record is read as JSON.
-    fn admit<'r>(&self, bytes: &'r [u8]) -> Result<&'r str, Box<Fault>> {
-        let limit = self.config.max_envelope_bytes;
-        if bytes.len() > limit {
-            let detail = format!("{} bytes, the limit is {limit}", bytes.len());
-            return Err(fault("too_large", detail));
-        }
-        // Just before the scan, which then finds the bytes in the cache.
-        let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
-            let at = std::str::from_utf8(bytes).map_or_else(|e| e.valid_up_to(), str::len);
-            return Err(fault("invalid_utf8", format!("not UTF-8 at byte {at}")));
-        };
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Err(fault("empty", "nothing but whitespace"));
-        }
-        Ok(text)
+    pub(crate) fn marks(&self) -> &[usize] {
+        &self.marks
     }
 
-    fn too_large(&self, event: &[u8]) -> Option<Box<Fault>> {
-        let (len, limit) = (event.len(), self.config.max_record_bytes);
-        (len > limit).then(|| {
-            let detail = format!("an event of {len} bytes, the limit is {limit}");
-            fault("too_large", detail)
-        })
+    fn before(&self) -> Before {
+        Before {
+            rows: self.builder.len(),
+            counts: self.counts,
+            letters: self.letters.len(),
+            letters_left: self.letters_left,
+            letters_omitted: self.letters_omitted,
+        }
     }
 
-    /// Reads one value: an event, or an envelope of events. Gives the reason if it is neither; the
-    /// scanner is then behind it. `whole` says that nothing may follow the value.
-    pub fn value(
+    /// Takes back what was read since.
+    fn withdraw(&mut self, before: &Before) {
+        if before.rows < self.builder.len() {
+            self.withdrawn.push(before.rows..self.builder.len());
+        }
+        self.counts = before.counts;
+        self.letters.truncate(before.letters);
+        self.letters_left = before.letters_left;
+        self.letters_omitted = before.letters_omitted;
+    }
+
+    /// Reads one value: an event, or an envelope of events. Returns the reason if it is neither; the
+    /// scanner is then behind it.
+    ///
+    /// # Errors
+    /// If the value is no JSON, or an event that cannot be used; the scanner may then stand anywhere.
+    pub(crate) fn value(
         &mut self,
         s: &mut Scanner,
         level: usize,
-        whole: bool,
     ) -> Result<Option<Box<Fault>>, Reject> {
         if s.peek() != b'{' {
             return self.peel(s, level);
         }
-        let too_large = level == 0 && s.bytes().len() - s.position() > self.config.max_record_bytes;
         // The configuration's own mapping has no keys to be sniffed by.
-        let trusted = self.trust[level] || *self.last == Format::Custom;
-        if trusted && !too_large {
-            match self.event(s, *self.last, whole) {
-                Ok(true) => return Ok(None),
-                Ok(false) => self.trust[level] = false,
-                // A torn envelope still has whole events: whether they are read must not depend on what came before.
-                Err(Reject::Json(_)) => {}
-                Err(reject) => return Err(reject),
+        if self.trust[level] || *self.last == Format::Custom {
+            match self.event(s, *self.last)? {
+                true => return Ok(None),
+                false => self.trust[level] = false,
             }
         }
         let mut allowed = self.allowed;
-        while let Some(format) = sniff(s.clone(), allowed)? {
-            if self.event(s, format, whole)? {
+        while let Looks::Event(format) = sniff(s.clone(), allowed)? {
+            if self.event(s, format)? {
                 self.trust[level] = format == *self.last;
                 *self.last = format;
                 return Ok(None);
@@ -303,12 +344,13 @@ impl<'b> Work<'_, 'b> {
 
     /// Reads one object as an event of the format. False if it is none: the scanner is then back at its
     /// start, as after an error.
-    pub fn event(&mut self, s: &mut Scanner, format: Format, whole: bool) -> Result<bool, Reject> {
+    fn event(&mut self, s: &mut Scanner, format: Format) -> Result<bool, Reject> {
         s.peek();
         if let Some(tree) = format.report() {
-            return self.explode(s, format, tree, whole);
+            return self.explode(s, format, tree);
         }
-        let (mark, start) = (s.mark(), s.position());
+        let (mark, start, faults) = (s.mark(), s.position(), s.repairs());
+        s.forget_depth();
         self.begin();
         let mut row = Row {
             builder: &mut self.builder,
@@ -317,35 +359,11 @@ impl<'b> Work<'_, 'b> {
             scratch: self.scratch,
         };
         let decoded = format.decode(s, &mut row, self.config.custom(), self.found);
-        let range = start..s.position();
-        let decoded = decoded.and_then(|decoded| {
-            if decoded != Decoded::NotThis {
-                if whole {
-                    s.finish()?;
-                }
-                if let Some(fault) = self.too_large(&s.bytes()[range.clone()]) {
-                    return Err(Reject::Event(fault));
-                }
-            }
-            Ok(decoded)
-        });
-        match decoded {
-            Ok(Decoded::Row) => {
-                self.end_row(s, format, range);
-                self.builder.keep();
-                self.counts.read += 1;
-                return Ok(true);
-            }
-            Ok(Decoded::Filtered) => {
-                self.builder.discard();
-                self.counts.read += 1;
-                self.counts.filtered += 1;
-                return Ok(true);
-            }
-            _ => self.builder.discard(),
+        let is_event = self.finish(s, format, start..s.position(), faults, decoded);
+        if !matches!(is_event, Ok(true)) {
+            s.reset(mark);
         }
-        s.reset(mark);
-        decoded.map(|_| false)
+        is_event
     }
 
     pub(crate) fn begin(&mut self) {
@@ -355,8 +373,43 @@ impl<'b> Work<'_, 'b> {
         }
     }
 
+    /// Ends the row that was begun: kept, left out on purpose, or nothing (then false). `raw` is the event's place in the
+    /// scanner's bytes, `faults` what [`Scanner::repairs`] was before it.
+    pub(crate) fn finish(
+        &mut self,
+        s: &Scanner,
+        format: Format,
+        raw: Range<usize>,
+        faults: u32,
+        decoded: Result<Decoded, Reject>,
+    ) -> Result<bool, Reject> {
+        match decoded {
+            Ok(Decoded::Row) => {
+                self.typical.add(raw.len());
+                self.common_columns(s, format, raw, faults);
+                self.builder.keep();
+                self.counts.read += 1;
+                Ok(true)
+            }
+            Ok(Decoded::Filtered) => {
+                self.builder.discard();
+                self.counts.read += 1;
+                self.counts.filtered += 1;
+                Ok(true)
+            }
+            Ok(Decoded::NotThis) => {
+                self.builder.discard();
+                Ok(false)
+            }
+            Err(reject) => {
+                self.builder.discard();
+                Err(reject)
+            }
+        }
+    }
+
     /// The columns that no format sets.
-    pub(crate) fn end_row(&mut self, s: &Scanner, format: Format, raw: Range<usize>) {
+    fn common_columns(&mut self, s: &Scanner, format: Format, raw: Range<usize>, faults: u32) {
         let builder = &mut self.builder;
         let [family, product] = self.labels.formats[format.index()];
         builder.interned(col::FAMILY, family);
@@ -371,25 +424,43 @@ impl<'b> Work<'_, 'b> {
             let hash = xxhash_rust::xxh3::xxh3_128(&s.bytes()[raw.clone()]);
             builder.text(col::EVENT_UID, &format!("{hash:032x}"));
         }
+        let has_faults = s.repairs() != faults;
+        if has_faults || self.marks.iter().any(|mark| raw.contains(mark)) {
+            builder.bool(col::RAW_REPAIRED, true);
+        }
+        let kept = self.config.kept(s, raw.clone());
+        if kept.end < raw.end {
+            builder.bool(col::RAW_TRUNCATED, true);
+        }
+        if has_faults && let Ok(raw) = std::str::from_utf8(&s.bytes()[kept.clone()]) {
+            let repaired = match raw.starts_with('{') {
+                true => json::repair(raw),
+                false => raw.to_owned(),
+            };
+            return builder.text(col::RAW, &repaired);
+        }
         let mut row = Row {
             builder,
             labels: &self.labels,
             in_block: self.in_block,
             scratch: self.scratch,
         };
-        row.slice(s, col::RAW, raw);
+        row.slice(s, col::RAW, kept);
     }
 }
 
 /// A dead letter's text for what is no JSON; `start` is where the record starts in the scanner's bytes.
 pub(crate) fn json_fault(error: json::Error, start: usize) -> Box<Fault> {
-    let reason = match error.fault() {
-        json::Fault::TooDeep => "too_deep",
-        _ => "invalid_json",
-    };
     let at = error.at().saturating_sub(start);
-    fault(reason, format!("{} at byte {at}", error.fault()))
+    let detail = format!("{} at byte {at}", error.fault());
+    fault("invalid_json", detail)
 }
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests_broken;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests_wrapped;

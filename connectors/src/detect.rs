@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use crate::envelope::members::{ARRAY, BASE64, OBJECT, ONLY_ENVELOPES, TEXT, holds};
 use crate::format::Format;
 use crate::json::{self, Scanner};
 use crate::mapping::{Keys, Need, Path, Step, other_case};
@@ -31,6 +32,10 @@ impl Formats {
 
     pub fn has(self, format: Format) -> bool {
         self.0 >> format.index() & 1 == 1
+    }
+
+    pub fn is_only(self, format: Format) -> bool {
+        self == Self::of([format])
     }
 
     pub fn without(self, format: Format) -> Self {
@@ -97,9 +102,18 @@ impl Detector {
     }
 }
 
+/// What an object looks like by its top-level keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Looks {
+    Event(Format),
+    /// It holds events, and no format was recognised before that.
+    Envelope,
+    Nothing,
+}
+
 enum Ended {
     Json(json::Error),
-    At(Option<Format>),
+    At(Looks),
 }
 
 impl From<json::Error> for Ended {
@@ -108,10 +122,13 @@ impl From<json::Error> for Ended {
     }
 }
 
-/// The format that the object at the scanner looks like.
-pub(crate) fn sniff(mut s: Scanner, allowed: Formats) -> json::Result<Option<Format>> {
+/// What the object at the scanner looks like.
+///
+/// # Errors
+/// If it is no JSON as far as it had to be looked at.
+pub(crate) fn sniff(mut s: Scanner, allowed: Formats) -> json::Result<Looks> {
     let detector = &*DETECTOR;
-    let mut seen = 0u128;
+    let (mut seen, mut holds_events) = (0u128, false);
     let ended = s.object(|s, key| {
         if let Some(place) = detector.keys.get(key) {
             let before = seen;
@@ -123,26 +140,30 @@ pub(crate) fn sniff(mut s: Scanner, allowed: Formats) -> json::Result<Option<For
             if seen != before
                 && let Some(format) = detector.complete(seen, allowed)
             {
-                return Err(Ended::At(Some(format)));
+                return Err(Ended::At(Looks::Event(format)));
             }
-        } else if holds_events(key) && matches!(s.peek(), b'[' | b'{') {
-            return Err(Ended::At(None));
+        }
+        let what = holds(key);
+        if what != 0 {
+            let first = s.peek();
+            if what & ONLY_ENVELOPES != 0 && matches!(first, b'[' | b'{') && key != b"properties" {
+                return Err(Ended::At(Looks::Envelope));
+            }
+            holds_events |= match first {
+                b'[' => what & ARRAY != 0,
+                b'{' => what & OBJECT != 0,
+                b'"' => what & (TEXT | BASE64) != 0,
+                _ => false,
+            };
         }
         Ok(s.skip()?)
     });
     match ended {
-        Ok(()) => Ok(None),
-        Err(Ended::At(format)) => Ok(format),
+        Ok(()) if holds_events => Ok(Looks::Envelope),
+        Ok(()) => Ok(Looks::Nothing),
+        Err(Ended::At(looks)) => Ok(looks),
         Err(Ended::Json(error)) => Err(error),
     }
-}
-
-/// Keys of envelopes that may be long: see [`crate::envelope`].
-fn holds_events(key: &[u8]) -> bool {
-    matches!(
-        key,
-        b"Records" | b"records" | b"Events" | b"logEvents" | b"detail" | b"jsonPayload"
-    )
 }
 
 /// Whether the value at the scanner is one of the texts; the scanner stays.

@@ -4,7 +4,7 @@
 //! Invariant: a report without events is counted as one that was left out.
 
 use crate::decode::Work;
-use crate::format::{Decoded, Format, Reject, Row};
+use crate::format::{Decoded, Format, Reject, Row, Stop};
 use crate::json::Scanner;
 use crate::mapping::{Compiled, Outer, Value};
 
@@ -18,17 +18,11 @@ impl Work<'_, '_> {
         s: &mut Scanner,
         format: Format,
         tree: &'static Compiled,
-        whole: bool,
     ) -> Result<bool, Reject> {
         let mark = s.mark();
         let mut found = vec![];
         let walked = tree.walk(s, &mut found);
-        let is_met = walked.and_then(|()| {
-            if whole {
-                s.finish()?;
-            }
-            Ok(tree.is_met(s, &found))
-        });
+        let is_met = walked.map(|()| tree.is_met(s, &found));
         if !matches!(is_met, Ok(true)) {
             s.reset(mark);
             return Ok(is_met?);
@@ -63,9 +57,10 @@ impl Work<'_, '_> {
             .collect();
         for (value, inner) in arrays {
             // What the objects around say may stand behind the array.
-            let mut array = Scanner::new(s.bytes(), value.json().start, usize::MAX);
+            let mut array = Scanner::new(s.bytes(), value.json().start, self.config.max_depth);
             array.array(|s| {
-                let (first, start) = (s.peek(), s.position());
+                let (first, start, faults) = (s.peek(), s.position(), s.repairs());
+                s.forget_depth();
                 let mut found = vec![];
                 match (first, inner.words.is_empty()) {
                     (b'{', true) => inner.walk(s, &mut found)?,
@@ -101,24 +96,15 @@ impl Work<'_, '_> {
                     decoded = Err(inner.no_time(s, &found));
                 }
                 let range = start..s.position();
-                match decoded {
-                    Ok(Decoded::Row) => {
-                        self.end_row(s, format, range);
-                        self.builder.keep();
-                        self.counts.read += 1;
-                    }
-                    Ok(_) => {
-                        self.builder.discard();
+                let decoded = decoded.map_err(Stop::reject);
+                match self.finish(s, format, range.clone(), faults, decoded) {
+                    Ok(true) => {}
+                    Ok(false) => {
                         self.counts.read += 1;
                         self.counts.filtered += 1;
                     }
-                    Err(stop) => {
-                        self.builder.discard();
-                        match stop.reject() {
-                            Reject::Event(fault) => self.dead_letter(&s.bytes()[range], fault),
-                            json => return Err(json),
-                        }
-                    }
+                    Err(Reject::Event(fault)) => self.dead_letter(&s.bytes()[range], fault),
+                    Err(json) => return Err(json),
                 }
                 Ok(())
             })?;

@@ -14,7 +14,6 @@ pub mod kafka;
 pub mod mapping;
 #[cfg(any(test, feature = "slow"))]
 pub mod slow;
-mod text;
 pub mod time;
 
 pub use decode::{Decoder, DecoderConfig, FormatChoice, Record};

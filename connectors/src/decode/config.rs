@@ -1,8 +1,10 @@
 //! What a decoder has to know about its source.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::format::{Format, vpc_flow};
+use crate::json::Scanner;
 use crate::mapping::Compiled;
 use crate::mapping::custom::CustomMapping;
 
@@ -75,16 +77,16 @@ pub struct DecoderConfig {
     pub log_name: Arc<str>,
     /// Kubernetes cluster of the source: audit events do not name it.
     pub cluster: Option<Arc<str>>,
-    /// Longest single event.
+    /// Longest `raw`: of a longer event the row has all its columns, but only so much of its text.
     pub max_record_bytes: usize,
-    /// Longest record that holds many events.
+    /// Most bytes that compressed data may become.
     pub max_envelope_bytes: usize,
-    /// Deepest nesting of a record, envelope included.
+    /// Nesting up to which an event's text is kept, its envelope included.
     pub max_depth: usize,
 }
 
 impl DecoderConfig {
-    /// Detects the format; an event may have 1 MiB, an envelope 64 MiB, both 64 levels.
+    /// Detects the format; the text of an event is kept up to 1 MiB and 64 levels, an envelope may have 64 MiB.
     pub fn new(log_name: impl Into<Arc<str>>) -> Self {
         Self {
             format: FormatChoice::Auto,
@@ -96,6 +98,22 @@ impl DecoderConfig {
             max_envelope_bytes: 64 << 20,
             max_depth: 64,
         }
+    }
+
+    /// The part of an event that becomes `raw`: up to its limits of size and depth.
+    pub(crate) fn kept(&self, s: &Scanner, raw: Range<usize>) -> Range<usize> {
+        let mut end = raw.end.min(raw.start + self.max_record_bytes);
+        if s.too_deep() >= raw.start {
+            end = end.min(s.too_deep());
+        }
+        if end < raw.end {
+            let is_inside_character =
+                |at: usize| s.bytes().get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
+            while end > raw.start && is_inside_character(end) {
+                end -= 1;
+            }
+        }
+        raw.start..end
     }
 
     pub(crate) fn custom(&self) -> Option<&Compiled> {

@@ -5,14 +5,60 @@ use weir_engine::batch::{DEAD_LETTER_PAYLOAD, DeadLetter};
 use super::Work;
 use crate::format::Fault;
 
+/// How long events of a source are.
+#[derive(Debug, Default)]
+pub(super) struct Typical {
+    events: u64,
+    bytes: u64,
+    longest: u64,
+}
+
+/// Length of an event, while nothing is known of the source.
+const UNKNOWN_LENGTH: u64 = 1024;
+
+impl Typical {
+    #[inline]
+    pub fn add(&mut self, length: usize) {
+        self.events += 1;
+        self.bytes += length as u64;
+        self.longest = self.longest.max(length as u64);
+    }
+
+    /// How many events so many bytes may be: one if a single one was that long.
+    fn estimate(&self, bytes: u64) -> u64 {
+        let mean = match self.events {
+            0 => UNKNOWN_LENGTH,
+            events => (self.bytes / events).max(1),
+        };
+        match bytes <= self.longest.max(2 * mean) {
+            true => 1,
+            false => bytes.div_ceil(mean),
+        }
+    }
+}
+
 impl Work<'_, '_> {
     /// Counts an event that cannot be used, and keeps its first bytes.
-    #[allow(clippy::boxed_local)] // boxed where it is made, so that results stay small
     pub fn dead_letter(&mut self, payload: &[u8], fault: Box<Fault>) {
-        self.counts.read += 1;
-        self.counts.dead_lettered += 1;
+        self.dead_events(payload, 1, fault);
+    }
+
+    /// Counts events that cannot be told apart any more: how many they were is estimated by their `bytes`.
+    pub fn lost(&mut self, payload: &[u8], bytes: u64, mut fault: Box<Fault>) {
+        let events = self.typical.estimate(bytes);
+        if events > 1 {
+            let note = format!("; about {events} events (an estimate by length) in {bytes} bytes");
+            fault.detail.push_str(&note);
+        }
+        self.dead_events(payload, events, fault);
+    }
+
+    #[allow(clippy::boxed_local)] // boxed where it is made, so that results stay small
+    fn dead_events(&mut self, payload: &[u8], events: u64, fault: Box<Fault>) {
+        self.counts.read += events;
+        self.counts.dead_lettered += events;
         if self.letters_left == 0 {
-            self.letters_omitted += 1;
+            self.letters_omitted += events;
             return;
         }
         self.letters_left -= 1;

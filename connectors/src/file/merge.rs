@@ -130,9 +130,9 @@ impl Merge<'_> {
             };
             if next > 0 {
                 let line = first_line(&item.path).unwrap_or_default();
-                item.decoder.learn_header(&line);
+                item.decoder.learn_header(&item.partition, &line);
             }
-            item.reached = self.floor(&mut item);
+            item.reached = self.floor(&item);
             self.items.push(item);
         }
         let partitions = self.items[first..].iter();
@@ -143,14 +143,15 @@ impl Merge<'_> {
     }
 
     /// Earliest event time in the first bytes that will be read; `None` if there is no event in them.
-    fn floor(&self, item: &mut Item) -> Option<i64> {
+    fn floor(&self, item: &Item) -> Option<i64> {
         let limit = self.shared.config.decoder.max_envelope_bytes;
         let reader = Reader::open(&item.path, item.next as u64, limit, false).ok()?;
         let block = reader.only(FLOOR_BYTES).next_block()?;
         let bytes = Buffer::from_vec(block.bytes);
-        let batch = item
-            .decoder
-            .decode(&item.partition, bytes, &block.records, block.next);
+        // What it keeps of these bytes must not meet them again.
+        let mut decoder = Decoder::new(self.shared.config.decoder.clone());
+        decoder.take_headers(&item.decoder);
+        let batch = decoder.decode(&item.partition, bytes, &block.records, block.next);
         let times = batch.ok()?.events;
         compute::min(
             times

@@ -368,12 +368,12 @@ fn bad_input_is_told_and_costs_nothing_else() {
     assert_eq!(told.uids, ["a", "b"]);
     let reasons: Vec<_> = told.letters.iter().map(|letter| letter.reason).collect();
     let expected = [
-        "too_large",
+        "unknown_format",
         "invalid_json",
         "invalid_utf8",
-        "invalid_json",
-        "invalid_json",
-        "too_deep",
+        "empty",
+        "unknown_format",
+        "unknown_format",
     ];
     assert_eq!(reasons, expected);
     assert!(told.counts.conserved());

@@ -34,6 +34,7 @@ pub use self::registry::{Format, MAPPINGS};
 use self::row::is_canonical_v4;
 pub(crate) use self::row::{Labels, Row, unescaped};
 
+use crate::envelope::members;
 use crate::json::{self, Scanner, Text};
 
 /// What became of an object.
@@ -60,6 +61,17 @@ pub(crate) enum Reject {
 pub(crate) struct Fault {
     pub reason: &'static str,
     pub detail: String,
+}
+
+impl Fault {
+    /// Of a text in which the byte at `at` is no character: no JSON for that reason.
+    pub fn of_encoding(mut self: Box<Self>, at: usize) -> Box<Self> {
+        if self.reason == "invalid_json" {
+            self.reason = "invalid_utf8";
+            self.detail = format!("not UTF-8 at byte {at}; without that: {}", self.detail);
+        }
+        self
+    }
 }
 
 impl From<json::Error> for Reject {
@@ -100,18 +112,7 @@ pub(crate) fn fault(reason: &'static str, detail: impl Into<String>) -> Box<Faul
 /// Whether events lie under this top-level key: then the object is no event itself. See [`crate::envelope`].
 #[cold]
 pub(crate) fn is_envelope_key(key: &[u8]) -> bool {
-    matches!(
-        key,
-        b"Records"
-            | b"records"
-            | b"items"
-            | b"Events"
-            | b"logEvents"
-            | b"detail"
-            | b"jsonPayload"
-            | b"properties"
-            | b"CloudTrailEvent"
-    )
+    members::holds(key) & members::ONLY_ENVELOPES != 0
 }
 
 #[cold]

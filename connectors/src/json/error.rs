@@ -19,6 +19,11 @@ impl Error {
         Fault::ALL[((self.0.get() & 0xFF) as usize - 1) % Fault::ALL.len()]
     }
 
+    /// Whether the text ends before the value does.
+    pub fn is_truncated(self) -> bool {
+        self.fault() == Fault::Truncated
+    }
+
     /// Offset in the bytes given to [`Scanner::new`](super::Scanner::new).
     pub fn at(self) -> usize {
         (self.0.get() >> 8) as usize
@@ -43,26 +48,18 @@ impl std::error::Error for Error {}
 pub enum Fault {
     Truncated,
     Unexpected,
-    ControlCharacter,
-    BadEscape,
-    LoneSurrogate,
     BadNumber,
     BadLiteral,
     TrailingData,
-    TooDeep,
 }
 
 impl Fault {
-    const ALL: [Fault; 9] = [
+    const ALL: [Fault; 5] = [
         Self::Truncated,
         Self::Unexpected,
-        Self::ControlCharacter,
-        Self::BadEscape,
-        Self::LoneSurrogate,
         Self::BadNumber,
         Self::BadLiteral,
         Self::TrailingData,
-        Self::TooDeep,
     ];
 }
 
@@ -71,13 +68,9 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Self::Truncated => "the text ends early",
             Self::Unexpected => "unexpected character",
-            Self::ControlCharacter => "control character in a string",
-            Self::BadEscape => "bad escape in a string",
-            Self::LoneSurrogate => "lone surrogate in a string",
             Self::BadNumber => "bad number",
             Self::BadLiteral => "bad literal",
             Self::TrailingData => "more data after the value",
-            Self::TooDeep => "nesting is too deep",
         })
     }
 }

@@ -1,8 +1,10 @@
-//! A strict JSON scanner over bytes: one pass, no tree, no allocation, no recursion.
+//! A JSON scanner over bytes: one pass, no tree, no allocation, no recursion.
 //!
 //! The caller walks objects and arrays and says what becomes of each value; what it does not want it skips,
-//! which still validates it. Refused are control characters in strings (NUL among them), bad escapes,
-//! lone surrogates, bad numbers and literals, nesting beyond the given depth, and anything after the value.
+//! which still validates it. Structure, numbers and literals are strict. Strings are lenient: control
+//! characters, bad escapes and lone surrogates are accepted and counted ([`Scanner::repairs`]), as a client
+//! can choose the text of a field and must not hide an event by it; [`repair`] gives valid JSON for such a value.
+//! Any depth is read; where nesting goes beyond the given depth is noted ([`Scanner::too_deep`]).
 //! UTF-8 is not looked at here: the caller validates it first.
 //!
 //! Invariants: every method that reads a value leaves the position just behind it; a string without
@@ -11,16 +13,16 @@
 mod chunk;
 mod error;
 mod number;
+mod repair;
 mod text;
 
 pub use self::error::{Error, Fault};
 pub(crate) use self::number::int;
+pub(crate) use self::repair::repair;
 pub use self::text::{Text, unescape, unescape_into};
 
 use std::borrow::Cow;
 use std::ops::Range;
-
-use self::text::hex;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -31,6 +33,10 @@ pub struct Scanner<'a> {
     pos: usize,
     depth: usize,
     max_depth: usize,
+    /// Faults in strings passed so far.
+    repairs: u32,
+    /// Where nesting first went beyond `max_depth`.
+    too_deep: usize,
 }
 
 /// Place to come back to.
@@ -49,7 +55,22 @@ impl<'a> Scanner<'a> {
             pos: start,
             depth: 0,
             max_depth,
+            repairs: 0,
+            too_deep: usize::MAX,
         }
+    }
+
+    /// Number of faults in the strings read or skipped so far: it grows whenever a value with such faults is passed, also when
+    /// it is passed again.
+    pub fn repairs(&self) -> u32 {
+        self.repairs
+    }
+    /// Where nesting first went beyond the depth given, since [`forget_depth`](Self::forget_depth); `usize::MAX` if nowhere.
+    pub fn too_deep(&self) -> usize {
+        self.too_deep
+    }
+    pub fn forget_depth(&mut self) {
+        self.too_deep = usize::MAX;
     }
 
     pub fn bytes(&self) -> &'a [u8] {
@@ -82,6 +103,11 @@ impl<'a> Scanner<'a> {
             true => unescape(self.slice(text)),
             false => Cow::Borrowed(self.slice(text)),
         }
+    }
+
+    /// Passes so many bytes, whatever they are.
+    pub fn advance(&mut self, bytes: usize) {
+        self.pos += bytes;
     }
 
     #[cold]
@@ -173,7 +199,7 @@ impl<'a> Scanner<'a> {
             return Err(self.error(Fault::Unexpected, self.pos));
         }
         if self.depth >= self.max_depth {
-            return Err(self.error(Fault::TooDeep, self.pos));
+            self.note_depth();
         }
         self.pos += 1;
         if self.peek() == close {
@@ -243,7 +269,10 @@ impl<'a> Scanner<'a> {
             match self.bytes.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => at = self.escape(at)?,
-                Some(_) => return Err(self.error(Fault::ControlCharacter, at)),
+                Some(_) => {
+                    self.repairs = self.repairs.wrapping_add(1);
+                    at += 1;
+                }
                 None => return Err(self.error(Fault::Truncated, at)),
             }
             at = chunk::find_special(self.bytes, at);
@@ -252,34 +281,24 @@ impl<'a> Scanner<'a> {
         Ok(Text::new(start, at, true))
     }
 
-    /// Checks the escape whose backslash is at `at`; gives the place behind it.
-    fn escape(&self, at: usize) -> Result<usize> {
-        match self.bytes.get(at + 1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
-            Some(b'u') => match self.unit(at + 2)? {
-                0xD800..=0xDBFF => {
-                    if self.bytes.get(at + 6..at + 8) == Some(b"\\u")
-                        && matches!(self.unit(at + 8)?, 0xDC00..=0xDFFF)
-                    {
-                        Ok(at + 12)
-                    } else {
-                        Err(self.error(Fault::LoneSurrogate, at))
-                    }
-                }
-                0xDC00..=0xDFFF => Err(self.error(Fault::LoneSurrogate, at)),
-                _ => Ok(at + 6),
-            },
-            Some(_) => Err(self.error(Fault::BadEscape, at)),
-            None => Err(self.error(Fault::Truncated, at)),
+    /// Checks the escape whose backslash is at `at`; gives the place behind it. A backslash that begins no escape is passed
+    /// alone.
+    fn escape(&mut self, at: usize) -> Result<usize> {
+        let (length, is_valid) = match self.bytes.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => (2, true),
+            Some(b'u') => text::unicode_escape(&self.bytes[at..]),
+            Some(_) => (1, false),
+            None => return Err(self.error(Fault::Truncated, at)),
+        };
+        if !is_valid {
+            self.repairs = self.repairs.wrapping_add(1);
         }
+        Ok(at + length)
     }
 
-    fn unit(&self, at: usize) -> Result<u16> {
-        match self.bytes.get(at..at + 4).map(hex) {
-            Some(Some(unit)) => Ok(unit),
-            Some(None) => Err(self.error(Fault::BadEscape, at)),
-            None => Err(self.error(Fault::Truncated, at)),
-        }
+    #[cold]
+    fn note_depth(&mut self) {
+        self.too_deep = self.too_deep.min(self.pos);
     }
 
     /// Skips and validates one value of any kind.
@@ -287,31 +306,28 @@ impl<'a> Scanner<'a> {
     pub fn skip(&mut self) -> Result<()> {
         match self.peek() {
             b'"' => self.string().map(drop),
-            b'{' | b'[' => self.skip_container(self.max_depth),
+            b'{' | b'[' => self.skip_container(),
             _ => self.scalar(),
         }
     }
 
-    /// Like [`skip`](Self::skip), to get past a value that is nested deeper than allowed.
+    /// The same as [`skip`](Self::skip).
     pub fn skip_any_depth(&mut self) -> Result<()> {
-        match self.peek() {
-            b'{' | b'[' => self.skip_container(usize::MAX),
-            _ => self.skip(),
-        }
+        self.skip()
     }
 
     /// The kinds of the open containers are bits (1 for an object): the innermost in the lowest bit, 64 in
     /// `kinds`, those around them in `outer`.
     #[inline(never)]
-    fn skip_container(&mut self, max_depth: usize) -> Result<()> {
+    fn skip_container(&mut self) -> Result<()> {
         let (mut kinds, mut outer, mut opened) = (0u64, Vec::new(), 0usize);
         loop {
             let byte = self.peek();
             match byte {
                 b'"' => drop(self.string()?),
                 b'{' | b'[' => {
-                    if self.depth + opened >= max_depth {
-                        return Err(self.error(Fault::TooDeep, self.pos));
+                    if self.depth + opened >= self.max_depth {
+                        self.note_depth();
                     }
                     let object = byte == b'{';
                     self.pos += 1;

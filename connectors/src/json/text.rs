@@ -52,37 +52,58 @@ pub fn unescape(escaped: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(value)
 }
 
-/// Appends the value of a string that [`Scanner`](super::Scanner) accepted. UTF-8 stays UTF-8.
+/// Length of the `\uXXXX` escape (or pair of them) that `escape` begins with, and whether it is sound. A lone surrogate is
+/// 6 bytes long; what is no escape at all is its backslash.
+pub(super) fn unicode_escape(escape: &[u8]) -> (usize, bool) {
+    match (unit(escape, 0), unit(escape, 6)) {
+        (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => (12, true),
+        (Some(0xD800..=0xDFFF), _) => (6, false),
+        (Some(_), _) => (6, true),
+        (None, _) => (1, false),
+    }
+}
+
+/// The UTF-16 unit of the `\uXXXX` at this place.
+fn unit(text: &[u8], at: usize) -> Option<u16> {
+    let digits = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    hex(digits)
+}
+
+/// Appends the value of a string that [`Scanner`](super::Scanner) accepted. UTF-8 stays UTF-8; a lone surrogate becomes
+/// U+FFFD, and a backslash that begins no escape stays as it is.
 pub fn unescape_into(mut escaped: &[u8], value: &mut Vec<u8>) {
     while let Some(at) = memchr::memchr(b'\\', escaped) {
         value.extend_from_slice(&escaped[..at]);
+        escaped = &escaped[at..];
         let mut used = 2;
-        match escaped.get(at + 1) {
+        match escaped.get(1) {
             Some(b'b') => value.push(8),
             Some(b'f') => value.push(12),
             Some(b'n') => value.push(b'\n'),
             Some(b'r') => value.push(b'\r'),
             Some(b't') => value.push(b'\t'),
+            Some(other @ (b'"' | b'\\' | b'/')) => value.push(*other),
             Some(b'u') => {
-                let unit = |at: usize| escaped.get(at..at + 4).and_then(hex).unwrap_or(0);
-                let first = unit(at + 2);
-                let second = if first & 0xFC00 == 0xD800 {
-                    used = 12;
-                    Some(unit(at + 8))
+                let (length, is_sound) = unicode_escape(escaped);
+                used = length;
+                if length == 1 {
+                    value.push(b'\\');
                 } else {
-                    used = 6;
-                    None
-                };
-                let units = std::iter::once(first).chain(second);
-                for character in char::decode_utf16(units) {
+                    let first = unit(escaped, 0);
+                    let second = if length == 12 { unit(escaped, 6) } else { None };
+                    let units = first.into_iter().chain(second);
+                    let character = char::decode_utf16(units).next().and_then(Result::ok);
+                    let character = character.filter(|_| is_sound);
                     let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
                     value.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 }
             }
-            Some(other) => value.push(*other),
-            None => used = 1,
+            _ => {
+                value.push(b'\\');
+                used = 1;
+            }
         }
-        escaped = escaped.get(at + used..).unwrap_or_default();
+        escaped = escaped.get(used..).unwrap_or_default();
     }
     value.extend_from_slice(escaped);
 }

@@ -147,7 +147,15 @@ pub fn agree_line(format: Format, header: Option<&str>, line: &str) -> bool {
     {
         return false;
     }
-    let mut expected = lines::decode(format, header, line);
+    // What a container runtime writes before a line is no part of it.
+    let cri = [" stdout F ", " stderr F "]
+        .into_iter()
+        .find_map(|tag| line.split_once(tag));
+    let own = match cri {
+        Some((time, rest)) if !time.contains(' ') && time.contains('T') => rest,
+        _ => line,
+    };
+    let mut expected = lines::decode(format, header, own);
     if let Some(outcomes) = &mut expected {
         label(format, outcomes);
         outcomes.extend(header.map(|_| Outcome::Filtered));

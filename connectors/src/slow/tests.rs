@@ -116,7 +116,7 @@ fn files(folder: &Path, into: &mut Vec<PathBuf>) {
 
 fn content(path: &Path) -> String {
     let mut bytes = std::fs::read(path).unwrap();
-    if bytes.starts_with(crate::envelope::GZIP) {
+    if bytes.starts_with(&[0x1F, 0x8B]) {
         let mut inflated = vec![];
         let mut reader = flate2::read::MultiGzDecoder::new(bytes.as_slice());
         reader.read_to_end(&mut inflated).unwrap();

@@ -1,0 +1,215 @@
+//! Cuts a text into JSON values and lines of logs.
+
+use std::ops::Range;
+
+use super::{Work, json_fault};
+use crate::envelope::behind_syslog;
+use crate::format::{Decoded, Fault, Format, Reject, Row, Stop, envoy, fault, vpc_flow, ztunnel};
+use crate::json::Scanner;
+
+/// What CloudWatch Logs sends to see whether a destination is there.
+const CONTROL_MESSAGE: &[u8] = b"CWL CONTROL MESSAGE";
+
+impl Work<'_, '_> {
+    /// Reads the scanner's text to its end: JSON values one behind the other (with or without line ends between them) and lines
+    /// of logs, in any mix. Each that is unusable gets a dead letter; if it is the only one, its fault is returned instead.
+    pub(crate) fn stream(&mut self, s: &mut Scanner, level: usize) -> Option<Box<Fault>> {
+        let mut alone: Option<(Range<usize>, Box<Fault>)> = None;
+        let mut is_first = true;
+        while self.pass_blank(s) {
+            let start = s.position();
+            let unusable = self.piece(s, level);
+            let range = start..s.position();
+            if let Some((range, fault)) = alone.take() {
+                self.dead_letter(&s.bytes()[range], fault);
+            }
+            match unusable {
+                Some(fault) if is_first => alone = Some((range, fault)),
+                Some(fault) => self.dead_letter(&s.bytes()[range], fault),
+                None => {}
+            }
+            is_first = false;
+        }
+        if is_first {
+            return Some(fault("empty", "nothing but whitespace"));
+        }
+        alone.map(|(_, fault)| fault)
+    }
+
+    /// Passes what may stand between texts: blanks, byte order marks, the separators of RFC 7464, and the zeros that a file
+    /// system leaves of a write that was cut. False at the end.
+    pub(super) fn pass_blank(&self, s: &mut Scanner) -> bool {
+        loop {
+            match s.peek() {
+                0 => {}
+                _ => return true,
+            }
+            match s.bytes().get(s.position()..) {
+                Some([0 | 0x1E, ..]) => s.advance(1),
+                _ => return s.position() < s.bytes().len(),
+            }
+        }
+    }
+
+    /// Reads one value or line.
+    fn piece(&mut self, s: &mut Scanner, level: usize) -> Option<Box<Fault>> {
+        match s.peek() {
+            b'{' => return self.json(s, level),
+            b'0'..=b'9' => {
+                if let Err(outcome) = self.pass_head(s, level) {
+                    return outcome;
+                }
+            }
+            // A byte order mark.
+            0xEF if s.bytes()[s.position()..].starts_with(b"\xEF\xBB\xBF") => {
+                s.advance(3);
+                return match self.pass_blank(s) {
+                    true => self.piece(s, level),
+                    false => Some(fault("empty", "nothing but a byte order mark")),
+                };
+            }
+            _ => {}
+        }
+        match s.peek() {
+            b'{' => self.json(s, level),
+            _ => self.line_or_json(s, level, true),
+        }
+    }
+
+    /// Reads a line of a log, or JSON that begins like one.
+    fn line_or_json(&mut self, s: &mut Scanner, level: usize, heads: bool) -> Option<Box<Fault>> {
+        let start = s.position();
+        let rest = &s.bytes()[start..];
+        let end = start + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = s.bytes()[start..end].trim_ascii_end();
+        let range = start..start + line.len();
+        let outcome = self.line(s, range);
+        match outcome {
+            Ok(true) => {
+                s.advance(end - start);
+                return None;
+            }
+            Ok(false) => {}
+            Err(fault) => {
+                s.advance(end - start);
+                return Some(fault);
+            }
+        }
+        if heads && let Some(length) = behind_syslog(line) {
+            s.advance(length);
+            return match self.pass_blank(s) && s.position() < end {
+                true if s.peek() == b'{' => self.json(s, level),
+                true => {
+                    if let Err(outcome) = self.pass_head(s, level) {
+                        return outcome;
+                    }
+                    match s.peek() {
+                        b'{' => self.json(s, level),
+                        _ => self.line_or_json(s, level, false),
+                    }
+                }
+                false => Some(fault("empty", "nothing behind the head of syslog")),
+            };
+        }
+        if matches!(s.peek(), b'[' | b'"') {
+            return self.json(s, level);
+        }
+        let mut scalar = s.clone();
+        let fault = match scalar.skip() {
+            Err(error) => json_fault(error, start),
+            Ok(()) => fault("unknown_format", "not a JSON object"),
+        };
+        s.advance(end - start);
+        Some(fault)
+    }
+
+    /// Reads one JSON value; what is broken is read piece by piece.
+    fn json(&mut self, s: &mut Scanner, level: usize) -> Option<Box<Fault>> {
+        let (before, mark) = (self.before(), s.mark());
+        let error = match self.value(s, level) {
+            Ok(unusable) => return unusable,
+            Err(Reject::Event(fault)) => {
+                s.reset(mark);
+                match s.skip() {
+                    Ok(()) => return Some(fault),
+                    Err(error) => error,
+                }
+            }
+            Err(Reject::Json(error)) => error,
+        };
+        s.reset(mark);
+        self.withdraw(&before);
+        self.salvage(s, level, error)
+    }
+
+    /// Reads the range as a line of a text format. False if it is none.
+    pub(super) fn line(&mut self, s: &Scanner, range: Range<usize>) -> Result<bool, Box<Fault>> {
+        let line = &s.bytes()[range.clone()];
+        if line.starts_with(CONTROL_MESSAGE) {
+            self.counts.read += 1;
+            self.counts.filtered += 1;
+            return Ok(true);
+        }
+        let s = &Scanner::new(&s.bytes()[..range.end], range.start, self.config.max_depth);
+        let flow = Format::of(&vpc_flow::FLOW);
+        if self.allowed.has(flow)
+            && let Some(tree) = flow.tree(None)
+        {
+            if let Some(columns) = vpc_flow::header(line, tree) {
+                self.header = Some(columns);
+                self.counts.read += 1;
+                self.counts.filtered += 1;
+                return Ok(true);
+            }
+            if self.header.is_none() && line.starts_with(b"2 ") {
+                self.header = vpc_flow::header(vpc_flow::DEFAULT, tree);
+            }
+            if let Some(columns) = &self.header
+                && vpc_flow::split(s, columns, tree, self.found)
+            {
+                return self.fill_line(s, flow, range);
+            }
+        }
+        let access = Format::of(&envoy::ACCESS);
+        if self.allowed.has(access)
+            && let Some(tree) = access.tree(None)
+            && envoy::split(s, tree, self.found)
+        {
+            return self.fill_line(s, access, range);
+        }
+        let tunnel = Format::of(&ztunnel::ACCESS);
+        if self.allowed.has(tunnel)
+            && let Some(tree) = tunnel.tree(None)
+            && ztunnel::split(s, tree, self.found)
+        {
+            return self.fill_line(s, tunnel, range);
+        }
+        Ok(false)
+    }
+
+    /// Makes a row of the values found in a line.
+    fn fill_line(
+        &mut self,
+        s: &Scanner,
+        format: Format,
+        range: Range<usize>,
+    ) -> Result<bool, Box<Fault>> {
+        self.begin();
+        let mut row = Row {
+            builder: &mut self.builder,
+            labels: &self.labels,
+            in_block: self.in_block,
+            scratch: self.scratch,
+        };
+        let decoded = match format.tree(None) {
+            Some(tree) => tree.fill(s, &mut row, self.found),
+            None => Ok(Decoded::NotThis),
+        };
+        let decoded = decoded.map_err(Stop::reject);
+        match self.finish(s, format, range.clone(), s.repairs(), decoded) {
+            Ok(is_event) => Ok(is_event),
+            Err(Reject::Event(fault)) => Err(fault),
+            Err(Reject::Json(error)) => Err(json_fault(error, range.start)),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Text that is broken: what can still be read of it, and what is counted as lost.
+
+use super::tests::{decode_with, marked, text};
+use super::*;
+
+fn trail(id: &str) -> String {
+    format!(
+        r#"{{"eventVersion":"1.08","eventTime":"2026-01-02T03:04:05Z","eventSource":"iam.amazonaws.com","eventName":"ListUsers","eventID":"{id}","resources":[{{"arn":"a"}},{{"arn":"b"}}],"requestParameters":{{"userName":"u"}}}}"#
+    )
+}
+
+fn decode(lines: &[&[u8]]) -> EventBatch {
+    decode_with(DecoderConfig::new("log"), lines)
+}
+
+fn uids(batch: &EventBatch) -> Vec<String> {
+    let rows = 0..batch.events.num_rows();
+    rows.map(|row| text(batch, col::EVENT_UID, row)).collect()
+}
+
+type Wrap = fn(&[String]) -> String;
+
+/// Every way to put events into one record.
+const CONTAINERS: &[(&str, Wrap)] = &[
+    ("Records", |events| {
+        format!("{{\"Records\":[{}]}}", events.join(","))
+    }),
+    ("Records first", |events| {
+        format!(
+            "{{\"a\":{{}},\"Records\":[{}],\"next\":\"x\"}}",
+            events.join(" , ")
+        )
+    }),
+    ("array", |events| format!("[{}]", events.join(",\n"))),
+    ("items", |events| {
+        format!(
+            "{{\"kind\":\"EventList\",\"metadata\":{{}},\"items\":[{}]}}",
+            events.join(",")
+        )
+    }),
+    ("value", |events| {
+        format!(
+            "{{\"@odata.context\":\"x\",\"value\":[{}]}}",
+            events.join(",")
+        )
+    }),
+    ("concatenated", |events| events.join("")),
+    ("lines", |events| events.join("\n")),
+    ("nested", |events| {
+        format!("{{\"Records\":[{{\"records\":[{}]}}]}}", events.join(","))
+    }),
+    ("a string", |events| {
+        format!(
+            "{{\"message\":{}}}",
+            serde_json::to_string(&events.join("\n")).unwrap()
+        )
+    }),
+    ("array in a string", |events| {
+        format!(
+            "{{\"body\":{}}}",
+            serde_json::to_string(&format!("[{}]", events.join(","))).unwrap()
+        )
+    }),
+];
+
+/// What can happen to one event; no event is left of it.
+const BREAKS: &[(&str, fn(&str) -> String)] = &[
+    ("not a number", |event| {
+        event.replace("{\"userName\":\"u\"}", "NaN")
+    }),
+    ("a blob", |event| {
+        event.replace("{\"userName\":\"u\"}", "[ 227 B blob data ]")
+    }),
+    ("single quotes", |event| event.replace('"', "'")),
+    ("no colon", |event| event.replacen(':', " ", 1)),
+    ("a bare word", |event| event.replace("\"u\"", "u")),
+    ("no closing quote", |event| {
+        event.replace("\"ListUsers\"", "\"ListUsers")
+    }),
+    ("cut in a key", |event| {
+        event[..event.find("eventName").unwrap() + 3].to_owned()
+    }),
+    ("cut in a value", |event| {
+        event[..event.find("Users").unwrap()].to_owned()
+    }),
+    ("cut in a nested array", |event| {
+        event[..event.find(",{\"arn\":\"b").unwrap()].to_owned()
+    }),
+    ("cut before its end", |event| {
+        event[..event.len() - 1].to_owned()
+    }),
+    ("a bracket too few", |event| event.replacen("}]", "]", 1)),
+    ("a bracket too many", |event| event.replacen("}]", "}}]", 1)),
+];
+
+#[test]
+fn a_broken_event_costs_itself_alone_in_every_container() {
+    for (container, wrap) in CONTAINERS {
+        for (name, break_it) in BREAKS {
+            // The brackets that close the last event's container would close what was cut of it.
+            let places = if name.contains("nested") { 0..6 } else { 0..7 };
+            for broken in places.step_by(3) {
+                let mut events: Vec<_> = (0..7).map(|n| trail(&n.to_string())).collect();
+                let whole = decode(&[wrap(&events).as_bytes()]);
+                assert_eq!(whole.counts.read, 7, "{container}");
+                events[broken] = break_it(&events[broken]);
+                let record = wrap(&events);
+                let batch = decode(&[record.as_bytes(), trail("after").as_bytes()]);
+                let expected = (0..7).filter(|n| *n != broken).map(|n| n.to_string());
+                let expected: Vec<_> = expected.chain(["after".to_owned()]).collect();
+                assert_eq!(
+                    uids(&batch),
+                    expected,
+                    "{container}, {name}, {broken}: {record}"
+                );
+                let letters = &batch.dead_letters;
+                assert_eq!(
+                    letters.len(),
+                    1,
+                    "{container}, {name}, {broken}: {letters:?}"
+                );
+                assert_eq!(batch.counts.read, 8, "{container}, {name}, {broken}");
+                for (row, uid) in expected.iter().enumerate().take(6) {
+                    assert_eq!(text(&batch, col::RAW, row), trail(uid));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn two_broken_events_beside_each_other_are_two() {
+    for (container, wrap) in CONTAINERS {
+        for (name, break_it) in BREAKS
+            .iter()
+            .filter(|(name, _)| !name.starts_with("cut") && !name.contains("quote"))
+        {
+            let mut events: Vec<_> = (0..5).map(|n| trail(&n.to_string())).collect();
+            events[2] = break_it(&events[2]);
+            events[3] = break_it(&events[3]);
+            let batch = decode(&[wrap(&events).as_bytes()]);
+            assert_eq!(uids(&batch), ["0", "1", "4"], "{container}, {name}");
+            assert_eq!(
+                batch.counts.read, 5,
+                "{container}, {name}: {:?}",
+                batch.dead_letters
+            );
+        }
+    }
+}
+
+#[test]
+fn faults_in_strings_cost_nothing_and_are_marked() {
+    type Fault = (&'static str, &'static [u8], &'static str, &'static str);
+    let faults: &[Fault] = &[
+        ("half a pair", br"x\ud800y", "x\u{fffd}y", r"x\ufffdy"),
+        ("tab", b"x\ty", "x\ty", r"x\ty"),
+        ("line end", b"x\ny", "x\ny", r"x\ny"),
+        ("zero", b"x\0y", "x\0y", r"x\u0000y"),
+        ("bad escape", br"x\qy", "x\\qy", r"x\\qy"),
+        ("not UTF-8", b"x\xFFy", "x\u{fffd}y", "x\u{fffd}y"),
+        ("cut character", b"x\xE2\x82y", "x\u{fffd}y", "x\u{fffd}y"),
+    ];
+    for (container, wrap) in CONTAINERS {
+        for (name, bytes, value, raw) in faults {
+            let mut events: Vec<_> = (0..5).map(|n| trail(&n.to_string())).collect();
+            events[2] = events[2].replace("ListUsers", "FAULT");
+            let record = wrap(&events);
+            let (before, after) = record.split_once("FAULT").unwrap();
+            // Inside a string the fault is that of the text inside, or of the string itself.
+            let record = [before.as_bytes(), bytes, after.as_bytes()].concat();
+            let batch = decode(&[&record]);
+            let shown = String::from_utf8_lossy(&record);
+            assert_eq!(
+                uids(&batch),
+                ["0", "1", "2", "3", "4"],
+                "{container}, {name}: {shown}"
+            );
+            assert_eq!(batch.counts.read, 5, "{container}, {name}");
+            if !container.contains("string") || *name == "not UTF-8" || *name == "half a pair" {
+                assert_eq!(
+                    text(&batch, col::API_OPERATION, 2),
+                    *value,
+                    "{container}, {name}"
+                );
+                assert_eq!(
+                    marked(&batch, col::RAW_REPAIRED),
+                    [2],
+                    "{container}, {name}"
+                );
+            }
+            if !container.contains("string") {
+                assert_eq!(
+                    text(&batch, col::RAW, 2),
+                    trail("2").replace("ListUsers", raw)
+                );
+            }
+            assert_eq!(text(&batch, col::RAW, 3), trail("3"), "{container}, {name}");
+        }
+    }
+}
+
+#[test]
+fn a_text_made_of_starts_is_read_in_bounded_time() {
+    let start = r#"{"eventTime":"2026-01-02T03:04:05Z","eventName":[{"Records":[{"a":"#;
+    let record = format!("[{}]", start.repeat(20_000));
+    let batch = decode(&[record.as_bytes(), trail("after").as_bytes()]);
+    assert_eq!(uids(&batch), ["after"]);
+    assert!(batch.counts.dead_lettered >= 1);
+}
+
+#[test]
+fn what_cannot_be_found_again_is_counted_by_its_length() {
+    let good = trail("0");
+    let rubbish = "x".repeat(good.len() * 40);
+    let record = format!("{{\"Records\":[{good},{{\"eventTime\":{rubbish}");
+    let batch = decode(&[record.as_bytes()]);
+    assert_eq!(uids(&batch), ["0"]);
+    assert!(
+        (38..=42).contains(&batch.counts.dead_lettered),
+        "{:?}",
+        batch.counts
+    );
+    let letter = &batch.dead_letters[0];
+    assert!(letter.detail.contains("about 4"), "{}", letter.detail);
+}
+
+#[test]
+fn other_encodings_are_read() {
+    let event = trail("é");
+    let units =
+        |order: fn(u16) -> [u8; 2]| event.encode_utf16().flat_map(order).collect::<Vec<u8>>();
+    let little = units(u16::to_le_bytes);
+    let records = [
+        [b"\xFF\xFE", little.as_slice()].concat(),
+        little,
+        units(u16::to_be_bytes),
+        [&[0; 7], event.as_bytes()].concat(),
+        [&[0; 4096], event.as_bytes(), &[0; 12]].concat(),
+        ["\u{feff}".as_bytes(), event.as_bytes()].concat(),
+        [b"\x1E", event.as_bytes(), b"\n"].concat(),
+    ];
+    let records: Vec<_> = records.iter().map(Vec::as_slice).collect();
+    let batch = decode(&records);
+    assert_eq!(uids(&batch), ["é"; 7], "{:?}", batch.dead_letters);
+    assert_eq!(marked(&batch, col::RAW_REPAIRED), [0usize; 0]);
+    for row in 0..7 {
+        assert_eq!(text(&batch, col::RAW, row), event);
+    }
+}
