@@ -76,29 +76,21 @@ pub(super) fn gunzip(packed: &[u8], limit: usize) -> Result<Vec<u8>, Refused> {
     }
 }
 
-/// How the body is spooled. Refused is only one of which no part is JSON: it can never become an event, and
-/// whoever sent it should know. Anything else is judged event by event, later.
+/// How the body is spooled: as one text, or as lines of which each is an event. Refused is only an empty one: whatever else it
+/// holds is judged event by event, and each that cannot be used is a dead letter.
 pub(super) fn parts(body: &[u8], media: Media) -> Result<Vec<(Kind, Range<usize>)>, Refused> {
     let mut lines = lines(body).peekable();
-    if lines.peek().is_none() {
+    let Some(first) = lines.peek().cloned() else {
         let detail = "the body is empty: send a JSON event, or several";
         return Err(Refused::new(StatusCode::BAD_REQUEST, detail));
-    }
-    let fault = match (whole(body), media) {
-        (Ok(()), Media::Json) => return Ok(vec![(Kind::Document, 0..body.len())]),
-        (Ok(()), Media::Lines) => None,
-        (Err(fault), _) => Some(fault),
     };
-    let usable = match media {
-        // Lines under the wrong name are common; the rest of a broken document must not pass for them.
-        Media::Json => lines
-            .peek()
-            .is_some_and(|line| is_json(&body[line.clone()])),
-        Media::Lines => lines.clone().any(|line| is_json(&body[line])),
+    let are_lines = match media {
+        Media::Json => first.len() < body.trim_ascii().len() && is_json(&body[first]),
+        Media::Lines => is_json(&body[first]) || !is_json(body),
     };
-    if let (false, Some(fault)) = (usable, fault) {
-        let detail = format!("the body is no JSON: {fault}");
-        return Err(Refused::new(StatusCode::BAD_REQUEST, detail));
+    // A value that goes on in the next line, or a text in it that does, is put together when it is read as a whole.
+    if !are_lines || lines.clone().any(|line| is_torn(&body[line])) {
+        return Ok(vec![(Kind::Document, 0..body.len())]);
     }
     let mut parts: Vec<(Kind, Range<usize>)> = vec![];
     for (number, line) in lines.enumerate() {
@@ -125,18 +117,16 @@ pub(super) fn lines(body: &[u8]) -> impl Iterator<Item = Range<usize>> + Clone {
     })
 }
 
+/// Whether the text is one JSON value, however deep.
 fn is_json(text: &[u8]) -> bool {
-    matches!(text.first(), Some(b'{' | b'[')) && whole(text).is_ok()
+    let mut scanner = Scanner::new(text, 0, usize::MAX);
+    matches!(scanner.peek(), b'{' | b'[') && scanner.skip().is_ok() && scanner.finish().is_ok()
 }
 
-/// Whether the text is one JSON value, however deep.
-fn whole(text: &[u8]) -> Result<(), String> {
-    if let Err(error) = std::str::from_utf8(text) {
-        return Err(format!("not UTF-8 at byte {}", error.valid_up_to()));
-    }
+/// Whether the text is the beginning of a JSON value.
+fn is_torn(text: &[u8]) -> bool {
     let mut scanner = Scanner::new(text, 0, usize::MAX);
-    let value = scanner.skip_any_depth().and_then(|()| scanner.finish());
-    value.map_err(|error: Error| format!("{} at byte {}", error.fault(), error.at()))
+    scanner.peek() == b'{' && scanner.skip().is_err_and(Error::is_truncated)
 }
 
 #[cfg(test)]
@@ -152,12 +142,6 @@ mod tests {
             .into_iter()
             .map(|(kind, part)| (kind, &body[part]))
             .collect()
-    }
-
-    fn refused(body: &[u8], media: Media) -> String {
-        let refused = parts(body, media).unwrap_err();
-        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
-        refused.detail
     }
 
     #[test]
@@ -189,13 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn a_body_without_any_json_is_refused_with_the_place() {
-        assert!(refused(b" \r\n", Media::Json).contains("empty"));
-        assert!(refused(b"<html>", Media::Json).contains("at byte 0"));
-        assert!(refused(b"{\"a\": \xFF}", Media::Json).contains("not UTF-8 at byte 6"));
-        // What is left of a document is not a line of its own.
-        assert!(refused(b"[\n{\"a\":1}\n", Media::Json).contains("ends early"));
-        assert!(refused(b"no\nnor this\n", Media::Lines).contains("no JSON"));
+    fn only_an_empty_body_is_refused() {
+        let refused = parts(b" \r\n", Media::Json).unwrap_err();
+        assert!(refused.detail.contains("empty"));
+        for (body, media) in [
+            ("<html>", Media::Json),
+            ("[\n{\"a\":1}\n", Media::Json),
+            ("{\"a\":1}{\"b\":2}", Media::Json),
+            ("{\"a\":\"x\ny\"}\n{\"b\":2}", Media::Lines),
+            ("{\n\"a\":1\n}", Media::Lines),
+        ] {
+            assert_eq!(taken(body, media), [(Kind::Document, body)], "{body}");
+        }
+        let text = "no\nnor this";
+        assert_eq!(taken(text, Media::Lines), [(Kind::Lines, text)]);
     }
 
     #[test]

@@ -111,9 +111,13 @@ async fn push(
     };
     let mut body = body.into_data_stream();
     match take(&shared, inbox, &headers, &mut body).await {
-        Ok(bytes) => {
-            inbox.count(StatusCode::ACCEPTED, bytes);
-            StatusCode::ACCEPTED.into_response()
+        Ok(taken) => {
+            inbox.count(StatusCode::ACCEPTED, taken.bytes);
+            let answer = serde_json::json!({
+                "events": taken.events,
+                "dead_letters": taken.dead_letters,
+            });
+            (StatusCode::ACCEPTED, axum::Json(answer)).into_response()
         }
         Err(refused) => {
             if inbox.count(refused.status, 0) {
@@ -139,13 +143,22 @@ async fn drain(mut body: BodyDataStream) {
     let _ = tokio::time::timeout(DRAIN_TIME, rest).await;
 }
 
-/// Takes the body; returns its length as it was sent.
+/// A body that is on the disk.
+struct Taken {
+    /// Its length as it was sent.
+    bytes: u64,
+    /// Events in it, those that cannot be used among them.
+    events: u64,
+    dead_letters: u64,
+}
+
+/// Takes the body.
 async fn take(
     shared: &Shared,
     inbox: &Arc<Inbox>,
     headers: &HeaderMap,
     body: &mut BodyDataStream,
-) -> Result<u64, Refused> {
+) -> Result<Taken, Refused> {
     admit(&inbox.hashes, headers)?;
     let media = body::media(headers)?;
     let is_gzip = body::is_gzip(headers)?;
@@ -170,6 +183,7 @@ async fn take(
     let bytes = sent.len() as u64;
     // The semaphore is never closed.
     let turn = shared.unpacking.acquire().await.ok();
+    let judge = inbox.clone();
     let judged = tokio::task::spawn_blocking(move || {
         let body = if is_gzip {
             body::gunzip(&sent, limit)?
@@ -177,7 +191,8 @@ async fn take(
             sent
         };
         let parts = body::parts(&body, media)?;
-        Ok((body, parts))
+        let counts = super::source::judge(&judge.config, &body, &parts);
+        Ok((body, parts, counts))
     });
     let ended = |_| {
         Refused::new(
@@ -185,7 +200,7 @@ async fn take(
             "the server failed; its log says why",
         )
     };
-    let (body, parts) = judged.await.map_err(ended)??;
+    let (body, parts, counts) = judged.await.map_err(ended)??;
     held.more(body.len().saturating_sub(held.bytes))?;
     drop(turn);
     let spooled = inbox.spool.append(body, parts).await;
@@ -199,7 +214,11 @@ async fn take(
             Refused::later(StatusCode::SERVICE_UNAVAILABLE, RETRY_DISK, detail)
         }
     })?;
-    Ok(bytes)
+    Ok(Taken {
+        bytes,
+        events: counts.read,
+        dead_letters: counts.dead_lettered,
+    })
 }
 
 async fn receive(

@@ -1,6 +1,7 @@
 //! The spool as a source: one partition, whose positions are places in the spool.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,15 +11,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::buffer::Buffer;
-use weir_engine::batch::Partition;
+use weir_engine::batch::{Counts, Partition};
 use weir_engine::health::Intake;
 use weir_engine::source::{Positions, Source, SourceMessage, SourceSender};
 use weir_engine::{Error, Result};
 
-use super::Inbox;
 use super::recover;
 use super::segment::{self, FILE_HEADER, Fault, Kind};
 use super::spool::Shared;
+use super::{HttpConfig, Inbox};
 use crate::decode::{Decoder, Record};
 
 /// Bytes and records after which a block is handed on.
@@ -200,22 +201,45 @@ fn records(bytes: &[u8], base: i64) -> (Vec<Record>, Result<usize, Fault>) {
             Err(_) => break,
         };
         let body = at + found.range.start..at + found.range.end;
-        match found.kind {
-            Kind::Document => records.push(Record {
-                range: body.clone(),
-                position,
-            }),
-            Kind::Lines => {
-                let lines = super::body::lines(&bytes[body.clone()]);
-                records.extend(lines.map(|line| Record {
-                    position: position + line.start as i64,
-                    range: body.start + line.start..body.start + line.end,
-                }));
-            }
-        }
+        add_records(&mut records, found.kind, bytes, body.clone(), position);
         at = body.end;
     }
     (records, Ok(at))
+}
+
+/// What a body holds, for the answer to its sender; it is read again when its turn comes.
+pub(super) fn judge(config: &HttpConfig, body: &[u8], parts: &[(Kind, Range<usize>)]) -> Counts {
+    let mut all = vec![];
+    for (kind, part) in parts {
+        add_records(&mut all, *kind, body, part.clone(), 0);
+    }
+    let mut decoder = Decoder::new(config.decoder.clone());
+    let (partition, block) = (partition(&config.name), Buffer::from(body));
+    let batch = decoder.decode(&partition, block, &all, 0);
+    batch.map_or_else(|_| Counts::default(), |batch| batch.counts)
+}
+
+/// Adds the records of one part, which begins at `position` of the spool.
+fn add_records(
+    records: &mut Vec<Record>,
+    kind: Kind,
+    bytes: &[u8],
+    part: Range<usize>,
+    position: i64,
+) {
+    match kind {
+        Kind::Document => records.push(Record {
+            range: part,
+            position,
+        }),
+        Kind::Lines => {
+            let lines = super::body::lines(&bytes[part.clone()]);
+            records.extend(lines.map(|line| Record {
+                position: position + line.start as i64,
+                range: part.start + line.start..part.start + line.end,
+            }));
+        }
+    }
 }
 
 #[async_trait]

@@ -230,7 +230,6 @@ async fn refusals_say_what_is_wrong_and_leave_nothing_behind() {
             415,
             "application/json",
         ),
-        (trusted().body("<html>"), 400, "no JSON"),
         (trusted().body(""), 400, "empty"),
         (trusted().body(large.clone()), 413, "max_body_mb"),
         (
@@ -267,14 +266,23 @@ async fn refusals_say_what_is_wrong_and_leave_nothing_behind() {
     let by_url = by_url.header("content-type", "application/json");
     let answer = by_url.body(event("good")).send().await.unwrap();
     assert_eq!(answer.status(), 202);
+    assert_eq!(answer.text().await.unwrap(), r#"{"dead_letters":0,"events":1}"#);
     engine.until(1).await;
     assert_eq!(engine.uids, ["good"]);
+    // What cannot be used is a dead letter, told to the sender, and costs its neighbours nothing.
+    let mixed = format!("[{},{{\"a\":NaN}},<html>,{}]", event("b"), event("c"));
+    let sent = mixed.len() as u64;
+    let answer = trusted().body(mixed).send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    assert_eq!(answer.text().await.unwrap(), r#"{"dead_letters":2,"events":4}"#);
+    engine.until(3).await;
+    assert_eq!(engine.uids, ["good", "b", "c"]);
     let intake = engine.source.intake().unwrap();
     let statuses: Vec<_> = intake.requests.into_iter().collect();
-    assert_eq!(statuses, [(202, 1), (400, 3), (401, 2), (413, 2), (415, 2)]);
+    assert_eq!(statuses, [(202, 2), (400, 2), (401, 2), (413, 2), (415, 2)]);
     let one = event("good").len() as u64;
-    assert_eq!(intake.bytes, one);
-    assert!(intake.spool_bytes - before < 2 * one);
+    assert_eq!(intake.bytes, one + sent);
+    assert!(intake.spool_bytes - before < 2 * (one + sent));
     engine.source.stop().await;
     server.stop().await;
 }
