@@ -5,11 +5,12 @@
 
 use std::ops::Range;
 
+use super::stream::closed_early;
 use super::{Work, json_fault};
 use crate::detect::{Looks, sniff};
 use crate::envelope::LEVELS;
 use crate::envelope::members::{ARRAY, holds};
-use crate::format::{Fault, Format, Reject};
+use crate::format::{Fault, Format, Reject, fault};
 use crate::json::{self, Scanner};
 
 /// How often each byte may be looked at, and bytes besides: a text can be made so that every piece of it seems to reach to its end.
@@ -20,13 +21,24 @@ const BYTES: usize = 1 << 20;
 struct Salvage {
     /// Bytes that may still be looked at.
     budget: usize,
-    /// The first key of the last element: its siblings mostly begin with the same.
-    sibling: Range<usize>,
+    /// The first keys of the last element: its siblings mostly begin with the same.
+    sibling: Keys,
     /// Arrays and envelopes that were entered.
     entered: usize,
-    /// Events and dead letters so far.
-    pieces: usize,
-    alone: Option<(Range<usize>, bool, Box<Fault>)>,
+    /// Whether there was an event, or a dead letter that was written.
+    is_alone: bool,
+    /// What was lost last: what follows may belong to it.
+    loss: Option<Loss>,
+}
+
+/// A part of the text that is no event.
+struct Loss {
+    range: Range<usize>,
+    /// Whether events that cannot be told apart lie in it.
+    is_many: bool,
+    /// Whether its own brackets closed.
+    is_closed: bool,
+    fault: Box<Fault>,
 }
 
 impl Work<'_, '_> {
@@ -41,10 +53,10 @@ impl Work<'_, '_> {
         let bytes = s.bytes();
         let mut salvage = Salvage {
             budget: PASSES * (bytes.len() - s.position()) + BYTES,
-            sibling: 0..0,
+            sibling: Keys::default(),
             entered: 0,
-            pieces: 0,
-            alone: None,
+            is_alone: true,
+            loss: None,
         };
         let start = s.position();
         while self.pass_blank(s) {
@@ -64,7 +76,8 @@ impl Work<'_, '_> {
                     let at_line = at == 0 || bytes[..at].ends_with(b"\n");
                     let end = at + memchr::memchr(b'\n', &bytes[at..]).unwrap_or(bytes.len() - at);
                     if at_line && matches!(self.line(s, at..end), Ok(true)) {
-                        salvage.pieces += 1;
+                        self.write_loss(&mut salvage, s);
+                        salvage.is_alone = false;
                         s.advance(end - at);
                         continue;
                     }
@@ -76,12 +89,10 @@ impl Work<'_, '_> {
                 }
             }
         }
-        let Salvage { pieces, alone, .. } = salvage;
-        let (range, is_many, fault) = alone?;
-        if pieces == 1 && !is_many {
-            return Some(fault);
+        if salvage.is_alone && salvage.loss.as_ref().is_some_and(|loss| !loss.is_many) {
+            return salvage.loss.map(|loss| loss.fault);
         }
-        self.lose_now(s, range, is_many, fault);
+        self.write_loss(&mut salvage, s);
         None
     }
 
@@ -95,47 +106,72 @@ impl Work<'_, '_> {
             Err(error) => error.at().max(at),
         };
         salvage.budget = salvage.budget.saturating_sub(end - at);
-        let first_key = first_key(bytes, at);
-        let error = match checked {
+        let looks = sniff(Scanner::new(bytes, at, usize::MAX), self.allowed);
+        let error = match checked.and_then(|()| closed_early(&mut inner).map_or(Ok(()), Err)) {
             // Closing brackets may have been lost, and those of others found in their place.
-            Ok(()) => match self.swallowed(salvage, s, at..end) {
-                None => {
-                    let mut value = Scanner::new(bytes, at, self.config.max_depth);
-                    let unusable = match self.value(&mut value, level) {
-                        Ok(unusable) => unusable,
-                        Err(Reject::Event(fault)) => Some(fault),
-                        Err(Reject::Json(error)) => Some(json_fault(error, at)),
-                    };
-                    salvage.pieces += 1;
-                    salvage.sibling = first_key;
-                    if let Some(fault) = unusable {
-                        salvage.pieces -= 1;
-                        self.lose(salvage, s, at..end, false, fault);
-                    }
-                    return s.advance(end - at);
+            Ok(()) if bytes[at] == b'[' || matches!(looks, Ok(Looks::Envelope)) => {
+                if let Some(inside) = self.enter(bytes, at, true) {
+                    salvage.entered += 1;
+                    return s.advance(inside - at);
                 }
+                return self.salvage_whole(salvage, s, at..end, level);
+            }
+            Ok(()) => match self.swallowed(salvage, s, at..end) {
+                None => return self.salvage_whole(salvage, s, at..end, level),
                 Some(next) => {
-                    let fault = crate::format::fault(
-                        "invalid_json",
-                        "another event begins before this one ends",
-                    );
+                    let detail = "another event begins before this one ends";
+                    let fault = fault("invalid_json", detail);
                     self.lose(salvage, s, at..next, false, fault);
                     return s.advance(next - at);
                 }
             },
             Err(error) => error,
         };
-        if let Some(inside) = self.enter(bytes, at) {
+        if let Some(inside) = self.enter(bytes, at, false) {
             salvage.entered += 1;
             return s.advance(inside - at);
         }
         let own = own_end(bytes, at, &mut salvage.budget);
-        salvage.sibling = first_key;
+        let keys = Keys::of(bytes, at);
+        let sibling = std::mem::replace(&mut salvage.sibling, keys.clone());
         let next = self.next_start(salvage, s, at + 1, own.unwrap_or(bytes.len()));
+        salvage.sibling = sibling;
         let end = next.or(own).unwrap_or(bytes.len());
         let is_many = next.is_none() && own.is_none() && salvage.entered > 0;
         self.lose(salvage, s, at..end, is_many, json_fault(error, at));
+        if let Some(loss) = &mut salvage.loss {
+            loss.is_closed = next.is_none() && own.is_some();
+        }
+        if !keys.first.is_empty() {
+            salvage.sibling = keys;
+        }
         s.advance(end - at);
+    }
+
+    /// Reads a value that is sound.
+    fn salvage_whole(
+        &mut self,
+        salvage: &mut Salvage,
+        s: &mut Scanner,
+        range: Range<usize>,
+        level: usize,
+    ) {
+        let keys = Keys::of(s.bytes(), range.start);
+        let mut value = Scanner::new(s.bytes(), range.start, self.config.max_depth);
+        let unusable = match self.value(&mut value, level) {
+            Ok(unusable) => unusable,
+            Err(Reject::Event(fault)) => Some(fault),
+            Err(Reject::Json(error)) => Some(json_fault(error, range.start)),
+        };
+        s.advance(range.len());
+        match unusable {
+            None => {
+                self.write_loss(salvage, s);
+                salvage.is_alone = false;
+            }
+            Some(fault) => self.lose(salvage, s, range, false, fault),
+        }
+        salvage.sibling = keys;
     }
 
     /// Where another event of the same kind begins inside a sound one.
@@ -159,8 +195,8 @@ impl Work<'_, '_> {
         None
     }
 
-    /// Where the elements of a broken array or envelope begin.
-    fn enter(&self, bytes: &[u8], at: usize) -> Option<usize> {
+    /// Where the elements of an array or envelope begin, of a `sound` one or of one whose elements are broken.
+    fn enter(&self, bytes: &[u8], at: usize, sound: bool) -> Option<usize> {
         if bytes[at] == b'[' {
             return Some(at + 1);
         }
@@ -170,7 +206,7 @@ impl Work<'_, '_> {
         let _ = s.object(|s, key| {
             if holds(key) & ARRAY != 0 && s.peek() == b'[' {
                 let mark = s.mark();
-                if s.skip().is_err() {
+                if sound || s.skip().is_err() {
                     s.reset(mark);
                     inside.get_or_insert(s.position() + 1);
                     s.skip()?;
@@ -196,7 +232,6 @@ impl Work<'_, '_> {
         end: usize,
     ) -> Option<usize> {
         let bytes = s.bytes();
-        let sibling = &bytes[salvage.sibling.clone()];
         for at in memchr::memchr_iter(b'{', bytes.get(from..end)?).map(|at| from + at) {
             if salvage.budget == 0 {
                 return None;
@@ -208,18 +243,17 @@ impl Work<'_, '_> {
             if key.is_empty() {
                 continue;
             }
-            // What was cut ends anywhere; a sibling is known by its key.
-            let is_sibling = !sibling.is_empty() && bytes[key] == *sibling;
+            // What was cut ends anywhere; a sibling is known by its first key.
+            let is_sibling = salvage.sibling.has_first(bytes, key);
             let follows = matches!(before, None | Some(b',' | b'[' | b'{' | b'}' | b']'));
-            if !is_sibling && !begins_line && !follows {
-                continue;
-            }
             let mut looked = Scanner::new(bytes, at, usize::MAX);
             let looks = sniff(looked.clone(), self.allowed);
             let starts = match looks {
-                Ok(Looks::Event(_) | Looks::Envelope) => true,
+                // The value of a member is part of what is broken.
+                Ok(Looks::Event(_)) => is_sibling || before != Some(&b':'),
+                Ok(Looks::Envelope) => is_sibling || begins_line || follows,
                 Ok(Looks::Nothing) => is_sibling && self.allowed.is_only(Format::Custom),
-                Err(_) => is_sibling,
+                Err(_) => is_sibling && salvage.sibling.is_alike(bytes, &Keys::of(bytes, at)),
             };
             if starts {
                 return Some(at);
@@ -234,7 +268,7 @@ impl Work<'_, '_> {
         None
     }
 
-    /// Notes a dead letter, of which the first waits: a text of which nothing else can be read is judged as a whole.
+    /// Notes what is no event. If it begins like none, it belongs to what was lost just before it.
     fn lose(
         &mut self,
         salvage: &mut Salvage,
@@ -243,24 +277,51 @@ impl Work<'_, '_> {
         is_many: bool,
         fault: Box<Fault>,
     ) {
-        let trimmed = s.bytes()[range.clone()].trim_ascii_end();
+        let bytes = s.bytes();
+        let trimmed = bytes[range.clone()].trim_ascii_end();
         let trimmed = trimmed.strip_suffix(b",").unwrap_or(trimmed);
         let range = range.start..range.start + trimmed.len();
-        if let Some((range, is_many, fault)) = salvage.alone.take() {
-            self.lose_now(s, range, is_many, fault);
+        if let Some(loss) = &mut salvage.loss {
+            let between = &bytes[loss.range.end..range.start];
+            let adjoins = between.iter().all(|byte| b" \t\r\n,]}".contains(byte));
+            let is_sibling = salvage
+                .sibling
+                .is_alike(bytes, &Keys::of(bytes, range.start))
+                || loss.is_closed && bytes[range.start] == b'{';
+            let looks = || sniff(Scanner::new(bytes, range.start, usize::MAX), self.allowed);
+            let is_member = bytes[..range.start].trim_ascii_end().ends_with(b":");
+            if is_member && !is_sibling {
+                loss.range.end = range.end;
+                return;
+            }
+            // Keys alone can look like those of an event.
+            let begins_event = fault.reason != "unknown_format"
+                && matches!(looks(), Ok(Looks::Event(_) | Looks::Envelope));
+            if adjoins && !is_sibling && !begins_event {
+                loss.range.end = range.end;
+                loss.is_many |= is_many;
+                return;
+            }
         }
-        salvage.pieces += 1;
-        match salvage.pieces {
-            1 => salvage.alone = Some((range, is_many, fault)),
-            _ => self.lose_now(s, range, is_many, fault),
-        }
+        self.write_loss(salvage, s);
+        salvage.loss = Some(Loss {
+            range,
+            is_many,
+            is_closed: false,
+            fault,
+        });
     }
 
-    fn lose_now(&mut self, s: &Scanner, range: Range<usize>, is_many: bool, fault: Box<Fault>) {
-        let payload = &s.bytes()[range];
-        match is_many {
-            true => self.lost(payload, payload.len() as u64, fault),
-            false => self.dead_letter(payload, fault),
+    /// Writes the dead letter of what was lost last.
+    fn write_loss(&mut self, salvage: &mut Salvage, s: &Scanner) {
+        let Some(loss) = salvage.loss.take() else {
+            return;
+        };
+        salvage.is_alone = false;
+        let payload = &s.bytes()[loss.range];
+        match loss.is_many {
+            true => self.lost(payload, payload.len() as u64, loss.fault),
+            false => self.dead_letter(payload, loss.fault),
         }
     }
 }
@@ -279,16 +340,62 @@ fn pass_member(s: &mut Scanner) -> bool {
     is_member
 }
 
+/// Places of the first two keys of an object, with their quotes; empty where there is none.
+#[derive(Debug, Default, Clone)]
+struct Keys {
+    first: Range<usize>,
+    second: Range<usize>,
+}
+
+impl Keys {
+    fn of(bytes: &[u8], at: usize) -> Self {
+        let first = first_key(bytes, at);
+        let mut s = Scanner::new(bytes, first.end, usize::MAX);
+        let mut second = 0..0;
+        if !first.is_empty() && s.peek() == b':' {
+            s.advance(1);
+            if s.skip().is_ok() && s.peek() == b',' {
+                s.advance(1);
+                s.peek();
+                second = key_at(bytes, s.position());
+            }
+        }
+        Self { first, second }
+    }
+
+    fn has_first(&self, bytes: &[u8], key: Range<usize>) -> bool {
+        !key.is_empty() && bytes[key] == bytes[self.first.clone()]
+    }
+
+    fn is_alike(&self, bytes: &[u8], other: &Self) -> bool {
+        self.has_first(bytes, other.first.clone())
+            && bytes[self.second.clone()] == bytes[other.second.clone()]
+    }
+}
+
 /// Place of the first key of the object at `at`, with its quotes; empty if there is none.
 fn first_key(bytes: &[u8], at: usize) -> Range<usize> {
     let mut s = Scanner::new(bytes, at + 1, usize::MAX);
     if bytes.get(at) != Some(&b'{') || s.peek() != b'"' {
         return 0..0;
     }
-    let start = s.position();
+    key_at(bytes, s.position())
+}
+
+/// Place of the string at `start`, if it can be a key.
+fn key_at(bytes: &[u8], start: usize) -> Range<usize> {
+    if bytes.get(start) != Some(&b'"') {
+        return 0..0;
+    }
     // A key is short: what seems longer is a quote that was never closed.
     let end = memchr::memchr(b'"', &bytes[start + 1..bytes.len().min(start + 128)]);
     end.map_or(0..0, |end| start..start + end + 2)
+}
+
+/// Whether an object begins at `at`, also one in the single quotes that some programs write.
+fn begins_object(bytes: &[u8], at: usize) -> bool {
+    let mut s = Scanner::new(bytes, at + 1, usize::MAX);
+    matches!(s.peek(), b'\'' | b'}') || !first_key(bytes, at).is_empty()
 }
 
 /// Where the brackets of the value at `at` close, if what follows can follow a value.
@@ -311,7 +418,11 @@ fn own_end(bytes: &[u8], at: usize, budget: &mut usize) -> Option<usize> {
                         behind.advance(1);
                         next = behind.peek();
                     }
-                    let follows = matches!(next, b']' | b'}' | b'{' | b'[' | 0);
+                    let follows = match next {
+                        b']' | b'}' | b'[' | 0 => true,
+                        b'{' => begins_object(bytes, behind.position()),
+                        _ => false,
+                    };
                     return follows.then_some(place + 1);
                 }
             }

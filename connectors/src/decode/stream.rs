@@ -5,10 +5,30 @@ use std::ops::Range;
 use super::{Work, json_fault};
 use crate::envelope::behind_syslog;
 use crate::format::{Decoded, Fault, Format, Reject, Row, Stop, envoy, fault, vpc_flow, ztunnel};
-use crate::json::Scanner;
+use crate::json::{self, Scanner};
 
 /// What CloudWatch Logs sends to see whether a destination is there.
 const CONTROL_MESSAGE: &[u8] = b"CWL CONTROL MESSAGE";
+
+/// Whether something else than JSON follows on the same line.
+fn rubbish_follows(s: &Scanner) -> bool {
+    let rest = &s.bytes()[s.position()..];
+    let next = rest.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
+    !matches!(next, None | Some(b'{' | b'[' | b'\n' | b'\r' | 0 | 0x1E))
+}
+
+/// Whether a member follows the value that was just read: then a bracket too many closed it.
+pub(super) fn closed_early(s: &mut Scanner) -> Option<json::Error> {
+    if !matches!(s.peek(), b',' | b':') {
+        return None;
+    }
+    let mut behind = s.clone();
+    behind.advance(1);
+    match s.peek() == b':' || behind.peek() == b'"' {
+        true => s.finish().err(),
+        false => None,
+    }
+}
 
 impl Work<'_, '_> {
     /// Reads the scanner's text to its end: JSON values one behind the other (with or without line ends between them) and lines
@@ -114,25 +134,36 @@ impl Work<'_, '_> {
         if matches!(s.peek(), b'[' | b'"') {
             return self.json(s, level);
         }
-        let mut scalar = s.clone();
-        let fault = match scalar.skip() {
-            Err(error) => json_fault(error, start),
-            Ok(()) => fault("unknown_format", "not a JSON object"),
+        let unusable = match s.clone().skip() {
+            // JSON may stand behind what is no line.
+            Err(error) => {
+                let mut line = Scanner::new(&s.bytes()[..end], start, self.config.max_depth);
+                self.salvage(&mut line, level, error)
+            }
+            Ok(()) => Some(fault("unknown_format", "not a JSON object")),
         };
         s.advance(end - start);
-        Some(fault)
+        unusable
     }
 
     /// Reads one JSON value; what is broken is read piece by piece.
     fn json(&mut self, s: &mut Scanner, level: usize) -> Option<Box<Fault>> {
         let (before, mark) = (self.before(), s.mark());
         let error = match self.value(s, level) {
-            Ok(unusable) => return unusable,
+            Ok(unusable) => match closed_early(s) {
+                // What follows on the line belongs to what is no event.
+                None if unusable.is_some() && rubbish_follows(s) => match s.finish() {
+                    Err(error) => error,
+                    Ok(()) => return unusable,
+                },
+                None => return unusable,
+                Some(error) => error,
+            },
             Err(Reject::Event(fault)) => {
                 s.reset(mark);
-                match s.skip() {
-                    Ok(()) => return Some(fault),
-                    Err(error) => error,
+                match s.skip().map(|()| closed_early(s)) {
+                    Ok(None) => return Some(fault),
+                    Ok(Some(error)) | Err(error) => error,
                 }
             }
             Err(Reject::Json(error)) => error,

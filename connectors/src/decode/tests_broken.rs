@@ -128,12 +128,128 @@ fn a_broken_event_costs_itself_alone_in_every_container() {
     }
 }
 
+/// One change of any kind at a place that the seed picks.
+fn damage(event: &str, seed: &mut u64) -> Vec<u8> {
+    let mut next = |bound: usize| crate::slow::mutate::next(seed) % bound;
+    let mut bytes = event.as_bytes().to_vec();
+    let at = 1 + next(bytes.len() - 2);
+    match next(8) {
+        // Cut behind a colon, what follows is the value of that member: nobody can tell.
+        0 if bytes[at - 1] != b':' => bytes.truncate(at),
+        0 => bytes.truncate(at - 1),
+        1 => drop(bytes.remove(at)),
+        2 => bytes.insert(at, b"\"{}[]:,\\x1.\n\0\x80\xFF"[next(15)]),
+        3 => bytes[at] = b"\"{}[]:,\\x1.\n\0\x80\xFF"[next(15)],
+        4 => drop(bytes.splice(at..at, *b"\\ud800")),
+        5 => {
+            let end = (at + 1 + next(40)).min(bytes.len());
+            bytes.drain(at..end);
+        }
+        6 => {
+            let big = format!("{{\"huge\":\"{}\",", "x".repeat(5000));
+            bytes.splice(0..1, big.into_bytes());
+        }
+        _ => {
+            let deep = format!("{{\"deep\":{}{},", "[".repeat(200), "]".repeat(200));
+            bytes.splice(0..1, deep.into_bytes());
+        }
+    }
+    bytes
+}
+
+/// Events of each format's fixtures that are one row each.
+fn samples() -> Vec<(String, Vec<String>)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats");
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "ndjson"))
+        .collect();
+    files.sort();
+    let mut all = vec![];
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let events: Vec<String> = text
+            .lines()
+            .filter(|line| {
+                line.starts_with('{') && Scanner::new(line.as_bytes(), 0, 64).skip().is_ok()
+            })
+            .filter(|line| {
+                let batch = decode(&[line.as_bytes()]);
+                batch.events.num_rows() == 1
+                    && batch.counts.read == 1
+                    && text_of_row(&batch, 0) == **line
+            })
+            .map(str::to_owned)
+            .collect();
+        if events.len() > 1 {
+            all.push((
+                path.file_name().unwrap().to_string_lossy().into_owned(),
+                events,
+            ));
+        }
+    }
+    assert!(all.len() > 10);
+    all
+}
+
+fn text_of_row(batch: &EventBatch, row: usize) -> String {
+    text(batch, col::RAW, row)
+}
+
+/// Whatever happens to one event of a delivery: the others are rows as they were alone, and as many events are counted as were
+/// delivered.
+#[test]
+fn damage_to_one_event_leaves_all_others_as_they_were() {
+    let mut seed = 20_261_127;
+    for (file, events) in samples() {
+        let alone: Vec<_> = events
+            .iter()
+            .map(|event| crate::slow::row_of(&decode(&[event.as_bytes()]), 0))
+            .collect();
+        for (container, wrap) in CONTAINERS
+            .iter()
+            .filter(|(name, _)| !name.contains("string"))
+        {
+            for _ in 0..40 {
+                let broken = crate::slow::mutate::next(&mut seed) % events.len();
+                let damaged = damage(&events[broken], &mut seed);
+                let mut parts = events.clone();
+                parts[broken] = "\"THE DAMAGED ONE\"".to_owned();
+                let record = wrap(&parts);
+                let (before, after) = record.split_once("\"THE DAMAGED ONE\"").unwrap();
+                let record = [before.as_bytes(), &damaged, after.as_bytes()].concat();
+                let batch = decode(&[&record]);
+                let shown = String::from_utf8_lossy(&damaged);
+                let context = || {
+                    format!(
+                        "{file}, {container}, {broken}: {shown}\n{:?}",
+                        batch
+                            .dead_letters
+                            .iter()
+                            .map(|l| (&l.detail, String::from_utf8_lossy(&l.payload).into_owned()))
+                            .collect::<Vec<_>>()
+                    )
+                };
+                let rows: Vec<_> = (0..batch.events.num_rows())
+                    .map(|row| crate::slow::row_of(&batch, row))
+                    .collect();
+                for (n, row) in alone.iter().enumerate().filter(|(n, _)| *n != broken) {
+                    assert!(rows.contains(row), "lost {n}: {}", context());
+                }
+                assert_eq!(batch.counts.read, events.len() as u64, "{}", context());
+            }
+        }
+    }
+}
+
 #[test]
 fn two_broken_events_beside_each_other_are_two() {
     for (container, wrap) in CONTAINERS {
         for (name, break_it) in BREAKS
             .iter()
-            .filter(|(name, _)| !name.starts_with("cut") && !name.contains("quote"))
+            .filter(|(name, _)| !name.starts_with("cut") && !name.contains("closing quote"))
         {
             let mut events: Vec<_> = (0..5).map(|n| trail(&n.to_string())).collect();
             events[2] = break_it(&events[2]);

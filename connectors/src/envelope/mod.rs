@@ -4,6 +4,7 @@
 //! what stands before a line, [`unpack`] encodings and compression. Envelopes may nest. Invariants: what lies inside is
 //! judged by its own content, never by the envelope's names; an unusable event costs its neighbours nothing.
 
+mod exports;
 mod head;
 pub(crate) mod members;
 mod unpack;
@@ -81,6 +82,7 @@ impl Work<'_, '_> {
         let mut seen = Seen::default();
         let (mut is_envelope, mut found, mut unusable) = (false, false, None);
         let deeper = level < LEVELS;
+        let start = s.position();
         s.object(|s, key| {
             seen.add(s, key)?;
             let what = match deeper {
@@ -88,6 +90,10 @@ impl Work<'_, '_> {
                 false => 0,
             };
             let inside = match s.peek() {
+                b'[' if key == b"QueryResultRows" && deeper => {
+                    is_envelope = true;
+                    return self.query_rows(s, level);
+                }
                 b'[' if what & ARRAY != 0 => {
                     is_envelope = true;
                     unusable = self.peel_array(s, level)?;
@@ -119,7 +125,33 @@ impl Work<'_, '_> {
         if is_envelope {
             return Ok(unusable);
         }
+        if exports::REQUIRED
+            .iter()
+            .all(|key| seen.names.iter().any(|name| name == key))
+            && let Some(event) = exports::of_row(&s.bytes()[start..s.position()])
+        {
+            return Ok(self.read_text(event.as_bytes(), vec![], level + 1));
+        }
         Ok(Some(self.unknown(&seen, unusable)))
+    }
+
+    /// Rows of a CloudTrail Lake query.
+    fn query_rows(&mut self, s: &mut Scanner, level: usize) -> Result<(), Reject> {
+        s.array(|s| {
+            let range = s.range()?;
+            let row = &s.bytes()[range];
+            let unusable = match exports::of_cells(row) {
+                Some(event) => self.read_text(event.as_bytes(), vec![], level + 1),
+                None => {
+                    let detail = "a row of a query without eventName, eventSource and eventTime";
+                    Some(fault("unknown_format", detail))
+                }
+            };
+            if let Some(fault) = unusable {
+                self.dead_letter(row, fault);
+            }
+            Ok(())
+        })
     }
 
     /// An event under a member. One that cannot be used costs the member, not the object around it.

@@ -152,7 +152,7 @@ pub fn agree_line(format: Format, header: Option<&str>, line: &str) -> bool {
         .into_iter()
         .find_map(|tag| line.split_once(tag));
     let own = match cri {
-        Some((time, rest)) if !time.contains(' ') && time.contains('T') => rest,
+        Some((time, rest)) if !time.contains(' ') && time.contains('T') => rest.trim_start(),
         _ => line,
     };
     let mut expected = lines::decode(format, header, own);

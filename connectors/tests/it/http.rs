@@ -266,7 +266,10 @@ async fn refusals_say_what_is_wrong_and_leave_nothing_behind() {
     let by_url = by_url.header("content-type", "application/json");
     let answer = by_url.body(event("good")).send().await.unwrap();
     assert_eq!(answer.status(), 202);
-    assert_eq!(answer.text().await.unwrap(), r#"{"dead_letters":0,"events":1}"#);
+    assert_eq!(
+        answer.text().await.unwrap(),
+        r#"{"dead_letters":0,"events":1}"#
+    );
     engine.until(1).await;
     assert_eq!(engine.uids, ["good"]);
     // What cannot be used is a dead letter, told to the sender, and costs its neighbours nothing.
@@ -274,7 +277,10 @@ async fn refusals_say_what_is_wrong_and_leave_nothing_behind() {
     let sent = mixed.len() as u64;
     let answer = trusted().body(mixed).send().await.unwrap();
     assert_eq!(answer.status(), 202);
-    assert_eq!(answer.text().await.unwrap(), r#"{"dead_letters":2,"events":4}"#);
+    assert_eq!(
+        answer.text().await.unwrap(),
+        r#"{"dead_letters":2,"events":4}"#
+    );
     engine.until(3).await;
     assert_eq!(engine.uids, ["good", "b", "c"]);
     let intake = engine.source.intake().unwrap();
