@@ -8,7 +8,7 @@ use weir_connectors::time;
 
 const DEPTH: usize = 64;
 
-/// Any text: taken by both or by none, and with the same values.
+/// Any text: taken by both or by none, and with the same values. What has faults in its strings the scanner alone takes.
 pub fn json(data: &[u8]) {
     let _ = time::parse(data);
     let Ok(text) = std::str::from_utf8(data) else {
@@ -16,6 +16,9 @@ pub fn json(data: &[u8]) {
     };
     let mut s = Scanner::new(data, 0, DEPTH);
     let skipped = s.skip().and_then(|()| s.finish());
+    if skipped.is_ok() && (s.repairs() > 0 || s.too_deep() < data.len()) {
+        return;
+    }
     let Some(json) = Json::parse(text, DEPTH) else {
         assert!(skipped.is_err(), "taken: {text}");
         return;
