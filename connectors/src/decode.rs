@@ -138,6 +138,7 @@ impl Decoder {
         Ok(EventBatch {
             partition: partition.clone(),
             next,
+            delivered: None,
             counts: work.counts,
             dead_letters: work.letters,
             events: work.builder.finish()?,

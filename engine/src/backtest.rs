@@ -25,7 +25,9 @@ use crate::alert::{Alert, AlertState};
 use crate::archive::Archive;
 use crate::detect::{Detector, Limits, ModelRule};
 use crate::rule::Rule;
+use crate::pipeline::wall_clock;
 use crate::schema::col;
+use crate::watermark::Lateness;
 use crate::{Error, Result, Tables};
 
 /// Event times `[from, to)`, µs. `i64::MIN` and `i64::MAX` leave an end open.
@@ -50,7 +52,8 @@ impl Reach {
         let suppress = rule.suppress.as_ref().map(|suppress| suppress.length);
         let absence = rule.absence.as_ref().map_or(0, |absence| absence.within);
         let terms = rule.new_terms.as_ref();
-        let history = terms.map_or(0, |terms| terms.history.max(terms.warmup));
+        // What is new is known after a history; and by then the warm-up that reading begins with must be over.
+        let history = terms.map_or(0, |terms| terms.history.saturating_add(terms.warmup));
         // Without suppression an episode of a window rule is as long as the window.
         let after = window
             .saturating_add(suppress.unwrap_or(window))
@@ -181,7 +184,14 @@ impl Backtest {
     }
 
     async fn advance(&mut self, watermark: i64) {
-        self.detector.advance(watermark).await;
+        match watermark {
+            // As at the end of a replay.
+            i64::MAX => {
+                let limit = wall_clock().saturating_add(Lateness::default().max_skew);
+                self.detector.finish(limit).await;
+            }
+            _ => self.detector.advance(watermark).await,
+        }
         let told = Some(watermark).filter(|time| *time != i64::MAX);
         for alert in self.detector.changes(false, told).await {
             if (self.span.from..self.span.to).contains(&episode_start(&alert)) {
