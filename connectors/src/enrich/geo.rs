@@ -233,3 +233,6 @@ fn doubt(database: &Database, wants_places: bool) -> Option<String> {
         format!("{named} has records of another schema: none of the first {} has a {wanted}; their fields are {names}. Its columns stay null", sample.records)
     })
 }
+
+#[cfg(test)]
+mod tests;
