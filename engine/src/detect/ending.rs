@@ -32,6 +32,11 @@ impl Ending {
         }
     }
 
+    /// Whether older times can change nothing.
+    pub fn is_full(&self) -> bool {
+        self.newest.len() == KEPT
+    }
+
     /// The newest event time at or before `limit`, without those that stand alone: at most one in twenty of the newest
     /// events, more than a day after all others and further from them than these from each other. [`i64::MIN`] if
     /// there is none.

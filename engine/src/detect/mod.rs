@@ -39,7 +39,7 @@ mod timeline;
 mod told;
 
 pub use closed::{answers, run_all, run_all_with};
-use ending::Ending;
+pub(crate) use ending::Ending;
 use fed::Fed;
 use guard::{count, guarded, halves};
 pub use limits::Limits;
