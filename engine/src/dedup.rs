@@ -316,7 +316,13 @@ mod tests {
         let (state, _) = dedup.take_state();
         let owners: Vec<_> = state.iter().map(|write| write.owner.as_str()).collect();
         assert_eq!(owners, [SEED, "dedup/0"]);
-        assert_eq!(dedup.filter(events(&[(BUCKET, "a"), (BUCKET, "a")])).unwrap().1, 1);
+        assert_eq!(
+            dedup
+                .filter(events(&[(BUCKET, "a"), (BUCKET, "a")]))
+                .unwrap()
+                .1,
+            1
+        );
         dedup.advance(i64::MAX - 1);
         assert_eq!(dedup.take_state().1, ["dedup/0", &format!("ids/{BUCKET}")]);
     }

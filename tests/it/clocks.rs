@@ -52,7 +52,11 @@ fn sane(between: usize) -> Vec<String> {
         lines.push(line("mallory", &time, n));
     }
     for n in 0..between {
-        let time = format!("2026-03-01T{:02}:{:02}:00Z", 9 + (n * 170 / between + 5) / 60, (n * 170 / between + 5) % 60);
+        let time = format!(
+            "2026-03-01T{:02}:{:02}:00Z",
+            9 + (n * 170 / between + 5) / 60,
+            (n * 170 / between + 5) % 60
+        );
         lines.push(line(&format!("other{n}"), &time, n));
     }
     for n in 0..25 {
@@ -83,7 +87,13 @@ fn alerts(told: &Value) -> Vec<String> {
         .unwrap()
         .iter()
         .map(|alert| {
-            let named = ["rule_title", "key", "first_time", "last_time", "evidence_count"];
+            let named = [
+                "rule_title",
+                "key",
+                "first_time",
+                "last_time",
+                "evidence_count",
+            ];
             named.map(|name| alert[name].to_string()).join(" ")
         })
         .collect();
@@ -139,7 +149,11 @@ fn one_clock_that_is_wrong_changes_nothing_of_the_rest() {
                 lines.insert(place, line("fastclock", clock, 0));
                 let name = format!("{between}-{n}-{place}");
                 let got = told(folder.path(), &lines, &name);
-                assert_eq!(got, [expected.clone(), expected.clone()], "{clock} at {place}");
+                assert_eq!(
+                    got,
+                    [expected.clone(), expected.clone()],
+                    "{clock} at {place}"
+                );
             }
         }
         let mut all = lines.clone();
@@ -159,7 +173,11 @@ fn tests_of_rules_agree() {
     let mut lines = sane(0);
     lines.insert(25, line("fastclock", "2026-09-01T00:00:00Z", 0));
     let mut rule = BURST.to_owned();
-    write!(rule, "tests:\n  - {{ name: a clock ahead, events: ahead.ndjson, alerts: 2 }}\n").unwrap();
+    write!(
+        rule,
+        "tests:\n  - {{ name: a clock ahead, events: ahead.ndjson, alerts: 2 }}\n"
+    )
+    .unwrap();
     write!(rule, "  - {{ name: nothing, events: [], alerts: 0 }}\n").unwrap();
     let folder = folder(&[&rule]);
     std::fs::write(folder.path().join("rules/ahead.ndjson"), lines.join("\n")).unwrap();

@@ -209,8 +209,16 @@ fn doubt(database: &Database, wants_places: bool) -> Option<String> {
         Err(error) => return Some(format!("the database is damaged: {error}")),
     };
     let (has, has_other, wanted) = match wants_places {
-        true => (sample.locates, sample.attributes, "country, city and location"),
-        false => (sample.attributes, sample.locates, "number of an autonomous system"),
+        true => (
+            sample.locates,
+            sample.attributes,
+            "country, city and location",
+        ),
+        false => (
+            sample.attributes,
+            sample.locates,
+            "number of an autonomous system",
+        ),
     };
     if has {
         return None;
@@ -224,13 +232,18 @@ fn doubt(database: &Database, wants_places: bool) -> Option<String> {
             true => (CITY, "ASN"),
             false => ("ASN", CITY),
         };
-        format!("{named} is configured as the {is} database, but its records are those of the {other} database; are the two paths swapped? Its columns stay null")
+        format!(
+            "{named} is configured as the {is} database, but its records are those of the {other} database; are the two paths swapped? Its columns stay null"
+        )
     } else {
         let names = match sample.names.is_empty() {
             true => "none".to_owned(),
             false => sample.names.join(", "),
         };
-        format!("{named} has records of another schema: none of the first {} has a {wanted}; their fields are {names}. Its columns stay null", sample.records)
+        format!(
+            "{named} has records of another schema: none of the first {} has a {wanted}; their fields are {names}. Its columns stay null",
+            sample.records
+        )
     })
 }
 

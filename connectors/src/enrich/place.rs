@@ -345,7 +345,8 @@ mod tests {
 
     #[test]
     fn a_part_that_is_missing_or_wrong_is_null() {
-        let only_registered = json!({"registered_country": {"iso_code": "AU", "names": {"en": "Australia"}}});
+        let only_registered =
+            json!({"registered_country": {"iso_code": "AU", "names": {"en": "Australia"}}});
         assert_eq!(place(only_registered).country.as_deref(), Some("AU"));
         let french = json!({"country": {"iso_code": "FR"}, "city": {"names": {"fr": "Paris"}}});
         assert_eq!(place(french).city.as_deref(), Some("Paris"));

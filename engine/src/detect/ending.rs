@@ -95,7 +95,11 @@ mod tests {
         }
         let gap = many.clone().chain([3 * HOUR]);
         assert_eq!(ending(gap).end(i64::MAX), 3 * HOUR, "a pause is a pause");
-        assert_eq!(ending(many).end(7 * SECOND), i64::MIN, "only the newest are known");
+        assert_eq!(
+            ending(many).end(7 * SECOND),
+            i64::MIN,
+            "only the newest are known"
+        );
     }
 
     #[test]

@@ -102,7 +102,9 @@ impl Fold<'_> {
     }
 
     pub fn counts(&self, found: &Match) -> bool {
-        let begun = self.silent.partition_point(|(from, _)| *from <= found.start);
+        let begun = self
+            .silent
+            .partition_point(|(from, _)| *from <= found.start);
         let last = begun.checked_sub(1).map(|at| self.silent[at]);
         last.is_none_or(|(_, to)| found.start >= to)
     }

@@ -154,7 +154,9 @@ impl Watermarks {
         let entry = entry.or_insert_with(unknown);
         let by = Measure {
             now,
-            limit: delivered.map_or(now, |at| at.min(now)).saturating_add(max_skew),
+            limit: delivered
+                .map_or(now, |at| at.min(now))
+                .saturating_add(max_skew),
             max_skew,
             lateness,
             live: matches!(entry.progress, Progress::CaughtUp(_)),

@@ -153,7 +153,10 @@ fn numbers_of_every_type_are_read() {
                 Map(vec![("latitude", latitude), ("longitude", longitude)]),
             ),
             ("traits", Map(vec![("is_anycast", Flag(true))])),
-            ("subdivisions", List(vec![Map(vec![("iso_code", Text("BE"))])])),
+            (
+                "subdivisions",
+                List(vec![Map(vec![("iso_code", Text("BE"))])]),
+            ),
         ]);
         let bytes = database("Test-City", 4, vec![("203.0.113.0", 24, record)]);
         let (geo, problems) = opened(Some(&bytes), None);

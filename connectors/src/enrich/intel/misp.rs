@@ -88,7 +88,10 @@ pub fn values<'a>(kind: &str, value: &'a str) -> Option<Vec<(Kind, &'a str)>> {
         "url" | "link" => vec![(Kind::Url, value)],
         "md5" | "sha1" | "sha256" | "sha512" => vec![(Kind::Hash, value)],
         "filename|md5" | "filename|sha1" | "filename|sha256" | "filename|sha512" => {
-            vec![(Kind::Hash, value.rsplit_once('|').map_or(value, |(_, hash)| hash))]
+            vec![(
+                Kind::Hash,
+                value.rsplit_once('|').map_or(value, |(_, hash)| hash),
+            )]
         }
         _ => return None,
     })

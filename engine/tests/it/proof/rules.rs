@@ -654,12 +654,18 @@ pub fn over_years() -> Vec<Case> {
     let all = "SELECT actor_user_uid, api_operation, cloud_region, time FROM cloud_audit";
     vec![
         event("identity new in a quarter", all).new_terms(&["actor_user_uid"], 90 * DAY, 7 * DAY),
-        event("operation new to an identity in a month", all)
-            .new_terms(&["actor_user_uid", "api_operation"], 30 * DAY, 30 * DAY),
+        event("operation new to an identity in a month", all).new_terms(
+            &["actor_user_uid", "api_operation"],
+            30 * DAY,
+            30 * DAY,
+        ),
         event("region new in ten days", all)
             .new_terms(&["cloud_region"], 10 * DAY, DAY)
             .by(&["cloud_region"], 20 * DAY),
-        event("region new to an identity in a quarter", all)
-            .new_terms(&["actor_user_uid", "cloud_region"], 90 * DAY, 0),
+        event("region new to an identity in a quarter", all).new_terms(
+            &["actor_user_uid", "cloud_region"],
+            90 * DAY,
+            0,
+        ),
     ]
 }

@@ -423,8 +423,16 @@ pub fn years(seed: u64) -> Vec<Event> {
     let mut time = BEGIN;
     while time < BEGIN + 1_100 * DAY {
         let random = &mut maker.random;
-        time += [DAY, 6 * DAY, 20 * DAY, 31 * DAY, 60 * DAY, 89 * DAY, 91 * DAY, 200 * DAY]
-            [random.below(8) as usize];
+        time += [
+            DAY,
+            6 * DAY,
+            20 * DAY,
+            31 * DAY,
+            60 * DAY,
+            89 * DAY,
+            91 * DAY,
+            200 * DAY,
+        ][random.below(8) as usize];
         for _ in 0..1 + maker.random.below(14) {
             let random = &mut maker.random;
             time += [MINUTE, 3 * 60 * MINUTE, DAY, 2 * DAY][random.below(4) as usize];
@@ -434,7 +442,11 @@ pub fn years(seed: u64) -> Vec<Event> {
         }
     }
     let (mut events, mut random) = (maker.events, maker.random);
-    clocks_ahead(&mut events, &[8 * DAY, 40 * DAY, 95 * DAY, 400 * DAY], &mut random);
+    clocks_ahead(
+        &mut events,
+        &[8 * DAY, 40 * DAY, 95 * DAY, 400 * DAY],
+        &mut random,
+    );
     for event in &mut events {
         if random.below(40) == 0 {
             event.time = random.below(20 * DAY as u64) as i64;
