@@ -1,8 +1,8 @@
 //! How far one partition has come, by what its rows say together. Pure.
 //!
 //! One clock that is ahead must not make the rows of all others late (ADR 0010). So an event time counts at once
-//! only if it is at most one step ahead of what is believed already. One further ahead is remembered, and
-//! believed once most of the rows around it are as far, or once nothing contradicts it and nothing more comes.
+//! only if it is at most one step ahead of what is believed already. One further ahead is remembered: it is believed
+//! once most rows are as far, or once nothing contradicts it and nothing more comes.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -79,28 +79,41 @@ impl Reach {
             let reached = self.time();
             let near = reached.is_some_and(|reached| time <= reached.saturating_add(step));
             let live = by.live && time >= by.now.saturating_sub(by.lateness);
-            if !near && !live {
+            if near || live {
+                if reached.is_none_or(|reached| time >= reached.saturating_sub(by.lateness)) {
+                    self.near_at = Some(by.now);
+                }
+                self.believe(time);
+            } else {
                 self.ahead.insert(time);
                 if self.ahead.len() > RECENT {
                     self.ahead.pop_last();
                 }
-                continue;
             }
-            if reached.is_none_or(|reached| time >= reached.saturating_sub(by.lateness)) {
-                self.near_at = Some(by.now);
+            if self.unasked >= PAUSE && self.recent.len() == RECENT && !self.ahead.is_empty() {
+                self.ask(step);
             }
-            if self.max_time.is_none_or(|max| time > max) {
-                self.believe(time, step);
-            }
-        }
-        if !self.ahead.is_empty() && self.recent.len() == RECENT && self.unasked >= PAUSE {
-            self.unasked = 0;
-            let mut sorted: Vec<i64> = self.recent.iter().copied().collect();
-            // Three quarters of the last rows are as far as this.
-            let (_, quarter, _) = sorted.select_nth_unstable(RECENT / 4);
-            self.believe_if_ahead(*quarter, step);
         }
         beyond
+    }
+
+    /// Believes what three quarters of the last rows are as far as, if that is further than a step; and from there on what
+    /// lies close together, but no more than three quarters of them.
+    fn ask(&mut self, step: i64) {
+        self.unasked = 0;
+        let mut sorted: Vec<i64> = self.recent.iter().copied().collect();
+        sorted.sort_unstable();
+        let mut far = sorted[RECENT / 4];
+        if self.time().is_some_and(|t| far <= t.saturating_add(step)) {
+            return;
+        }
+        for time in &sorted[RECENT / 4..3 * RECENT / 4] {
+            if *time > far.saturating_add(step) {
+                break;
+            }
+            far = *time;
+        }
+        self.believe(far);
     }
 
     /// Nothing more has come for a while: time need not stand still for want of rows that confirm the last ones.
@@ -112,7 +125,7 @@ impl Reach {
         if !self.settled {
             self.settled = true;
             if let Some(time) = self.uncontradicted(lateness) {
-                self.believe_if_ahead(time, step);
+                self.believe(time);
             }
         }
         let since = *self.near_at.get_or_insert(now);
@@ -127,7 +140,7 @@ impl Reach {
         };
         if let Some(next) = next {
             self.near_at = Some(now);
-            self.believe_if_ahead(next, step);
+            self.believe(next);
         }
     }
 
@@ -151,23 +164,14 @@ impl Reach {
         latest
     }
 
-    fn believe_if_ahead(&mut self, time: i64, step: i64) {
+    fn believe(&mut self, time: i64) {
         if self.time().is_none_or(|reached| time > reached) {
-            self.believe(time, step);
-        }
-    }
-
-    /// Believes a time, and what then lies no further ahead than a step.
-    fn believe(&mut self, time: i64, step: i64) {
-        let mut max = self.max_time.map_or(time, |max| max.max(time));
-        while let Some(first) = self.ahead.first().copied() {
-            if first > max.saturating_add(step) {
-                break;
+            self.max_time = Some(time);
+            // Not one after the other: the trail of a clock that is ahead would lead all the way up to it.
+            while self.ahead.first().is_some_and(|first| *first <= time) {
+                self.ahead.pop_first();
             }
-            self.ahead.pop_first();
-            max = max.max(first);
         }
-        self.max_time = Some(max);
     }
 }
 
