@@ -412,7 +412,7 @@ fn clocks_ahead(events: &mut [Event], ahead: &[i64], random: &mut Random) {
 }
 
 /// Three years in which something happens now and then: pauses of hours to months, clocks that are ahead, and some
-/// of 1970.
+/// that have just begun with 1970.
 pub fn years(seed: u64) -> Vec<Event> {
     let mut maker = Maker {
         random: Random(seed),
@@ -449,7 +449,7 @@ pub fn years(seed: u64) -> Vec<Event> {
     );
     for event in &mut events {
         if random.below(40) == 0 {
-            event.time = random.below(20 * DAY as u64) as i64;
+            event.time = random.below(30 * MINUTE as u64) as i64;
         }
     }
     in_order(events)
