@@ -665,7 +665,7 @@ pub fn over_years() -> Vec<Case> {
         event("region new to an identity in a quarter", all).new_terms(
             &["actor_user_uid", "cloud_region"],
             90 * DAY,
-            0,
+            60 * MINUTE,
         ),
     ]
 }
