@@ -203,8 +203,10 @@ impl RunningRule {
             Some(terms) => self.seen.warmups(terms.warmup),
             None => vec![],
         };
+        let closed = self.window.as_ref().map(WindowState::closed_to);
         let now = Now {
             clock: self.clock,
+            kept_from: closed.map_or(self.clock, |closed| closed.min(self.clock)),
             preview,
             watermark,
         };
