@@ -177,6 +177,7 @@ impl Decoder {
         Ok(EventBatch {
             partition: partition.clone(),
             next,
+            delivered: None,
             counts,
             dead_letters: letters,
             events,

@@ -19,14 +19,19 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use futures::StreamExt;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::alert::{Alert, AlertState};
 use crate::archive::Archive;
 use crate::detect::{Detector, Limits, ModelRule};
+use crate::pipeline::wall_clock;
 use crate::rule::Rule;
 use crate::schema::col;
+use crate::watermark::Lateness;
 use crate::{Error, Result, Tables};
+
+mod diff;
+
+pub use diff::{Changed, Diff};
 
 /// Event times `[from, to)`, µs. `i64::MIN` and `i64::MAX` leave an end open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +55,8 @@ impl Reach {
         let suppress = rule.suppress.as_ref().map(|suppress| suppress.length);
         let absence = rule.absence.as_ref().map_or(0, |absence| absence.within);
         let terms = rule.new_terms.as_ref();
-        let history = terms.map_or(0, |terms| terms.history.max(terms.warmup));
+        // What is new is known after a history; and by then the warm-up that reading begins with must be over.
+        let history = terms.map_or(0, |terms| terms.history.saturating_add(terms.warmup));
         // Without suppression an episode of a window rule is as long as the window.
         let after = window
             .saturating_add(suppress.unwrap_or(window))
@@ -181,7 +187,14 @@ impl Backtest {
     }
 
     async fn advance(&mut self, watermark: i64) {
-        self.detector.advance(watermark).await;
+        match watermark {
+            // As at the end of a replay.
+            i64::MAX => {
+                let limit = wall_clock().saturating_add(Lateness::default().max_skew);
+                self.detector.finish(limit).await;
+            }
+            _ => self.detector.advance(watermark).await,
+        }
         let told = Some(watermark).filter(|time| *time != i64::MAX);
         for alert in self.detector.changes(false, told).await {
             if (self.span.from..self.span.to).contains(&episode_start(&alert)) {
@@ -285,9 +298,13 @@ pub async fn run(
         hours: hours.len(),
         ..Reading::default()
     };
+    let end = archive.span().await?.map_or(i64::MAX, |(_, last)| last);
     for hour in hours {
-        for set in &mut *sets {
-            set.advance(hour.first()).await;
+        // A clock that stands alone far ahead does not move time, as in a replay.
+        if hour.first() <= end {
+            for set in &mut *sets {
+                set.advance(hour.first()).await;
+            }
         }
         let mut rows = archive.scan_hour(hour, from, to).await?;
         while let Some(events) = rows.next().await {
@@ -314,87 +331,4 @@ fn within(events: &RecordBatch, span: Span) -> u64 {
         .as_primitive::<TimestampMicrosecondType>();
     let inside = |time: &&i64| (span.from..span.to).contains(*time);
     times.values().iter().filter(inside).count() as u64
-}
-
-/// What a change of rules does to their alerts.
-#[derive(Debug, Default, Serialize)]
-pub struct Diff {
-    pub added: Vec<Alert>,
-    pub removed: Vec<Alert>,
-    pub changed: Vec<Changed>,
-    /// Alerts that stay as they are.
-    pub same: u64,
-}
-
-/// An alert that stays with another content.
-#[derive(Debug, Serialize)]
-pub struct Changed {
-    /// What differs: `level`, `evidence_count`, `row.calls`.
-    pub fields: Vec<String>,
-    pub old: Alert,
-    pub new: Alert,
-}
-
-/// Of an alert, what names its rule and its revision; the rest is its content.
-const NO_CONTENT: [&str; 7] = [
-    "alert_id",
-    "rule_id",
-    "rule_version",
-    "rule_title",
-    "state",
-    "revision",
-    "watermark",
-];
-
-impl Diff {
-    /// Finds alerts again by key and episode start: ids differ, because they hold the rule's version.
-    pub fn new(old: Vec<Alert>, new: Vec<Alert>) -> Self {
-        let place = |alert: Alert| ((episode_start(&alert), alert.key.clone()), alert);
-        let mut before: BTreeMap<_, Alert> = old.into_iter().map(place).collect();
-        let mut diff = Self::default();
-        for (place, new) in new.into_iter().map(place) {
-            let Some(old) = before.remove(&place) else {
-                diff.added.push(new);
-                continue;
-            };
-            let fields = differing(&old, &new);
-            if fields.is_empty() {
-                diff.same += 1;
-            } else {
-                diff.changed.push(Changed { fields, old, new });
-            }
-        }
-        diff.removed = before.into_values().collect();
-        diff
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
-    }
-}
-
-fn differing(old: &Alert, new: &Alert) -> Vec<String> {
-    let object = |alert: &Alert| match serde_json::to_value(alert) {
-        Ok(Value::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let (old, new) = (object(old), object(new));
-    let mut fields = vec![];
-    for (name, value) in &new {
-        if NO_CONTENT.contains(&name.as_str()) || old.get(name) == Some(value) {
-            continue;
-        }
-        match (old.get(name), value) {
-            (Some(Value::Object(old)), Value::Object(new)) => {
-                let both: std::collections::BTreeSet<&String> =
-                    old.keys().chain(new.keys()).collect();
-                let differ = both
-                    .into_iter()
-                    .filter(|key| old.get(*key) != new.get(*key));
-                fields.extend(differ.map(|key| format!("{name}.{key}")));
-            }
-            _ => fields.push(name.clone()),
-        }
-    }
-    fields
 }

@@ -42,6 +42,9 @@ pub struct EventBatch {
     /// Where reading goes on after this batch: the next Kafka offset, or the next byte of a file
     /// (uncompressed).
     pub next: i64,
+    /// When the last of them was handed over to what the source reads from, µs, where that is known: the highest time
+    /// that a broker noted of a message.
+    pub delivered: Option<i64>,
     /// Rows in the schema of [`crate::schema::events`].
     pub events: RecordBatch,
     pub counts: Counts,

@@ -1,17 +1,21 @@
 //! Duplicates by `event_uid`, inside a horizon of event time.
 //!
+//! An id can hold text that the sender of an event chose, so they are hashed with a seed of the store's own: nobody can
+//! make up an event that is taken for the duplicate of another one.
+//!
 //! Ids are kept as 128-bit hashes in buckets of ten minutes of event time: the same event has the same time, so
 //! one bucket decides. Buckets older than the watermark by more than the horizon are dropped. If there are more
 //! ids than there is room for, the oldest buckets go early, which is told ([`Dedup::short_of`]): rather a
 //! duplicate than a lost event. What was added since the last commit is written as one piece per bucket.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use hashbrown::HashSet;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::Result;
 use crate::schema::col;
@@ -21,10 +25,15 @@ use crate::time::{MINUTE, floor};
 const BUCKET: i64 = 10 * MINUTE;
 /// Memory of one id: a hash in a table that is half empty.
 const ID_BYTES: usize = 32;
-const OWNER: &str = "dedup/";
+const OWNER: &str = "ids/";
+/// Owner of buckets of earlier versions, which hashed without a seed.
+const UNSEEDED: &str = "dedup/";
+const SEED: &str = "ids-seed";
 
 #[derive(Debug, Default)]
 struct Bucket {
+    /// Of an earlier version.
+    unseeded: bool,
     seen: HashSet<u128>,
     /// Hashes not written yet.
     fresh: Vec<u8>,
@@ -32,8 +41,19 @@ struct Bucket {
     next_piece: i64,
 }
 
+impl Bucket {
+    fn owner(&self) -> &'static str {
+        match self.unseeded {
+            true => UNSEEDED,
+            false => OWNER,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Dedup {
+    seed: u64,
+    seed_written: bool,
     horizon: i64,
     buckets: BTreeMap<i64, Bucket>,
     dropped: Vec<String>,
@@ -49,6 +69,9 @@ impl Dedup {
     /// `horizon` in µs of event time behind the watermark; 0 turns deduplication off. `max_bytes` of memory.
     pub fn new(horizon: i64, max_bytes: usize) -> Self {
         Self {
+            // Its keys come from the system's random numbers.
+            seed: RandomState::new().hash_one(horizon),
+            seed_written: false,
             horizon,
             max_ids: max_bytes / ID_BYTES,
             ids: 0,
@@ -75,7 +98,12 @@ impl Dedup {
                 fresh.push(true); // beyond the horizon: nobody knows, and losing an event is worse
                 continue;
             }
-            let hash = xxh3_128(uids.value(row).as_bytes());
+            let known = self.buckets.get(&start);
+            let seed = match known {
+                Some(bucket) if bucket.unseeded => 0,
+                _ => self.seed,
+            };
+            let hash = xxh3_128_with_seed(uids.value(row).as_bytes(), seed);
             if self.ids >= self.max_ids && !self.make_room(start) {
                 let known = self.buckets.get(&start);
                 let known = known.is_some_and(|bucket| bucket.seen.contains(&hash));
@@ -140,7 +168,8 @@ impl Dedup {
             if *entry.key() >= from {
                 break;
             }
-            self.dropped.push(format!("{OWNER}{}", entry.key()));
+            self.dropped
+                .push(format!("{}{}", entry.get().owner(), entry.key()));
             self.ids -= entry.remove().seen.len();
         }
         self.from = self.from.max(from);
@@ -149,11 +178,18 @@ impl Dedup {
     /// Pieces added since the last call, and owners to drop.
     pub fn take_state(&mut self) -> (Vec<StateWrite>, Vec<String>) {
         let mut writes = vec![];
+        if !std::mem::replace(&mut self.seed_written, true) {
+            writes.push(StateWrite {
+                owner: SEED.into(),
+                key: 0,
+                value: Some(self.seed.to_le_bytes().to_vec()),
+            });
+        }
         for (start, bucket) in &mut self.buckets {
             if !bucket.fresh.is_empty() {
                 let value = Some(std::mem::take(&mut bucket.fresh));
                 writes.push(StateWrite {
-                    owner: format!("{OWNER}{start}"),
+                    owner: format!("{}{start}", bucket.owner()),
                     key: bucket.next_piece,
                     value,
                 });
@@ -165,7 +201,14 @@ impl Dedup {
 
     /// Puts back a piece if it is one of ours.
     pub fn restore(&mut self, owner: &str, key: i64, value: &[u8]) -> Result<(), String> {
-        let Some(start) = owner.strip_prefix(OWNER) else {
+        if owner == SEED {
+            let bytes = value.try_into().map_err(|_| "not 8 bytes")?;
+            self.seed = u64::from_le_bytes(bytes);
+            self.seed_written = true;
+            return Ok(());
+        }
+        let unseeded = owner.strip_prefix(UNSEEDED);
+        let Some(start) = unseeded.or(owner.strip_prefix(OWNER)) else {
             return Ok(());
         };
         let start: i64 = start
@@ -179,6 +222,7 @@ impl Dedup {
             ));
         }
         let bucket = self.buckets.entry(start).or_default();
+        bucket.unseeded = unseeded.is_some();
         let before = bucket.seen.len();
         bucket
             .seen
@@ -240,5 +284,46 @@ mod tests {
         assert_eq!(dedup.len(), 4);
         assert_eq!(duplicates(&mut dedup, &many), 4);
         assert_eq!(dedup.short_of(100 * BUCKET).1, 5 + 5);
+    }
+
+    #[test]
+    fn the_seed_is_the_stores_own_and_ids_of_earlier_versions_stay_known() {
+        let rows = [(0, "a"), (0, "b")];
+        let mut one = Dedup::new(100 * BUCKET, 1 << 20);
+        assert_eq!(one.filter(events(&rows)).unwrap().1, 0);
+        let (state, _) = one.take_state();
+        let restored = |state: &[StateWrite]| {
+            let mut dedup = Dedup::new(100 * BUCKET, 1 << 20);
+            for write in state {
+                let value = write.value.as_deref().unwrap();
+                dedup.restore(&write.owner, write.key, value).unwrap();
+            }
+            dedup
+        };
+        let mut again = restored(&state);
+        assert_eq!(again.filter(events(&rows)).unwrap().1, 2);
+        assert_eq!((again.seed, again.take_state().0.len()), (one.seed, 0));
+        assert_ne!(Dedup::new(100 * BUCKET, 1 << 20).seed, one.seed);
+        // As version 0 wrote it.
+        let hash = xxh3_128_with_seed(b"a", 0).to_le_bytes().to_vec();
+        let old = StateWrite {
+            owner: "dedup/0".into(),
+            key: 0,
+            value: Some(hash),
+        };
+        let mut dedup = restored(&[old]);
+        assert_eq!(dedup.filter(events(&rows)).unwrap().1, 1);
+        let (state, _) = dedup.take_state();
+        let owners: Vec<_> = state.iter().map(|write| write.owner.as_str()).collect();
+        assert_eq!(owners, [SEED, "dedup/0"]);
+        assert_eq!(
+            dedup
+                .filter(events(&[(BUCKET, "a"), (BUCKET, "a")]))
+                .unwrap()
+                .1,
+            1
+        );
+        dedup.advance(i64::MAX - 1);
+        assert_eq!(dedup.take_state().1, ["dedup/0", &format!("ids/{BUCKET}")]);
     }
 }

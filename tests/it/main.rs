@@ -3,6 +3,7 @@
 
 #[path = "../support/broker.rs"]
 mod broker;
+mod clocks;
 mod kafka;
 mod packs;
 mod push;

@@ -214,7 +214,7 @@ impl Assets {
             account,
             |line| {
                 let asset = Asset::of(|name| line.get(name))?;
-                self.insert(line.get("entity").unwrap_or_default(), asset)
+                Ok(self.insert(line.get("entity").unwrap_or_default(), asset)?)
             },
         );
     }

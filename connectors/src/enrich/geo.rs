@@ -10,23 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, StringViewArray, UInt32Array};
 use hashbrown::HashMap;
 use maxminddb::{LookupResult, MaxMindDbError, Reader};
-use serde::Deserialize;
 use weir_engine::Result;
 use weir_engine::schema::col;
 
+use super::place::{self, Field, Place};
 use super::problems::Problems;
 use super::replace;
-
-/// What the databases say about one address.
-#[derive(Debug, Default, PartialEq)]
-struct Place {
-    city: Option<String>,
-    country: Option<String>,
-    lat: Option<f64>,
-    long: Option<f64>,
-    asn: Option<i64>,
-    as_name: Option<String>,
-}
 
 /// Places that were looked up, by number; number 0 is no place.
 #[derive(Debug)]
@@ -45,45 +34,6 @@ impl Default for Places {
     }
 }
 
-/// The parts of a City or Country record that are used; the decoder skips the others.
-#[derive(Deserialize)]
-struct CityRecord<'a> {
-    #[serde(borrow, default)]
-    city: City<'a>,
-    #[serde(borrow, default)]
-    country: Country<'a>,
-    #[serde(default)]
-    location: Location,
-}
-#[derive(Deserialize, Default)]
-struct City<'a> {
-    #[serde(borrow, default)]
-    names: Names<'a>,
-}
-#[derive(Deserialize, Default)]
-struct Names<'a> {
-    #[serde(borrow)]
-    en: Option<&'a str>,
-}
-#[derive(Deserialize, Default)]
-struct Country<'a> {
-    #[serde(borrow)]
-    iso_code: Option<&'a str>,
-}
-#[derive(Deserialize, Default)]
-struct Location {
-    latitude: Option<f64>,
-    longitude: Option<f64>,
-}
-
-/// ASN and ISP databases both have these fields.
-#[derive(Deserialize)]
-struct AsnRecord<'a> {
-    autonomous_system_number: Option<u32>,
-    #[serde(borrow)]
-    autonomous_system_organization: Option<&'a str>,
-}
-
 type Database = Reader<Vec<u8>>;
 type Found<'a> = LookupResult<'a, Vec<u8>>;
 
@@ -97,31 +47,28 @@ pub struct Geo {
 
 impl Geo {
     pub fn open(city: Option<&Path>, asn: Option<&Path>, problems: &mut Problems) -> Self {
-        let mut open = |path: Option<&Path>, what: &str, swapped: &[&str]| -> Option<Database> {
+        let mut open = |path: Option<&Path>, what: &str| -> Option<Database> {
             let path = path?;
             let shown = path.display();
-            match Reader::open_readfile(path) {
+            match read(path) {
                 Ok(reader) => {
-                    let kind = &reader.metadata().database_type;
-                    if swapped.iter().any(|other| kind.contains(other)) {
-                        problems.warnings.push(format!(
-                            "{shown}: configured as the {what} database, but it says it is {kind}; are the two paths swapped?"
-                        ));
-                    }
+                    let doubt = doubt(&reader, what == CITY);
+                    let doubt = doubt.map(|doubt| format!("{shown}: {doubt}"));
+                    problems.warnings.extend(doubt);
                     Some(reader)
                 }
-                Err(error) => {
+                Err(reason) => {
                     problems.broken = true;
                     problems.warnings.push(format!(
-                        "{shown}: the {what} database cannot be read, its columns stay null: {error}"
+                        "{shown}: the {what} database cannot be read, its columns stay null: {reason}"
                     ));
                     None
                 }
             }
         };
         Self {
-            city: open(city, "city", &["ASN"]),
-            asn: open(asn, "ASN", &["City", "Country"]),
+            city: open(city, CITY),
+            asn: open(asn, "ASN"),
             reported: AtomicBool::new(false),
         }
     }
@@ -194,36 +141,35 @@ impl Geo {
     }
 
     fn read(&self, address: IpAddr, city: Option<Found>, asn: Option<Found>) -> Place {
-        let city: Option<CityRecord> = self.record(city, address);
-        let asn: Option<AsnRecord> = self.record(asn, address);
         let mut place = Place::default();
-        if let Some(record) = city {
-            place.city = record.city.names.en.map(str::to_owned);
-            place.country = record.country.iso_code.map(str::to_owned);
-            place.lat = record.location.latitude;
-            place.long = record.location.longitude;
+        if let Some(record) = self.record(city, address) {
+            place.locate(&record);
         }
-        if let Some(record) = asn {
-            place.asn = record.autonomous_system_number.map(i64::from);
-            place.as_name = record.autonomous_system_organization.map(str::to_owned);
+        if let Some(record) = self.record(asn, address) {
+            place.attribute(&record);
         }
         place
     }
 
     fn find<'a>(&self, database: Option<&'a Database>, address: IpAddr) -> Option<Found<'a>> {
         let database = database?;
-        if address.is_ipv6() && database.metadata().ip_version == 4 {
-            return None;
+        let of_version_4 = database.metadata().ip_version == 4;
+        let look_up = |address| {
+            let found = database.lookup(address);
+            found.map_err(|error| self.report(address, &error)).ok()
+        };
+        match address {
+            IpAddr::V6(_) if of_version_4 => None,
+            // Some databases hold the addresses of version 4 only as mapped ones.
+            IpAddr::V4(plain) if !of_version_4 => {
+                let found = look_up(address).filter(Found::has_data);
+                found.or_else(|| look_up(plain.to_ipv6_mapped().into()))
+            }
+            _ => look_up(address),
         }
-        let found = database.lookup(address);
-        found.map_err(|error| self.report(address, &error)).ok()
     }
 
-    fn record<'a, T: Deserialize<'a>>(
-        &self,
-        found: Option<Found<'a>>,
-        address: IpAddr,
-    ) -> Option<T> {
+    fn record(&self, found: Option<Found>, address: IpAddr) -> Option<Field> {
         match found?.decode() {
             Ok(record) => record,
             Err(error) => {
@@ -241,3 +187,65 @@ impl Geo {
         }
     }
 }
+
+/// The database of places, in messages.
+const CITY: &str = "city";
+
+fn read(path: &Path) -> Result<Database, String> {
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    Reader::from_source(bytes).map_err(|error| match error {
+        MaxMindDbError::InvalidDatabase { .. } => format!("it is no MaxMind DB file: {error}"),
+        error => error.to_string(),
+    })
+}
+
+/// Why a database that can be read may say nothing that is wanted.
+fn doubt(database: &Database, wants_places: bool) -> Option<String> {
+    let sample = match place::sample(database) {
+        Ok(sample) => sample,
+        Err(error) => return Some(format!("the database is damaged: {error}")),
+    };
+    let (has, has_other, wanted) = match wants_places {
+        true => (
+            sample.locates,
+            sample.attributes,
+            "country, city and location",
+        ),
+        false => (
+            sample.attributes,
+            sample.locates,
+            "number of an autonomous system",
+        ),
+    };
+    if has {
+        return None;
+    }
+    let kind = &database.metadata().database_type;
+    let named = format!("the database ({kind})");
+    Some(if sample.records == 0 {
+        format!("{named} holds no records")
+    } else if has_other {
+        let (is, other) = match wants_places {
+            true => (CITY, "ASN"),
+            false => ("ASN", CITY),
+        };
+        format!(
+            "{named} is configured as the {is} database, but its records are those of the {other} database; are the two paths swapped? Its columns stay null"
+        )
+    } else {
+        let names = match sample.names.is_empty() {
+            true => "none".to_owned(),
+            false => sample.names.join(", "),
+        };
+        format!(
+            "{named} has records of another schema: none of the first {} has a {wanted}; their fields are {names}. Its columns stay null",
+            sample.records
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -82,6 +82,20 @@ fn reader(text: &str, delimiter: u8) -> csv::Reader<&[u8]> {
         .from_reader(text.as_bytes())
 }
 
+/// Why a line is not used.
+pub enum Refused {
+    /// It is wrong: a warning.
+    Wrong(String),
+    /// It is sound and of no use here; counted by reason.
+    Unused(&'static str),
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Self {
+        Self::Wrong(reason)
+    }
+}
+
 /// Calls `each` for every line. The first `required` field must have a value in each; the error that `each`
 /// returns becomes a warning. `before` lines stand in front of `text`.
 pub fn read(
@@ -91,7 +105,7 @@ pub fn read(
     header: &Header,
     required: &'static str,
     account: &mut Account,
-    mut each: impl FnMut(&Line) -> Result<(), String>,
+    mut each: impl FnMut(&Line) -> Result<(), Refused>,
 ) {
     let mut reader = reader(text, delimiter);
     let mut record = StringRecord::new();
@@ -105,12 +119,13 @@ pub fn read(
                     record: &record,
                 };
                 let result = match line.get(required) {
-                    None => Err(format!("no {required}")),
+                    None => Err(format!("no {required}").into()),
                     Some(_) => each(&line),
                 };
                 match result {
                     Ok(()) => account.used(),
-                    Err(reason) => account.skip(before + number, &reason),
+                    Err(Refused::Wrong(reason)) => account.skip(before + number, &reason),
+                    Err(Refused::Unused(reason)) => account.unused(reason),
                 }
             }
             Err(error) => {

@@ -16,6 +16,7 @@ mod geo;
 mod intel;
 mod list;
 mod memo;
+mod place;
 mod pods;
 mod problems;
 mod table;
@@ -106,6 +107,9 @@ impl Enricher {
         let mut warnings = vec![];
         // What was read, or what was there before if that is broken.
         let mut part = |name: &str, problems: Problems| {
+            if let Some(left_out) = problems.left_out() {
+                tracing::warn!("enrichment: of the {name} {left_out} (docs/enrichment.md)");
+            }
             warnings.extend(problems.warnings);
             for (reason, count) in problems.unused {
                 *health.unused.entry(reason.into()).or_default() += count;

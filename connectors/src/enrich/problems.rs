@@ -16,6 +16,17 @@ pub struct Problems {
     pub unused: BTreeMap<&'static str, u64>,
 }
 
+impl Problems {
+    /// What was read and is not used, with counts; none if all is.
+    pub fn left_out(&self) -> Option<String> {
+        let counts = self.unused.iter();
+        let counts: Vec<_> = counts
+            .map(|(reason, count)| format!("{count} {reason}"))
+            .collect();
+        (!counts.is_empty()).then(|| format!("not used are {}", counts.join(", ")))
+    }
+}
+
 /// Account of one file.
 #[derive(Debug)]
 pub struct Account<'a> {

@@ -38,7 +38,8 @@ struct Item {
     reader: Option<Reader>,
     /// Where to open it.
     next: i64,
-    /// Latest event time so far; before the first block, the earliest to expect.
+    /// How far its event times have come, by the middle one of a block, as one clock may be far ahead; before the first
+    /// block, the earliest to expect.
     reached: Option<i64>,
     state: State,
     /// Of the file's bytes on disk, what `bytes_done` already holds.
@@ -333,10 +334,17 @@ impl Item {
         }
         self.next = block.next;
         let times = batch.events.column(col::TIME);
-        let latest = compute::max(times.as_primitive::<TimestampMicrosecondType>());
-        self.reached = self.reached.max(latest);
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        self.reached = self.reached.max(middle(times.values()));
         Ok(batch)
     }
+}
+
+/// The middle one of some times.
+fn middle(times: &[i64]) -> Option<i64> {
+    let mut times = times.to_vec();
+    let at = times.len() / 2;
+    (at < times.len()).then(|| *times.select_nth_unstable(at).1)
 }
 
 fn real(path: &Path) -> PathBuf {

@@ -117,7 +117,8 @@ fn read(
         };
         at_end = false;
         let batch = decoder.decode(partition, block.bytes, &block.records, block.next);
-        let batch = batch.map_err(|error| error.to_string())?;
+        let mut batch = batch.map_err(|error| error.to_string())?;
+        batch.delivered = block.delivered;
         alive = send(SourceMessage::Batch(Box::new(batch)));
     }
     Ok(())
@@ -127,6 +128,8 @@ fn read(
 struct Block {
     bytes: Buffer,
     records: Vec<Record>,
+    /// When the segment was last written to, µs: none of it came later.
+    delivered: Option<i64>,
     next: i64,
 }
 
@@ -175,6 +178,7 @@ impl Reader {
                     break Block {
                         bytes: Buffer::from_vec(bytes),
                         records,
+                        delivered: written(&file),
                         next: self.next + used as i64,
                     };
                 }
@@ -186,6 +190,13 @@ impl Reader {
         self.next = block.next;
         Ok(Some(block))
     }
+}
+
+/// When a file was last written to, µs since the epoch.
+fn written(file: &File) -> Option<i64> {
+    let at = file.metadata().ok()?.modified().ok()?;
+    let since = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_micros()).ok()
 }
 
 /// Records in some bytes that begin at `base`, and how many of the bytes they take; if there is not even one,

@@ -19,6 +19,8 @@ pub(super) struct Gathered {
     attributes: AllAttributes,
     /// When the first of the records came.
     since: Option<Instant>,
+    /// The highest time that the broker has of one of them, µs.
+    delivered: Option<i64>,
     /// Position after the last message that came.
     pub next: Option<i64>,
     /// The partition's end was reached after what is gathered.
@@ -33,6 +35,7 @@ pub(super) struct Block {
     pub bytes: Buffer,
     pub records: Vec<Record>,
     pub attributes: AllAttributes,
+    pub delivered: Option<i64>,
     pub next: i64,
 }
 
@@ -53,14 +56,22 @@ pub(super) fn size(attributes: &Attributes) -> usize {
 }
 
 impl Gathered {
-    /// A null payload (tombstone) becomes an empty record, which the decoder makes a dead letter of.
+    /// A null payload (tombstone) becomes an empty record, which the decoder makes a dead letter of. `delivered` is the
+    /// broker's time of the message, µs.
     pub fn push(
         &mut self,
         payload: Option<&[u8]>,
         attributes: Option<Box<Attributes>>,
         position: i64,
+        delivered: Option<i64>,
         now: Instant,
     ) {
+        // One without a time is bounded by nothing but the clock on the wall.
+        self.delivered = match (self.records.is_empty(), self.delivered, delivered) {
+            (true, _, delivered) => delivered,
+            (false, Some(before), Some(delivered)) => Some(before.max(delivered)),
+            (false, ..) => None,
+        };
         self.attributes
             .extend(attributes.map(|one| (position, one)));
         let start = self.bytes.len();
@@ -105,6 +116,7 @@ impl Gathered {
             bytes: Buffer::from_vec(std::mem::take(&mut self.bytes)),
             records: std::mem::take(&mut self.records),
             attributes: std::mem::take(&mut self.attributes),
+            delivered: self.delivered.take(),
             next,
         })
     }
@@ -119,9 +131,9 @@ mod tests {
     fn a_block_holds_the_messages_one_after_the_other() {
         let mut gathered = Gathered::default();
         let now = Instant::now();
-        gathered.push(Some(b"first"), None, 7, now);
-        gathered.push(None, None, 8, now);
-        gathered.push(Some(b"third"), None, 12, now);
+        gathered.push(Some(b"first"), None, 7, Some(20), now);
+        gathered.push(None, None, 8, Some(30), now);
+        gathered.push(Some(b"third"), None, 12, Some(25), now);
         let block = gathered.take().unwrap();
         assert_eq!(block.bytes.as_slice(), b"firstthird");
         let texts: Vec<_> = block
@@ -130,9 +142,12 @@ mod tests {
             .map(|r| (&block.bytes[r.range.clone()], r.position))
             .collect();
         assert_eq!(texts, [(&b"first"[..], 7), (b"", 8), (b"third", 12)]);
-        assert_eq!(block.next, 13);
+        assert_eq!((block.next, block.delivered), (13, Some(30)));
+        gathered.push(None, None, 13, None, now);
+        gathered.push(None, None, 14, Some(40), now);
+        assert_eq!(gathered.take().unwrap().delivered, None);
         assert!(gathered.take().is_none());
-        assert_eq!(gathered.next, Some(13), "known also after the block left");
+        assert_eq!(gathered.next, Some(15), "known also after the block left");
     }
 
     #[test]
@@ -140,10 +155,10 @@ mod tests {
         let mut gathered = Gathered::default();
         let now = Instant::now();
         assert!(!gathered.full_for(10 * BLOCK_BYTES, 2));
-        gathered.push(Some(b"x"), None, 0, now);
+        gathered.push(Some(b"x"), None, 0, None, now);
         assert!(!gathered.full_for(1, 2));
         assert!(gathered.full_for(BLOCK_BYTES, 2));
-        gathered.push(Some(b"x"), None, 1, now);
+        gathered.push(Some(b"x"), None, 1, None, now);
         assert!(gathered.full_for(1, 2) && gathered.full(2) && !gathered.full(3));
     }
 
@@ -154,7 +169,7 @@ mod tests {
             end_told: true,
             ..Gathered::default()
         };
-        gathered.push(Some(b"x"), None, 0, Instant::now());
+        gathered.push(Some(b"x"), None, 0, None, Instant::now());
         assert!(!gathered.at_end && !gathered.end_told);
     }
 }

@@ -37,7 +37,10 @@ use serde_json::{Map, Value};
 
 use super::json;
 use super::layout::{self, Folder, Hour};
+use crate::detect::Ending;
+use crate::pipeline::wall_clock;
 use crate::schema::{self, FAMILIES, col};
+use crate::watermark::Lateness;
 use crate::{Error, Result};
 
 /// A readable archive. Cheap to clone; any number may read while one process writes.
@@ -142,13 +145,13 @@ impl Archive {
         Ok(hours)
     }
 
-    /// Time (µs) of the earliest and of the latest event; none in an empty archive. Reads the times of the
-    /// first and of the last hour only.
+    /// Time (µs) of the earliest event and of the latest, clocks that stand alone far ahead left out; none in an empty
+    /// archive. Reads the times of the first and of the last hours only.
     pub async fn span(&self) -> Result<Option<(i64, i64)>> {
         let hours = self.hours()?;
         let mut first = None;
         for hour in &hours {
-            first = self.times(*hour).await?;
+            first = self.times(*hour).await?.into_iter().min();
             if first.is_some() {
                 break;
             }
@@ -156,26 +159,26 @@ impl Archive {
         let Some(first) = first else {
             return Ok(None);
         };
+        let mut ending = Ending::default();
         for hour in hours.iter().rev() {
-            if let Some(last) = self.times(*hour).await? {
-                return Ok(Some((first.0, last.1)));
+            ending.note(&self.times(*hour).await?);
+            if ending.is_full() {
+                break;
             }
         }
-        Ok(Some(first))
+        let limit = wall_clock().saturating_add(Lateness::default().max_skew);
+        Ok(Some((first, ending.end(limit).max(first))))
     }
 
-    /// Earliest and latest time within an hour.
-    async fn times(&self, hour: Hour) -> Result<Option<(i64, i64)>> {
+    /// Event times within an hour.
+    async fn times(&self, hour: Hour) -> Result<Vec<i64>> {
         let table = context()?.read_table(self.table(None, Some([hour].into())))?;
         let batches = table.select_columns(&["time"])?.collect().await?;
         let times = batches.iter().flat_map(|batch| {
             let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
             times.values().iter().copied()
         });
-        Ok(times.fold(None, |span, time| {
-            let (first, last) = span.unwrap_or((time, time));
-            Some((first.min(time), last.max(time)))
-        }))
+        Ok(times.collect())
     }
 
     /// [`scan`](Self::scan), all at once.

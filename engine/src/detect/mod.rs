@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
-use datafusion::arrow::compute::max;
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::ScalarUDF;
@@ -23,6 +22,7 @@ use crate::score::Score;
 use crate::{Error, Result, Tables};
 
 mod closed;
+mod ending;
 mod episode;
 mod fed;
 pub mod feed;
@@ -39,6 +39,7 @@ mod timeline;
 mod told;
 
 pub use closed::{answers, run_all, run_all_with};
+pub(crate) use ending::Ending;
 use fed::Fed;
 use guard::{count, guarded, halves};
 pub use limits::Limits;
@@ -56,7 +57,8 @@ pub struct ModelRule {
 #[derive(Debug)]
 pub struct Detector {
     limits: Limits,
-    /// Latest event time of all rows.
+    ending: Ending,
+    /// Where time would end by the rows so far.
     newest: i64,
     /// Latest time up to which the absence of events was certain because the input was closed.
     ended: i64,
@@ -107,6 +109,7 @@ impl Detector {
         Ok((
             Self {
                 limits,
+                ending: Ending::default(),
                 newest: i64::MIN,
                 ended: i64::MIN,
                 watermark: None,
@@ -134,7 +137,8 @@ impl Detector {
         let times = events
             .column(col::TIME)
             .as_primitive::<TimestampMicrosecondType>();
-        self.newest = self.newest.max(max(times).unwrap_or(i64::MIN));
+        self.ending.note(times.values());
+        self.newest = self.ending.end(i64::MAX);
         for (index, rows) in self.dispatch.candidates(events) {
             let started = Instant::now();
             let rule = &mut self.rules[index];
@@ -161,10 +165,10 @@ impl Detector {
         }
     }
 
-    /// The input is closed: answers everything. Rows after `newest` have clocks in the future, by which nothing is
+    /// The input is closed: answers everything. Rows after `limit` have clocks in the future, by which nothing is
     /// judged.
-    pub async fn finish(&mut self, newest: i64) {
-        self.newest = newest;
+    pub async fn finish(&mut self, limit: i64) {
+        self.newest = self.ending.end(limit);
         self.advance(i64::MAX).await;
     }
 

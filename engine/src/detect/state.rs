@@ -4,7 +4,7 @@ use super::{Detector, told};
 use crate::store::StateWrite;
 use crate::{Error, Result};
 
-/// Owner of the latest event times in the store.
+/// Owner of the newest event times in the store, and of where time had ended.
 const CLOCK: &str = "clock";
 
 impl Detector {
@@ -15,12 +15,14 @@ impl Detector {
             writes.extend(rule.take_state()?);
         }
         self.fed.take_state(&mut writes)?;
-        for (key, time) in [(0, self.newest), (1, self.ended)] {
-            if time > i64::MIN {
+        let ended = Some(self.ended).filter(|time| *time > i64::MIN);
+        let ended = ended.map(|time| time.to_le_bytes().to_vec());
+        for (key, value) in [(0, self.ending.take_state()), (1, ended)] {
+            if value.is_some() {
                 writes.push(StateWrite {
                     owner: CLOCK.into(),
                     key,
-                    value: Some(time.to_le_bytes().to_vec()),
+                    value,
                 });
             }
         }
@@ -66,12 +68,14 @@ impl Detector {
             }
         }
         for (_, key, value) in state.iter().filter(|(owner, ..)| owner == CLOCK) {
-            let bytes = value.as_slice().try_into();
-            let time = bytes.map_or(i64::MIN, i64::from_le_bytes);
             match key {
-                0 => self.newest = time,
-                _ => self.ended = time,
+                0 => self.ending.restore(value),
+                _ => {
+                    let bytes = value.as_slice().try_into();
+                    self.ended = bytes.map_or(i64::MIN, i64::from_le_bytes);
+                }
             }
+            self.newest = self.ending.end(i64::MAX);
         }
         for (owner, _, value) in state {
             let restored = self.fed.restore(owner, value);

@@ -108,14 +108,16 @@ fn at(at: &At) -> (i64, &str) {
     (at.0, &at.1)
 }
 
+/// Stretches that are kept.
+const MAX_STRETCHES: usize = 1024;
+
 /// Stretches of time in which a rule saw rows no further apart than its history. What lies further apart does
-/// not know of each other, so each stretch begins with a warm-up of its own, until one has lasted as long as a
-/// warm-up: a single row with a clock from 1970 teaches nothing, and a pause after that is none.
+/// not know of each other, so each stretch begins with a warm-up of its own: a single row with a clock from 1970
+/// teaches nothing, and after a pause everything would be new. In order of time. They are kept for good, as matches
+/// in their warm-ups can come at any time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stretches {
     all: Vec<(i64, i64)>,
-    /// One that is forgotten lasted as long as a warm-up.
-    learned: bool,
 }
 
 /// What a row changed about stretches.
@@ -131,47 +133,40 @@ pub enum Stretched {
 impl Stretches {
     pub fn note(&mut self, time: i64, history: i64) -> Stretched {
         let holds = |(from, to): &(i64, i64)| (*from..=*to).contains(&time);
-        if self.all.iter().rev().any(holds) {
+        // Nearly always it is the last one, or there are few.
+        if self.all.last().is_some_and(holds) || self.all.iter().any(holds) {
             return Stretched::Nothing;
         }
         let touches = |(from, to): &(i64, i64)| {
             time >= from.saturating_sub(history) && time <= to.saturating_add(history)
         };
-        let last = self.all.last().copied();
         let near: Vec<_> = self.all.extract_if(.., |one| touches(one)).collect();
         let from = near.iter().map(|one| one.0).fold(time, i64::min);
         let to = near.iter().map(|one| one.1).fold(time, i64::max);
         let place = self.all.partition_point(|one| one.0 < from);
         self.all.insert(place, (from, to));
+        if self.all.len() > MAX_STRETCHES {
+            self.all.remove(0);
+        }
         match near.as_slice() {
-            [one] if Some(*one) == last && one.0 == from => Stretched::Longer,
+            [one] if one.0 == from => Stretched::Longer,
             _ => Stretched::Moved,
         }
     }
 
-    /// Forgets stretches that no row at or after `from` can touch. Whether any was forgotten.
-    pub fn forget(&mut self, from: i64, history: i64, warmup: i64) -> bool {
-        let mut over = self
-            .all
-            .extract_if(.., |(_, last)| last.saturating_add(history) < from);
-        let mut any = false;
-        for (first, last) in &mut over {
-            any = true;
-            self.learned |= last.saturating_sub(first) >= warmup;
-        }
-        any
+    /// The warm-ups, `[from, to)`, in order of time.
+    pub fn warmups(&self, length: i64) -> Vec<(i64, i64)> {
+        let one = |(from, _): &(i64, i64)| (*from, from.saturating_add(length));
+        self.all.iter().map(one).collect()
     }
 
-    /// The warm-ups, `[from, to)`.
-    pub fn warmups(&self, length: i64) -> Vec<(i64, i64)> {
-        if self.learned {
-            return vec![];
-        }
-        let learned = |(from, to): &&(i64, i64)| to.saturating_sub(*from) >= length;
-        let before = self.all.iter().position(|one| learned(&one));
-        let until = before.map_or(self.all.len(), |place| place + 1);
-        let one = |(from, _): &(i64, i64)| (*from, from.saturating_add(length));
-        self.all[..until].iter().map(one).collect()
+    /// End of the warm-up that is under way at a time. Before the first row nothing is.
+    pub fn learning_to(&self, time: i64, length: i64) -> Option<i64> {
+        let begun = self.all.partition_point(|(from, _)| *from <= time);
+        // Time follows behind the rows: what they begin is under way already.
+        let (from, _) = self.all.get(begun.saturating_sub(1))?;
+        let to = from.saturating_add(length);
+        (time < to).then_some(to)
     }
 }
 

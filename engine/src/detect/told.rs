@@ -82,7 +82,7 @@ impl Head {
 pub struct Fold<'a> {
     pub rule: &'a Rule,
     pub version: &'a str,
-    /// Matches that start in one of these `[from, to)` are passed over.
+    /// Matches that start in one of these `[from, to)`, in order of time, are passed over.
     pub silent: &'a [(i64, i64)],
 }
 
@@ -102,8 +102,11 @@ impl Fold<'_> {
     }
 
     pub fn counts(&self, found: &Match) -> bool {
-        let silent = |(from, to): &(i64, i64)| (*from..*to).contains(&found.start);
-        !self.silent.iter().any(silent)
+        let begun = self
+            .silent
+            .partition_point(|(from, _)| *from <= found.start);
+        let last = begun.checked_sub(1).map(|at| self.silent[at]);
+        last.is_none_or(|(_, to)| found.start >= to)
     }
 
     /// The episode that a match belongs to; what it ends goes to `ended`.

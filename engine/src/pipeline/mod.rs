@@ -262,6 +262,7 @@ impl Pipeline {
             let EventBatch {
                 partition,
                 next,
+                delivered,
                 events,
                 mut counts,
                 dead_letters,
@@ -271,7 +272,7 @@ impl Pipeline {
                 .column(col::TIME)
                 .as_primitive::<TimestampMicrosecondType>();
             let times: Vec<i64> = times.values().to_vec();
-            let future = self.watermarks.observe(&partition, &times, now);
+            let future = self.watermarks.observe(&partition, &times, delivered, now);
             let (rows, duplicates) = self.dedup.filter(events)?;
             let Admitted {
                 rows,
@@ -319,9 +320,11 @@ impl Pipeline {
         if let Some(watermark) = self.watermark
             && self.watermark != before
         {
-            let newest = self.watermarks.newest();
             match watermark {
-                i64::MAX => self.parts.detector.finish(newest).await,
+                i64::MAX => {
+                    let limit = now.saturating_add(self.watermarks.max_skew());
+                    self.parts.detector.finish(limit).await;
+                }
                 _ => self.parts.detector.advance(watermark).await,
             }
             self.dedup.advance(watermark);

@@ -114,6 +114,11 @@ impl WindowState {
         first_window_end(time, self.window) <= self.closed_to
     }
 
+    /// Every window that ends at or before this is final.
+    pub fn closed_to(&self) -> i64 {
+        self.closed_to
+    }
+
     /// Windows that end at or before this are never answered again.
     pub fn horizon(&self) -> i64 {
         self.closed_to.saturating_sub(self.amend)

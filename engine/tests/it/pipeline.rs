@@ -229,6 +229,7 @@ pub async fn run(
         let message = EventBatch {
             partition: partition.clone(),
             next: next[at] as i64,
+            delivered: None,
             events: rows,
             counts,
             dead_letters: vec![letter],

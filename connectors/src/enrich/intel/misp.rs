@@ -22,9 +22,26 @@ pub fn attributes<'a>(event: &'a Value, each: &mut dyn FnMut(Result<Attribute<'a
     };
     let of_event = tags(event);
     let objects = list(event, "Object");
-    let in_objects = objects.iter().flat_map(|object| list(object, "Attribute"));
-    for attribute in list(event, "Attribute").iter().chain(in_objects) {
+    for attribute in list(event, "Attribute") {
         each(self::attribute(attribute, &of_event));
+    }
+    for object in objects {
+        let deleted = flag(object, "deleted") == Some(true);
+        for attribute in list(object, "Attribute") {
+            each(match deleted {
+                true => Err("revoked"),
+                false => self::attribute(attribute, &of_event),
+            });
+        }
+    }
+}
+
+fn flag(of: &Value, name: &str) -> Option<bool> {
+    match of.get(name)? {
+        Value::Bool(set) => Some(*set),
+        Value::String(text) => Some(text == "1" || text.eq_ignore_ascii_case("true")),
+        Value::Number(number) => Some(number.as_f64() == Some(1.0)),
+        _ => None,
     }
 }
 
@@ -32,24 +49,19 @@ fn attribute<'a>(
     attribute: &'a Value,
     of_event: &[&'a str],
 ) -> Result<Attribute<'a>, &'static str> {
-    let flag = |name: &str| match attribute.get(name) {
-        Some(Value::Bool(set)) => Some(*set),
-        Some(Value::String(text)) => Some(text == "1" || text == "true"),
-        Some(Value::Number(number)) => Some(number.as_i64() == Some(1)),
-        _ => None,
-    };
-    if flag("deleted") == Some(true) {
+    if flag(attribute, "deleted") == Some(true) {
         return Err("revoked");
     }
     // Published for context, not for detection.
-    if flag("to_ids") != Some(true) {
+    if flag(attribute, "to_ids") != Some(true) {
         return Err("not_for_detection");
     }
     let text = |name: &str| attribute.get(name).and_then(Value::as_str);
     let (Some(kind), Some(value)) = (text("type"), text("value")) else {
         return Err("invalid");
     };
-    let values = values(kind, value).ok_or("type_not_matched")?;
+    let kind = kind.trim().to_ascii_lowercase();
+    let values = values(&kind, value).ok_or("type_not_matched")?;
     let mut labels = of_event.to_vec();
     labels.extend(tags(attribute));
     Ok(Attribute {
@@ -59,13 +71,16 @@ fn attribute<'a>(
     })
 }
 
-fn values<'a>(kind: &str, value: &'a str) -> Option<Vec<(Kind, &'a str)>> {
+/// The values of an attribute of this type; none if it is not matched.
+pub fn values<'a>(kind: &str, value: &'a str) -> Option<Vec<(Kind, &'a str)>> {
     let parts = || value.split_once('|');
+    // A port behind a colon is told from the address by who reads it.
+    let first = || parts().map_or(value, |(first, _)| first);
     Some(match kind {
         "ip-src" | "ip-dst" => vec![(Kind::Ip, value)],
-        "ip-src|port" | "ip-dst|port" => vec![(Kind::Ip, parts()?.0)],
+        "ip-src|port" | "ip-dst|port" => vec![(Kind::Ip, first())],
         "domain" | "hostname" => vec![(Kind::Domain, value)],
-        "hostname|port" => vec![(Kind::Domain, parts()?.0)],
+        "hostname|port" => vec![(Kind::Domain, first())],
         "domain|ip" => {
             let (domain, ip) = parts()?;
             vec![(Kind::Domain, domain), (Kind::Ip, ip)]
@@ -73,7 +88,10 @@ fn values<'a>(kind: &str, value: &'a str) -> Option<Vec<(Kind, &'a str)>> {
         "url" | "link" => vec![(Kind::Url, value)],
         "md5" | "sha1" | "sha256" | "sha512" => vec![(Kind::Hash, value)],
         "filename|md5" | "filename|sha1" | "filename|sha256" | "filename|sha512" => {
-            vec![(Kind::Hash, value.rsplit_once('|')?.1)]
+            vec![(
+                Kind::Hash,
+                value.rsplit_once('|').map_or(value, |(_, hash)| hash),
+            )]
         }
         _ => return None,
     })

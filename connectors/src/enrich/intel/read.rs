@@ -14,11 +14,14 @@ use super::index::{Collected, Origin};
 use super::json::{self, Part};
 use super::value::{self, Kind};
 use super::{misp, stix, text};
-use crate::enrich::list;
+use crate::enrich::list::{self, Refused};
 use crate::enrich::problems::{Account, Problems};
 
 /// Confidence of an indicator whose list states none.
 const DEFAULT_CONFIDENCE: u8 = 50;
+
+/// Bundles and envelopes within each other.
+const ENVELOPES: usize = 8;
 
 /// Reads every list.
 pub fn read(lists: &[ListConfig], problems: &mut Problems) -> (Collected, Exclusions) {
@@ -117,14 +120,19 @@ impl Reader {
                 labels: array(labels),
             };
             let value = line.get("indicator").unwrap_or_default();
-            self.value(
-                list,
-                value,
-                said.kind,
-                Some(&origin),
-                said.confidence,
-                said.valid,
-            )
+            let values = match (line.get("to_ids"), line.get("type")) {
+                (Some(_), Some(kind)) => misp::values(&kind.to_ascii_lowercase(), value)
+                    .ok_or(Refused::Unused("type_not_matched"))?
+                    .into_iter()
+                    .map(|(kind, value)| (Some(kind), value))
+                    .collect(),
+                _ => vec![(said.kind, value)],
+            };
+            let origin = Some(&origin);
+            for (kind, value) in values {
+                self.value(list, value, kind, origin, said.confidence, said.valid)?;
+            }
+            Ok(())
         };
         list::read(
             csv.body,
@@ -192,18 +200,40 @@ impl Reader {
         }
     }
 
+    /// An object of a document, or of a bundle or envelope within it.
     fn item(&mut self, item: &Value, list: &List, account: &mut Account) {
+        self.nested(item, list, account, ENVELOPES);
+    }
+
+    fn nested(&mut self, item: &Value, list: &List, account: &mut Account, depth: usize) {
         let kind = item.get("type").and_then(Value::as_str);
-        if let Some(event) = item.get("Event") {
+        let inner = json::LISTS.iter().find_map(|name| item.get(name));
+        if let Some(inner) = inner.filter(|inner| inner.is_array() || inner.is_object()) {
+            let Some(depth) = depth.checked_sub(1) else {
+                return account.unused("nested_too_deep");
+            };
+            match inner.as_array() {
+                Some(items) => items
+                    .iter()
+                    .for_each(|item| self.nested(item, list, account, depth)),
+                None => self.nested(inner, list, account, depth),
+            }
+            if kind.is_some() {
+                self.seen.get_or_insert(Form::Stix);
+            }
+        } else if let Some(event) = item.get("Event").filter(|_| item.get("value").is_none()) {
             self.seen = Some(Form::Misp);
             self.misp(event, list, account);
+        } else if item.get("Attribute").is_some_and(Value::is_array) {
+            self.seen = Some(Form::Misp);
+            self.misp(item, list, account);
         } else if let Some(entries) = item.get("list").and_then(Value::as_array) {
             self.seen = Some(Form::WarningList);
             self.warning_list(item, entries, account);
         } else if kind == Some("indicator") && item.get("pattern").is_some() {
             self.seen = Some(Form::Stix);
             self.stix(item, list, account);
-        } else if kind.is_some() && item.get("id").is_some() {
+        } else if kind.is_some() && (item.get("id").is_some() || self.seen == Some(Form::Stix)) {
             // Other objects of a bundle, and the bundle itself.
             self.seen = Some(Form::Stix);
         } else if item.get("more").is_some() || item.as_object().is_some_and(Map::is_empty) {
@@ -214,7 +244,9 @@ impl Reader {
     fn stix(&mut self, object: &Value, list: &List, account: &mut Account) {
         let text = |name: &str| object.get(name).and_then(Value::as_str);
         let time = |name: &str| text(name).and_then(text::time);
-        let id = text("id").unwrap_or_default();
+        // One without an id has no other versions.
+        let own = object.to_string();
+        let id = text("id").filter(|id| !id.is_empty()).unwrap_or(&own);
         let revoked = object.get("revoked") == Some(&Value::Bool(true));
         let is_stix = matches!(text("pattern_type"), None | Some("stix"));
         let mut values = vec![];
@@ -223,7 +255,9 @@ impl Reader {
         } else if !is_stix {
             account.unused("pattern_not_read");
         } else if let Some(read) = stix::pattern(text("pattern").unwrap_or_default()) {
-            (0..read.unused).for_each(|_| account.unused("pattern_not_read"));
+            for reason in read.unused {
+                account.unused(reason);
+            }
             for (kind, value) in read.values {
                 match value::read(&value, Some(kind)) {
                     Ok(_) => values.push((kind, value)),

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::config::Columns;
 use super::value::Kind;
-use crate::enrich::list::{self, Field, Header, Line};
+use crate::enrich::list::{self, Field, Header, Line, Refused};
 
 /// Fields of a CSV file and the usual names of their columns.
 const FIELDS: &[Field] = &[
@@ -42,6 +42,8 @@ const FIELDS: &[Field] = &[
         ],
     ),
     ("type", &["type", "ioc_type", "indicator_type", "kind"]),
+    // As MISP exports it: 0 is context, not for detection.
+    ("to_ids", &["to_ids"]),
     ("source", &["source", "provider"]),
     ("confidence", &["confidence", "confidence_level"]),
     (
@@ -117,18 +119,27 @@ pub struct Said {
     pub valid: (i64, i64),
 }
 
-pub fn said(line: &Line) -> Result<Said, String> {
-    let kind = match line.get("type") {
-        None => None,
-        Some(word) => Some(Kind::of_word(word).ok_or_else(|| {
+pub fn said(line: &Line) -> Result<Said, Refused> {
+    let of_misp = line.get("to_ids");
+    if of_misp.is_some_and(|set| matches!(set, "0" | "false" | "False")) {
+        return Err(Refused::Unused("not_for_detection"));
+    }
+    let kind = match (line.get("type"), of_misp) {
+        (None, _) => None,
+        (Some(word), None) => Some(Kind::of_word(word).ok_or_else(|| {
             format!("type {word:?} is not known; use ip, cidr, domain, url or hash")
         })?),
+        // Its types are read with the value.
+        (Some(word), Some(_)) => Kind::of_word(word),
     };
     let confidence = match line.get("confidence") {
         None => None,
         Some(text) => match text.parse() {
             Ok(number @ 0..=100) => Some(number),
-            _ => return Err(format!("confidence {text:?} is not a number from 0 to 100")),
+            _ => {
+                let reason = format!("confidence {text:?} is not a number from 0 to 100");
+                return Err(reason.into());
+            }
         },
     };
     let instant = |field: &str, otherwise: i64| match line.get(field) {

@@ -31,6 +31,7 @@ impl Reader {
                 block.next,
             )
             .map_err(|error| format!("topic {}: {error}", self.shared.topic))?;
+        batch.delivered = block.delivered;
         for letter in &mut batch.dead_letters {
             let own = block
                 .attributes

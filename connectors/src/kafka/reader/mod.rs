@@ -241,7 +241,15 @@ impl Reader {
                 let attributes = attributes(&message);
                 self.gathered_bytes += message.payload_len();
                 self.gathered_bytes += attributes.as_deref().map_or(0, gather::size);
-                gathered.push(message.payload(), attributes, message.offset(), now);
+                let delivered = message.timestamp().to_millis();
+                let delivered = delivered.map(|millis| millis.saturating_mul(1_000));
+                gathered.push(
+                    message.payload(),
+                    attributes,
+                    message.offset(),
+                    delivered,
+                    now,
+                );
                 Ok(Polled::Message(number, block))
             }
             Some(Err(KafkaError::PartitionEOF(number))) => Ok(Polled::End(number)),

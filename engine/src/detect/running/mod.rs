@@ -178,10 +178,6 @@ impl RunningRule {
             self.forget_at = self.clock.saturating_add(recall::gap(&self.rule) / 8);
             let from = self.clock.saturating_sub(self.amend);
             self.recall.forget(&self.rule, from);
-            let warmup = self.rule.new_terms.as_ref().map_or(0, |t| t.warmup);
-            if self.seen.forget(from, recall::gap(&self.rule), warmup) {
-                self.seen_written = false;
-            }
         }
     }
 
@@ -207,8 +203,10 @@ impl RunningRule {
             Some(terms) => self.seen.warmups(terms.warmup),
             None => vec![],
         };
+        let closed = self.window.as_ref().map(WindowState::closed_to);
         let now = Now {
             clock: self.clock,
+            kept_from: closed.map_or(self.clock, |closed| closed.min(self.clock)),
             preview,
             watermark,
         };
@@ -230,9 +228,8 @@ impl RunningRule {
 
     /// End of the warm-up of a first-seen rule, µs of event time, while it lasts.
     pub fn learning_to(&self) -> Option<i64> {
-        let warmups = self.seen.warmups(self.rule.new_terms.as_ref()?.warmup);
-        let (_, to) = warmups.last()?;
-        (self.clock < *to).then_some(*to)
+        let terms = self.rule.new_terms.as_ref()?;
+        self.seen.learning_to(self.clock, terms.warmup)
     }
 
     /// Stops taking rows and lets go of the state, for the reason given. A restart begins anew.

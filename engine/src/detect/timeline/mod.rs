@@ -35,6 +35,8 @@ struct Timeline {
 pub struct Now {
     /// Matches due at or before this are certain.
     pub clock: i64,
+    /// How far time has come for what is kept: not further than windows are closed, which a later run answers anew.
+    pub kept_from: i64,
     /// Tell uncertain ones too.
     pub preview: bool,
     /// For the alerts; none once time has ended.
@@ -161,7 +163,7 @@ impl Timelines {
         }
         for key in std::mem::take(&mut self.dirty) {
             self.tell_key(&key, rule, version, now, silent, &mut told);
-            self.let_go(&key, rule, version, now.clock, silent, amend);
+            self.let_go(&key, rule, version, now.kept_from, silent, amend);
         }
         told
     }

@@ -80,6 +80,8 @@ pub struct Way {
     pub lateness: i64,
     pub preview: bool,
     pub kills: usize,
+    /// Time moves several times between commits.
+    pub lazy: bool,
 }
 
 /// The detector alone. With kills, only some batches are committed, and what was not is read again.
@@ -114,7 +116,7 @@ pub async fn late(
         let over = chunk.is_empty();
         detector.push(&batch(chunk)).await;
         now.next += chunk.len();
-        now.newest = now.newest.max(chunk.iter().map(|e| e.time).max());
+        now.newest = now.newest.max(chunk.iter().map(|e| e.at).max());
         let watermark = if over {
             i64::MAX
         } else {
@@ -122,7 +124,11 @@ pub async fn late(
         };
         detector.advance(watermark).await;
         now.watermark = Some(watermark).filter(|w| *w != i64::MAX).or(now.watermark);
-        if way.kills == 0 || over || random.below(3) > 0 {
+        let commits = match way.lazy {
+            true => random.below(5) == 0,
+            false => way.kills == 0 || random.below(3) > 0,
+        };
+        if over || commits {
             now.ledger.take(&detector.changes(way.preview, None).await);
             for write in detector.take_state().unwrap() {
                 match write.value {
@@ -310,7 +316,8 @@ async fn life(
         commits: Mutex::new(0),
     });
     let lateness = Lateness {
-        lateness: flow.lateness,
+        // A clock that is little ahead moves time by as much.
+        lateness: flow.lateness + 6 * super::stream::MINUTE,
         idle_after: 0,
         ..Lateness::default()
     };
@@ -384,7 +391,13 @@ fn messages(
     size: usize,
     random: &mut Random,
 ) -> Vec<SourceMessage> {
-    let partitions = names.iter().map(|p| (p.clone(), None)).collect();
+    // Files say when they begin, topics do not.
+    let floor = |at: usize| parts[at][next[at]..].iter().map(|event| event.time).min();
+    let files = random.below(3) > 0;
+    let partitions = names.iter().enumerate();
+    let partitions = partitions
+        .map(|(at, p)| (p.clone(), files.then(|| floor(at)).flatten()))
+        .collect();
     let mut messages = vec![
         SourceMessage::Assigned { partitions },
         SourceMessage::Ready {
@@ -403,7 +416,7 @@ fn messages(
     );
     while let Some(behind) = (0..names.len())
         .filter(|at| open(&next, *at))
-        .min_by_key(|at| parts[*at][next[*at]].time)
+        .min_by_key(|at| parts[*at][next[*at]].at)
     {
         let any = random.below(names.len() as u64) as usize;
         let at = if random.below(3) == 0 && open(&next, any) {
@@ -421,6 +434,7 @@ fn messages(
         messages.push(SourceMessage::Batch(Box::new(EventBatch {
             partition: names[at].clone(),
             next: to as i64,
+            delivered: None,
             events,
             counts,
             dead_letters: vec![],

@@ -5,6 +5,7 @@ mod live;
 mod oracle;
 mod rules;
 mod stream;
+mod years;
 
 use std::collections::BTreeMap;
 
@@ -29,9 +30,11 @@ struct Proof {
 
 impl Proof {
     async fn new(seed: u64, count: usize, span: i64) -> Self {
+        Self::of(seed, stream(seed, count, span), cases()).await
+    }
+
+    async fn of(seed: u64, events: Vec<Event>, cases: Vec<Case>) -> Self {
         println!("seed {seed}");
-        let events = stream(seed, count, span);
-        let cases = cases();
         let expected = answers(&cases, &events).await;
         Self {
             seed,
@@ -140,6 +143,7 @@ async fn every_batch_size_gives_the_oracles_alerts() {
             lateness,
             preview,
             kills: 0,
+            lazy: false,
         };
         let alerts = detected(&proof.rules, &events, way, &mut random).await;
         proof.check(&alerts, &format!("{way:?}"));
@@ -157,6 +161,7 @@ async fn row_by_row_gives_the_oracles_alerts() {
             lateness: LATENESS,
             preview,
             kills: 0,
+            lazy: false,
         };
         let alerts = detected(&proof.rules, &events, way, &mut random).await;
         proof.check(&alerts, &format!("{way:?}"));
@@ -175,6 +180,7 @@ async fn every_shuffle_within_the_lateness_gives_the_oracles_alerts() {
             lateness,
             preview: shuffle % 2 == 0,
             kills: 0,
+            lazy: false,
         };
         let alerts = detected(&proof.rules, &events, way, &mut random).await;
         proof.check(&alerts, &format!("shuffle {shuffle}, {way:?}"));
@@ -192,6 +198,7 @@ async fn kill_and_restore_at_any_point_gives_the_oracles_alerts() {
             lateness: LATENESS,
             preview: round < 2,
             kills: 6,
+            lazy: false,
         };
         let alerts = detected(&proof.rules, &events, way, &mut random).await;
         proof.check(&alerts, &format!("round {round}, {way:?}"));
@@ -251,10 +258,10 @@ async fn rows_later_than_the_lateness_give_the_oracles_alerts() {
             .iter()
             .cloned()
             .partition(|_| random.below(10) == 0);
-        let mut events: Vec<(i64, Event)> = on_time.into_iter().map(|e| (e.time, e)).collect();
+        let mut events: Vec<(i64, Event)> = on_time.into_iter().map(|e| (e.at, e)).collect();
         events.extend(
             late.into_iter()
-                .map(|e| (e.time + random.below(8 * MINUTE as u64) as i64, e)),
+                .map(|e| (e.at + random.below(8 * MINUTE as u64) as i64, e)),
         );
         events.sort_by_key(|(arrival, _)| *arrival);
         let events: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
@@ -264,6 +271,7 @@ async fn rows_later_than_the_lateness_give_the_oracles_alerts() {
             lateness: MINUTE,
             preview: round % 2 == 0,
             kills,
+            lazy: false,
         };
         let (alerts, late) = live::late(&proof.rules, &events, way, &mut random).await;
         // A detector that was killed forgets what it counted.
@@ -286,6 +294,7 @@ async fn an_alert_that_comes_back_counts_its_revisions_on() {
         lateness: 0,
         preview: true,
         kills: 0,
+        lazy: false,
     };
     let alerts = detected(&rules, &events, way, &mut Random(1)).await;
     // Told with one event, retracted with two, told with three, final.
@@ -313,6 +322,7 @@ async fn evidence_of_several_groups_in_one_alert_is_counted_whole() {
         lateness: 0,
         preview: false,
         kills: 0,
+        lazy: false,
     };
     let alerts = detected(&rules, &events, way, &mut Random(1)).await;
     let [alert] = alerts.as_slice() else {

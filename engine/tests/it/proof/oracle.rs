@@ -17,7 +17,7 @@ use serde_json::{Map, Number, Value};
 use weir_engine::alert::Alert;
 
 use super::rules::{Case, Grouped, Kind, Step};
-use super::stream::{Event, batch};
+use super::stream::{DAY, Event, batch};
 
 type Row = Map<String, Value>;
 /// Title, key and start of the episode.
@@ -97,7 +97,9 @@ pub async fn answers(cases: &[Case], events: &[Event]) -> Answers {
                 new_terms(case, occurrences(&whole, &case.rule.query).await),
             ),
             Kind::Absence => {
-                let end = events.iter().map(|e| e.time).max().unwrap();
+                // Time does not end where one clock is.
+                let told = events.iter().filter(|e| e.time - e.at < DAY);
+                let end = told.map(|e| e.time).max().unwrap();
                 single(
                     case,
                     absence(case, occurrences(&whole, &case.rule.query).await, end),
@@ -295,13 +297,10 @@ fn new_terms(case: &Case, mut found: Vec<Occurrence>) -> Vec<Occurrence> {
     let spec = case.rule.new_terms.as_ref().unwrap();
     let mut times: Vec<i64> = found.iter().map(|o| o.time).collect();
     times.sort_unstable();
-    // Stretches without a pause longer than the history; up to the first that lasted as long as the warm-up,
-    // each begins with one.
+    // Stretches without a pause longer than the history begin with a warm-up each.
     let stretches: Vec<&[i64]> = times.chunk_by(|a, b| b - a <= spec.history).collect();
-    let lasted = |s: &&[i64]| s[s.len() - 1] - s[0] >= spec.warmup;
-    let learned = stretches.iter().position(lasted).unwrap_or(stretches.len());
     let silent = |time: i64| {
-        let mut learning = stretches.iter().take(learned + 1);
+        let mut learning = stretches.iter();
         learning.any(|s| (s[0]..s[0] + spec.warmup).contains(&time))
     };
     found.retain(|o| spec.fields.iter().all(|field| o.row.contains_key(field)));

@@ -2,7 +2,7 @@
 
 use weir_engine::rule::{Absence, NewTerms, Pair, Rule, Suppress};
 
-use super::stream::{MINUTE, SECOND};
+use super::stream::{DAY, MINUTE, SECOND};
 use crate::events::rule;
 
 /// A windowed GROUP BY in its parts, from which the rule's query and the oracle's are put together.
@@ -646,5 +646,26 @@ fn memories() -> Vec<Case> {
         )
         .absence(&["who"], 3 * MINUTE, Some(("made", "used")))
         .by(&["who"], 1),
+    ]
+}
+
+/// Rules that remember for months.
+pub fn over_years() -> Vec<Case> {
+    let all = "SELECT actor_user_uid, api_operation, cloud_region, time FROM cloud_audit";
+    vec![
+        event("identity new in a quarter", all).new_terms(&["actor_user_uid"], 90 * DAY, 7 * DAY),
+        event("operation new to an identity in a month", all).new_terms(
+            &["actor_user_uid", "api_operation"],
+            30 * DAY,
+            30 * DAY,
+        ),
+        event("region new in ten days", all)
+            .new_terms(&["cloud_region"], 10 * DAY, DAY)
+            .by(&["cloud_region"], 20 * DAY),
+        event("region new to an identity in a quarter", all).new_terms(
+            &["actor_user_uid", "cloud_region"],
+            90 * DAY,
+            60 * MINUTE,
+        ),
     ]
 }

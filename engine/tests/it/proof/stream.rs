@@ -10,12 +10,16 @@ use crate::events::Random;
 
 pub const SECOND: i64 = 1_000_000;
 pub const MINUTE: i64 = 60 * SECOND;
+pub const DAY: i64 = 24 * 60 * MINUTE;
 /// 2025-03-01T08:00:00Z: in the past of any clock that runs these tests.
 const BEGIN: i64 = 1_740_816_000 * SECOND;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Event {
+    /// What it says; see [`clocks_ahead`].
     pub time: i64,
+    /// When it happened.
+    pub at: i64,
     pub uid: String,
     pub family: &'static str,
     pub operation: Option<&'static str>,
@@ -174,7 +178,13 @@ impl Maker {
             self.events.len()
         );
         let raw = self.raw();
-        self.events.push(Event { uid, raw, ..event });
+        let at = event.time;
+        self.events.push(Event {
+            uid,
+            raw,
+            at,
+            ..event
+        });
     }
 
     fn cloud(
@@ -373,17 +383,86 @@ pub fn stream(seed: u64, count: usize, span: i64) -> Vec<Event> {
     }
     let mut events = maker.events;
     events.truncate(count);
-    events.sort_by(|a, b| (a.time, &a.uid).cmp(&(b.time, &b.uid)));
+    clocks_ahead(&mut events, &AHEAD, &mut Random(seed));
+    in_order(events)
+}
+
+fn in_order(mut events: Vec<Event>) -> Vec<Event> {
+    events.sort_by(|a, b| (a.at, &a.uid).cmp(&(b.at, &b.uid)));
     events
 }
 
-/// The same events as they could arrive: none more than `lateness` behind the newest before it.
+/// How far clocks are ahead: by less than any clock of today notices, by more, and by more than there will be rules.
+const AHEAD: [i64; 6] = [
+    6 * MINUTE,
+    40 * MINUTE,
+    10 * DAY,
+    200 * DAY,
+    4_000 * DAY,
+    2_500_000 * DAY,
+];
+
+/// Makes one event in fifty say a time that lies ahead.
+fn clocks_ahead(events: &mut [Event], ahead: &[i64], random: &mut Random) {
+    for event in events {
+        if random.below(50) == 0 {
+            event.time += pick(random, ahead);
+        }
+    }
+}
+
+/// Three years in which something happens now and then: pauses of hours to months, clocks that are ahead, and some
+/// that have just begun with 1970.
+pub fn years(seed: u64) -> Vec<Event> {
+    let mut maker = Maker {
+        random: Random(seed),
+        span: 1,
+        last: 0,
+        events: vec![],
+    };
+    let mut time = BEGIN;
+    while time < BEGIN + 1_100 * DAY {
+        let random = &mut maker.random;
+        time += [
+            DAY,
+            6 * DAY,
+            20 * DAY,
+            31 * DAY,
+            60 * DAY,
+            89 * DAY,
+            91 * DAY,
+            200 * DAY,
+        ][random.below(8) as usize];
+        for _ in 0..1 + maker.random.below(14) {
+            let random = &mut maker.random;
+            time += [MINUTE, 3 * 60 * MINUTE, DAY, 2 * DAY][random.below(4) as usize];
+            let (actor, from) = (Some(cloud_actor(random)), random.below(8) as usize);
+            let operation = pick(random, &OPERATIONS[..3]);
+            maker.cloud(time, actor, operation, from, false);
+        }
+    }
+    let (mut events, mut random) = (maker.events, maker.random);
+    clocks_ahead(
+        &mut events,
+        &[8 * DAY, 40 * DAY, 95 * DAY, 400 * DAY],
+        &mut random,
+    );
+    for event in &mut events {
+        if random.below(40) == 0 {
+            event.time = random.below(30 * MINUTE as u64) as i64;
+        }
+    }
+    in_order(events)
+}
+
+/// The same events as they could arrive: none happened more than `lateness` before the newest
+/// before it.
 pub fn arrivals(events: &[Event], lateness: i64, random: &mut Random) -> Vec<Event> {
     let mut arriving: Vec<_> = events
         .iter()
         .map(|event| {
             (
-                event.time + random.below(lateness.max(1) as u64) as i64,
+                event.at + random.below(lateness.max(1) as u64) as i64,
                 random.below(1 << 32),
                 event,
             )
@@ -405,12 +484,12 @@ pub fn partitions(
     random: &mut Random,
 ) -> Vec<Vec<Event>> {
     let mut parts: Vec<Vec<Event>> = vec![vec![]; count];
-    let middle = events[events.len() / 2].time;
+    let middle = events[events.len() / 2].at;
     for event in events {
         let home = match count {
             0..3 => random.below(count as u64) as usize,
             // The last one stays empty, the one before it has nothing in the second half.
-            _ if event.time < middle => random.below(count as u64 - 1) as usize,
+            _ if event.at < middle => random.below(count as u64 - 1) as usize,
             _ => random.below(count as u64 - 2) as usize,
         };
         parts[home].push(event.clone());

@@ -1,13 +1,17 @@
 //! Watermarks: how far event time is complete. Pure: takes what happened and the wall clock, returns times.
 //!
-//! A partition's watermark is the highest event time seen in it minus its source's lateness. The engine's is
-//! the minimum over partitions that may still deliver older events, and it never goes back.
+//! A partition's watermark is the highest event time that is believed of it ([`Reach`]) minus its source's lateness.
+//! The engine's is the minimum over partitions that may still deliver older events, and it never goes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::batch::Partition;
 use crate::time::{DAY, HOUR, MINUTE, SECOND};
+
+mod reach;
+
+use self::reach::{Measure, Reach};
 
 /// Time settings of one source, all in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +20,8 @@ pub struct Lateness {
     pub lateness: i64,
     /// A partition that was read to its end and stays silent this long (wall clock) holds nothing back.
     pub idle_after: i64,
-    /// Event times further than this ahead of the wall clock do not move the watermark.
+    /// Event times further than this ahead of what the partition's other events say, of when they were delivered or of
+    /// the wall clock do not move the watermark by themselves.
     pub max_skew: i64,
     /// A partition that another member of the group took may come back: it holds the watermark this long
     /// (wall clock).
@@ -53,9 +58,14 @@ enum Progress {
 
 #[derive(Debug, Clone)]
 struct PartitionTime {
-    max_time: Option<i64>,
-    floor: Option<i64>,
+    reach: Reach,
     progress: Progress,
+}
+
+impl PartitionTime {
+    fn new(reach: Reach, progress: Progress) -> Self {
+        Self { reach, progress }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -106,27 +116,20 @@ impl Watermarks {
         self.partitions.retain(|name, _| covered(name));
     }
 
-    /// The partition is read from now on. Without a `floor` it holds the watermark until its first event.
+    /// The partition is read from now on. Without a `floor` it holds the watermark until its events say how far it is.
     pub fn assigned(&mut self, partition: Partition, floor: Option<i64>) {
-        let entry = PartitionTime {
-            max_time: None,
-            floor,
-            progress: Progress::Reading,
-        };
-        self.partitions.entry(partition).or_insert(entry).progress = Progress::Reading;
+        let unknown = PartitionTime::new(Reach::default(), Progress::Reading);
+        let entry = self.partitions.entry(partition).or_insert(unknown);
+        entry.progress = Progress::Reading;
+        if entry.reach.time().is_none() {
+            entry.reach.floor = floor;
+        }
     }
 
     /// What an earlier run knew of a partition. It holds time back until it is known whether it comes again.
     pub fn restore(&mut self, partition: Partition, max_time: Option<i64>) {
-        let progress = Progress::Restored;
-        self.partitions.insert(
-            partition,
-            PartitionTime {
-                max_time,
-                floor: None,
-                progress,
-            },
-        );
+        let restored = PartitionTime::new(Reach::restored(max_time), Progress::Restored);
+        self.partitions.insert(partition, restored);
     }
 
     /// Where an earlier run had got to.
@@ -134,21 +137,32 @@ impl Watermarks {
         self.current = watermark;
     }
 
-    /// Notes event times of a batch. Returns how many are too far in the future to count.
-    pub fn observe(&mut self, partition: &Partition, times: &[i64], now: i64) -> u64 {
-        let limit = now.saturating_add(self.of(partition).max_skew);
-        let newest = times.iter().copied().filter(|time| *time <= limit).max();
-        let entry = self
-            .partitions
-            .entry(partition.clone())
-            .or_insert(PartitionTime {
-                max_time: None,
-                floor: None,
-                progress: Progress::Reading,
-            });
-        entry.max_time = entry.max_time.max(newest);
+    /// Notes event times of a batch, in its order, and when it was `delivered`, if that is known. Returns how many
+    /// are too far in the future to count.
+    pub fn observe(
+        &mut self,
+        partition: &Partition,
+        times: &[i64],
+        delivered: Option<i64>,
+        now: i64,
+    ) -> u64 {
+        let Lateness {
+            max_skew, lateness, ..
+        } = self.of(partition);
+        let unknown = || PartitionTime::new(Reach::default(), Progress::Reading);
+        let entry = self.partitions.entry(partition.clone());
+        let entry = entry.or_insert_with(unknown);
+        let by = Measure {
+            now,
+            limit: delivered
+                .map_or(now, |at| at.min(now))
+                .saturating_add(max_skew),
+            max_skew,
+            lateness,
+            live: matches!(entry.progress, Progress::CaughtUp(_)),
+        };
         entry.progress = Progress::Reading;
-        times.iter().filter(|time| **time > limit).count() as u64
+        entry.reach.note(times, by)
     }
 
     pub fn caught_up(&mut self, partition: &Partition, now: i64) {
@@ -159,6 +173,9 @@ impl Watermarks {
     }
     pub fn finished(&mut self, partition: &Partition) {
         self.set(partition, Progress::Finished);
+        if let Some(entry) = self.partitions.get_mut(partition) {
+            entry.reach.finish();
+        }
     }
     fn set(&mut self, partition: &Partition, progress: Progress) {
         if let Some(entry) = self.partitions.get_mut(partition) {
@@ -166,14 +183,14 @@ impl Watermarks {
         }
     }
 
-    /// Latest event time of all partitions that no clock in the future has told.
-    pub fn newest(&self) -> i64 {
-        let times = self.partitions.values().filter_map(|p| p.max_time);
-        times.max().unwrap_or(i64::MIN)
+    /// How far ahead of the wall clock an event time may be in any source, µs.
+    pub fn max_skew(&self) -> i64 {
+        let skews = self.settings.values().map(|times| times.max_skew);
+        skews.max().unwrap_or(Lateness::default().max_skew)
     }
 
     pub fn max_time(&self, partition: &Partition) -> Option<i64> {
-        self.partitions.get(partition)?.max_time
+        self.partitions.get(partition)?.reach.max_time
     }
 
     /// Whether every partition was read to its end: nothing is waiting to be read.
@@ -197,6 +214,7 @@ impl Watermarks {
 
     /// The engine's watermark. `i64::MAX` once all input is closed; none while nothing is known.
     pub fn advance(&mut self, now: i64) -> Option<i64> {
+        self.settle(now);
         if !self.awaited.is_empty() {
             return self.current;
         }
@@ -238,8 +256,20 @@ impl Watermarks {
         }
     }
 
+    /// Partitions that have fallen silent come to what their last rows say.
+    fn settle(&mut self, now: i64) {
+        for (name, partition) in &mut self.partitions {
+            let times = self.settings.get(&name.source).copied().unwrap_or_default();
+            if let Progress::CaughtUp(since) = partition.progress
+                && now.saturating_sub(since) >= times.idle_after
+            {
+                partition.reach.settle(now, times.max_skew, times.lateness);
+            }
+        }
+    }
+
     fn time_of(&self, name: &Partition, partition: &PartitionTime) -> Option<i64> {
-        let seen = partition.max_time.max(partition.floor);
+        let seen = partition.reach.time();
         seen.map(|time| time.saturating_sub(self.of(name).lateness))
     }
 
@@ -261,161 +291,4 @@ impl Watermarks {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: i64 = 1_000 * HOUR;
-
-    fn setup() -> (Watermarks, Partition, Partition) {
-        let settings = Lateness {
-            lateness: 10,
-            idle_after: 5,
-            max_skew: 100,
-            revoked_hold: 50,
-            scan_gap: 0,
-        };
-        let marks = Watermarks::new([("s".into(), settings)]);
-        (
-            marks,
-            Partition::new("s", "t/0"),
-            Partition::new("s", "t/1"),
-        )
-    }
-
-    #[test]
-    fn the_slowest_partition_decides() {
-        let (mut marks, a, b) = setup();
-        marks.assigned(a.clone(), None);
-        marks.assigned(b.clone(), None);
-        marks.observe(&a, &[100, 90], NOW);
-        assert_eq!(
-            marks.advance(NOW),
-            None,
-            "the other partition has said nothing yet"
-        );
-        marks.observe(&b, &[50], NOW);
-        assert_eq!(marks.advance(NOW), Some(40));
-        marks.observe(&b, &[200], NOW);
-        assert_eq!(marks.advance(NOW), Some(90));
-    }
-
-    #[test]
-    fn time_stands_still_until_every_source_has_told_its_partitions() {
-        let (mut marks, a, b) = setup();
-        marks.await_source("s");
-        marks.await_source("other");
-        marks.observe(&a, &[100], NOW);
-        marks.ready("other", false, NOW);
-        marks.finished(&a);
-        assert_eq!(marks.advance(NOW), None, "another topic may come");
-        assert!(!marks.all_finished());
-        marks.assigned(b.clone(), None);
-        marks.ready("s", false, NOW);
-        assert_eq!(marks.advance(NOW), None, "the new partition is silent yet");
-        marks.observe(&b, &[50], NOW);
-        assert_eq!(marks.advance(NOW), Some(40));
-    }
-
-    #[test]
-    fn what_an_earlier_run_read_holds_time_until_it_is_known_to_be_gone() {
-        let (mut marks, a, b) = setup();
-        marks.restore(a.clone(), Some(50));
-        marks.restore(Partition::new("removed", "x"), Some(1));
-        marks.keep(|partition| &*partition.source == "s");
-        marks.await_source("s");
-        marks.assigned(b.clone(), None);
-        marks.observe(&b, &[200], NOW);
-        let mut shared = Watermarks {
-            settings: marks.settings.clone(),
-            partitions: marks.partitions.clone(),
-            ..Watermarks::default()
-        };
-        marks.ready("s", false, NOW);
-        assert_eq!(marks.advance(NOW), Some(190), "a file that is gone");
-        marks.finished(&b);
-        assert!(marks.all_finished());
-        shared.ready("s", true, NOW);
-        assert_eq!(shared.advance(NOW), Some(40), "another member may have it");
-        assert_eq!(shared.advance(NOW + 50), Some(190));
-    }
-
-    #[test]
-    fn it_never_goes_back() {
-        let (mut marks, a, b) = setup();
-        marks.observe(&a, &[100], NOW);
-        assert_eq!(marks.advance(NOW), Some(90));
-        marks.assigned(b.clone(), None);
-        marks.observe(&b, &[20], NOW);
-        assert_eq!(marks.advance(NOW), Some(90));
-    }
-
-    #[test]
-    fn only_a_partition_read_to_its_end_becomes_idle() {
-        let (mut marks, a, b) = setup();
-        marks.observe(&a, &[100], NOW);
-        marks.observe(&b, &[50], NOW);
-        assert_eq!(
-            marks.advance(NOW + HOUR),
-            Some(40),
-            "busy elsewhere is not idle"
-        );
-        marks.caught_up(&b, NOW);
-        assert_eq!(marks.advance(NOW + 4), Some(40));
-        assert_eq!(marks.advance(NOW + 5), Some(90));
-        marks.caught_up(&a, NOW);
-        assert_eq!(marks.advance(NOW + HOUR), Some(90), "all idle: time stands");
-    }
-
-    #[test]
-    fn a_clock_in_the_future_does_not_close_windows() {
-        let (mut marks, a, _) = setup();
-        assert_eq!(marks.observe(&a, &[NOW, NOW + 101], NOW), 1);
-        assert_eq!(marks.advance(NOW), Some(NOW - 10));
-    }
-
-    #[test]
-    fn a_revoked_partition_holds_for_a_while() {
-        let (mut marks, a, b) = setup();
-        marks.observe(&a, &[100], NOW);
-        marks.observe(&b, &[50], NOW);
-        marks.revoked(&b, NOW);
-        assert_eq!(marks.advance(NOW + 49), Some(40));
-        assert_eq!(marks.advance(NOW + 50), Some(90));
-    }
-
-    #[test]
-    fn a_source_has_a_time_of_its_own() {
-        let (mut marks, a, b) = setup();
-        marks.await_source("s");
-        marks.assigned(a.clone(), None);
-        marks.observe(&a, &[100], NOW);
-        marks.observe(&Partition::new("other", "x"), &[7], NOW);
-        assert_eq!(marks.of_source("s", NOW), None, "partitions may be missing");
-        marks.assigned(b.clone(), None);
-        marks.ready("s", false, NOW);
-        assert_eq!(marks.of_source("s", NOW), None, "one is silent yet");
-        marks.observe(&b, &[50], NOW);
-        assert_eq!(marks.of_source("s", NOW), Some(40));
-        marks.caught_up(&a, NOW);
-        marks.caught_up(&b, NOW);
-        assert_eq!(marks.of_source("s", NOW + 4), Some(40));
-        assert_eq!(marks.of_source("s", NOW + 5), Some(i64::MAX));
-        assert_eq!(marks.of_source("gone", NOW), Some(i64::MAX));
-    }
-
-    #[test]
-    fn closed_input_ends_time() {
-        let (mut marks, a, b) = setup();
-        marks.assigned(a.clone(), Some(500));
-        marks.assigned(b.clone(), Some(100));
-        assert_eq!(
-            marks.advance(NOW),
-            Some(90),
-            "a floor stands in for events not read yet"
-        );
-        marks.finished(&b);
-        assert_eq!(marks.advance(NOW), Some(490));
-        marks.finished(&a);
-        assert_eq!(marks.advance(NOW), Some(i64::MAX));
-    }
-}
+mod tests;
