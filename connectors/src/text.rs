@@ -20,10 +20,11 @@ impl Work<'_, '_> {
                 self.counts.filtered += 1;
                 return Ok(true);
             }
-            if self.header.is_none() && line.starts_with(b"2 ") {
-                *self.header = vpc_flow::header(vpc_flow::DEFAULT, tree);
-            }
-            if let Some(columns) = &*self.header
+            let columns = match &*self.header {
+                Some(columns) => Some(columns.as_slice()),
+                None => vpc_flow::default_columns(line),
+            };
+            if let Some(columns) = columns
                 && vpc_flow::split(s, columns, tree, self.found)
             {
                 return self.fill_line(s, flow, range).map(|()| true);
@@ -43,7 +44,15 @@ impl Work<'_, '_> {
         {
             return self.fill_line(s, tunnel, range).map(|()| true);
         }
-        Ok(false)
+        let tunneled = ztunnel::refusal(line).filter(|_| self.allowed.has(tunnel));
+        let refusal = tunneled.or_else(|| match self.allowed.has(flow) {
+            true => vpc_flow::refusal(line, self.header.as_deref()),
+            false => None,
+        });
+        match refusal {
+            Some(fault) => Err(Reject::Event(fault)),
+            None => Ok(false),
+        }
     }
 
     /// Makes a row of the values found in a line.

@@ -1,9 +1,8 @@
 //! Reads many files as one stream in order of time, block by block.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,16 +10,16 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::compute;
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
-use flate2::bufread::MultiGzDecoder;
 use weir_engine::Result;
 use weir_engine::batch::{DeadLetter, EventBatch, Partition};
 use weir_engine::schema::col;
 use weir_engine::source::{Positions, SourceMessage, SourceSender};
 
 use super::Shared;
-use super::discover::{Discovery, Found};
-use super::reader::{Block, Letter, Reader, is_gzip};
-use crate::decode::Decoder;
+use super::discover::{Discovery, Found, identity};
+use super::input::{Input, is_stream};
+use super::reader::{Block, Letter, Reader};
+use crate::decode::{Decoder, are_flow_fields};
 
 /// Readers kept open. Files whose times overlap are open together; beyond this number the one that will be
 /// read last is closed and found again by its position.
@@ -41,6 +40,8 @@ struct Item {
     /// Latest event time so far; before the first block, the earliest to expect.
     reached: Option<i64>,
     state: State,
+    /// It can be opened but once.
+    is_stream: bool,
     /// Of the file's bytes on disk, what `bytes_done` already holds.
     counted: u64,
 }
@@ -120,6 +121,7 @@ impl Merge<'_> {
             let next = self.positions.get(&partition).copied().unwrap_or(0).max(0);
             let mut item = Item {
                 decoder: Decoder::new(self.shared.config.decoder.clone()),
+                is_stream: is_stream(&file.path),
                 path: file.path,
                 partition,
                 reader: None,
@@ -128,11 +130,14 @@ impl Merge<'_> {
                 state: State::Reading,
                 counted: 0,
             };
-            if next > 0 {
-                let line = first_line(&item.path).unwrap_or_default();
-                item.decoder.learn_header(&line);
+            // Of a stream no time is known before it is read, and it has but one start.
+            if !item.is_stream {
+                if next > 0 {
+                    // What cannot be read is told when it is read again.
+                    let _ = learn_headers(&mut item);
+                }
+                item.reached = self.floor(&mut item);
             }
-            item.reached = self.floor(&mut item);
             self.items.push(item);
         }
         let partitions = self.items[first..].iter();
@@ -175,9 +180,8 @@ impl Merge<'_> {
         let reader = match item.reader.take() {
             Some(reader) => Ok(reader),
             None => {
-                let growing = config.follow && !is_gzip(&item.path).unwrap_or(false);
                 let limit = config.decoder.max_envelope_bytes;
-                Reader::open(&item.path, item.next as u64, limit, growing)
+                Reader::open(&item.path, item.next as u64, limit, config.follow)
             }
         };
         let mut reader = match reader {
@@ -205,8 +209,9 @@ impl Merge<'_> {
             }
         };
         let Some(block) = reader.next_block() else {
+            let may_grow = reader.is_growing();
             self.count(index, reader.on_disk());
-            return Ok(self.end(index));
+            return Ok(self.end(index, may_grow));
         };
         let on_disk = reader.on_disk();
         item.reader = Some(reader);
@@ -225,16 +230,16 @@ impl Merge<'_> {
         if open < OPEN_FILES || self.items[index].reader.is_some() {
             return;
         }
-        let open = self.items.iter_mut().filter(|item| item.reader.is_some());
+        let open = self.items.iter_mut();
+        let open = open.filter(|item| item.reader.is_some() && !item.is_stream);
         if let Some(last) = open.max_by_key(|item| item.reached) {
             last.reader = None;
         }
     }
 
-    fn end(&mut self, index: usize) -> Result<(), Closed> {
+    fn end(&mut self, index: usize, may_grow: bool) -> Result<(), Closed> {
         let item = &mut self.items[index];
         let partition = item.partition.clone();
-        let may_grow = self.shared.config.follow && !is_gzip(&item.path).unwrap_or(true);
         let (state, message) = match may_grow {
             true => (State::CaughtUp, SourceMessage::CaughtUp { partition }),
             false => (State::Finished, SourceMessage::Finished { partition }),
@@ -269,7 +274,7 @@ impl Merge<'_> {
         for partition in gone {
             self.send(SourceMessage::Finished { partition })?;
         }
-        let mut known: HashSet<PathBuf> = self.items.iter().map(|item| real(&item.path)).collect();
+        let mut known: HashSet<PathBuf> = self.items.iter().map(|item| identity(&item.path)).collect();
         let mut discovery = Discovery::default();
         for folder in self.shared.config.paths.iter().filter(|path| path.is_dir()) {
             discovery.walk(&mut known, folder);
@@ -296,17 +301,23 @@ impl Merge<'_> {
     }
 }
 
-/// The first line of a file, or its first 4 KiB.
-fn first_line(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let input: Box<dyn Read> = match is_gzip(path)? {
-        true => Box::new(MultiGzDecoder::new(BufReader::new(file))),
-        false => Box::new(file),
-    };
-    let mut line = vec![];
-    input.take(4096).read_to_end(&mut line)?;
-    line.truncate(memchr::memchr(b'\n', &line).unwrap_or(line.len()));
-    Ok(line)
+/// Learns the columns of a flow log that is read on in its middle: from its first line, and from each line before the
+/// place to go on that names them anew.
+fn learn_headers(item: &mut Item) -> io::Result<()> {
+    let input = Input::open(&item.path, 0)?;
+    let mut lines = BufReader::new(input.read.take(item.next as u64));
+    let (mut line, mut is_first) = (vec![], true);
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        let is_header = str::from_utf8(&line).is_ok_and(are_flow_fields);
+        if is_header {
+            item.decoder.learn_header(&line);
+        } else if is_first {
+            break;
+        }
+        is_first = false;
+        line.clear();
+    }
+    Ok(())
 }
 
 impl Item {
@@ -336,8 +347,4 @@ impl Item {
         self.reached = self.reached.max(latest);
         Ok(batch)
     }
-}
-
-fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

@@ -12,6 +12,9 @@ use weir_engine::schema::col;
 use super::reader::Reader;
 use super::*;
 
+mod framing;
+mod pipes;
+
 /// Records (with their positions) and letters of a content, the reader reopened after every block, as
 /// after a crash.
 fn cut(content: &[u8], limit: usize) -> (Vec<(i64, String)>, Vec<&'static str>) {
@@ -67,8 +70,7 @@ fn pretty_printed_documents() {
     let expected = [
         first,
         "{\n \"c\": 2\n}",
-        "{\"d\":4}",
-        "{\"e\":5}",
+        "{\"d\":4} {\"e\":5}",
         "{\"f\":",
     ];
     assert_eq!(texts(content.as_bytes()), expected);
@@ -371,7 +373,6 @@ fn bad_input_is_told_and_costs_nothing_else() {
         "too_large",
         "invalid_json",
         "invalid_utf8",
-        "invalid_json",
         "invalid_json",
         "too_deep",
     ];

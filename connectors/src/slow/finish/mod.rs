@@ -42,6 +42,10 @@ impl<'a> Seen<'a> {
         paths.iter().find_map(|path| self.text(path))
     }
 
+    fn has_any(&self, paths: &[&str]) -> bool {
+        paths.iter().any(|path| self.value(path).is_some())
+    }
+
     fn is(&self, path: &str, text: &str) -> bool {
         self.text(path).as_deref() == Some(text)
     }
@@ -71,7 +75,10 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
     let filtered = Some(Some(Outcome::Filtered));
     match name {
         "CloudTrail Insights event" | "CloudTrail digest" => return filtered,
-        "VPC flow log line" if seen.is("log-status", "NODATA") => return filtered,
+        "VPC flow log line" => match flow(seen) {
+            Some(outcome) => return Some(Some(outcome)),
+            None => {}
+        },
         // The parts of Trivy's reports have no name.
         "" if seen.mapping.reads == ["Status"] && seen.is("Status", "PASS") => return filtered,
         "" if seen.mapping.reads == ["success"] && seen.is("success", "true") => return filtered,
@@ -299,10 +306,39 @@ fn envoy(seen: &mut Seen) {
         Some(("outbound", _)) => seen.set(col::DIRECTION, "outbound"),
         _ => {}
     }
+    if seen.value("weir_uncertain").is_some() {
+        let text = "quotes or blanks inside of fields: only what no client can have written is filled in";
+        seen.set(col::MESSAGE, text);
+    }
     let details = seen.text("response_code_details").unwrap_or_default();
     if details.starts_with("rbac_access_denied") {
         seen.set(col::ACTION, "denied");
     }
+}
+
+/// What becomes of a flow that is no row.
+fn flow(seen: &mut Seen) -> Option<Outcome> {
+    let addresses = ["pkt_srcaddr", "srcaddr", "pkt_dstaddr", "dstaddr"];
+    let has = |path: &str| super::table::find(seen.mapping, seen.event, path).is_some();
+    if seen.is("log_status", "NODATA") {
+        return Some(Outcome::Filtered);
+    }
+    if !seen.has_any(&["start", "end"]) {
+        return Some(Outcome::Dead("missing_field"));
+    }
+    if !seen.is("log_status", "SKIPDATA") && !seen.has_any(&addresses) {
+        let says_nothing = !has("log_status") && addresses.into_iter().any(has);
+        return Some(match says_nothing {
+            true => Outcome::Filtered,
+            false => Outcome::Dead("missing_field"),
+        });
+    }
+    let kind = match seen.value("tgw_id") {
+        Some(_) => "AWS::EC2::TransitGateway",
+        None => "AWS::EC2::NetworkInterface",
+    };
+    seen.set(col::RESOURCE_TYPE, kind);
+    None
 }
 
 fn ztunnel(seen: &mut Seen) {
