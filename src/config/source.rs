@@ -248,9 +248,9 @@ impl Source {
             (_, Some(_)) => return Err("a mapping needs format = \"mapped\""),
         }
         match common.flow_fields {
-            Some(fields) if !are_flow_fields(fields) => {
-                Err("flow_fields must name the columns of a flow log, at least start or end and an address such as srcaddr")
-            }
+            Some(fields) if !are_flow_fields(fields) => Err(
+                "flow_fields must name the columns of a flow log, at least start or end and an address such as srcaddr",
+            ),
             _ => Ok(()),
         }
     }

@@ -47,6 +47,8 @@ struct Open {
     texts: Option<usize>,
     /// First line that looks like a document of its own.
     doubt: Option<usize>,
+    /// Whether nothing came before the line at hand but the string that was open at the end of the first one.
+    was_in_first_text: bool,
 }
 
 /// What stands around records: whitespace, the zeros of a torn or preallocated file, separators of JSON sequences.
@@ -59,7 +61,10 @@ pub(super) fn filling(bytes: &[u8]) -> usize {
     const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
     let mut at = 0;
     loop {
-        at += bytes[at..].iter().take_while(|byte| is_filling(**byte)).count();
+        at += bytes[at..]
+            .iter()
+            .take_while(|byte| is_filling(**byte))
+            .count();
         match bytes[at..].starts_with(BYTE_ORDER_MARK) {
             true => at += BYTE_ORDER_MARK.len(),
             false => return at,
@@ -102,6 +107,7 @@ impl Text<'_> {
                 texts: outline.is_in_text().then_some(outline.texts),
                 outline,
                 doubt: None,
+                was_in_first_text: false,
             },
             end,
         )
@@ -127,7 +133,10 @@ impl Text<'_> {
                     Some(_) => Cut::Line,
                 }
             }
-            b']' if rest[blanks..].iter().all(|byte| is_filling(*byte) || b"]},".contains(byte)) => {
+            b']' if rest[blanks..]
+                .iter()
+                .all(|byte| is_filling(*byte) || b"]},".contains(byte)) =>
+            {
                 Cut::At(document, end)
             }
             _ => Cut::Line,
@@ -161,12 +170,11 @@ impl Text<'_> {
             }
             let begins = matches!(line[0], b'{' | b'[');
             let (fed, is_torn) = open.take(&self.bytes[at..end], begins);
-            let is_foreign = !line.iter().any(|byte| b"\"{}[]".contains(byte));
             if fed.faults > 0 && !open.broken {
                 if let Some(doubt) = open.doubt {
                     return open.ends_before(doubt);
                 }
-                if is_torn || is_foreign {
+                if is_torn || is_foreign(line) {
                     return open.ends_before(begin);
                 }
                 open.broken = true;
@@ -186,7 +194,12 @@ impl Text<'_> {
     /// A document that lines were joined for ends here, in the line that ends there.
     fn behind_joined(&self, document: usize, end: usize) -> Cut {
         let rest = &self.bytes[document..end];
-        let next = filling(rest);
+        let mut next = filling(rest);
+        // An element whose array is elsewhere.
+        if rest.get(next) == Some(&b',') {
+            next += 1;
+            next += filling(&rest[next..]);
+        }
         Cut::At(document, document + next)
     }
 
@@ -244,6 +257,19 @@ impl Text<'_> {
     }
 }
 
+/// Whether a line that does not fit is no JSON at all: it has none of its signs, or begins with a word in brackets as
+/// lines of logs do.
+fn is_foreign(line: &[u8]) -> bool {
+    if !line.iter().any(|byte| b"\"{}[]".contains(byte)) {
+        return true;
+    }
+    let fed = Outline::new().feed(line);
+    let next = fed
+        .end
+        .and_then(|end| line.get(end + filling(&line[end..])));
+    line[0] == b'[' && fed.faults > 0 && next.is_some_and(|next| !b",]}".contains(next))
+}
+
 impl Open {
     /// Whether nothing has come since the first line but the string that was open at its end.
     fn is_in_first_text(&self) -> bool {
@@ -253,7 +279,7 @@ impl Open {
     /// The record ends before a line that is not its own. What lies between, if all of it is in a string that never
     /// ended, is not known to belong to it.
     fn ends_before(&self, line: usize) -> Cut {
-        match self.texts == Some(self.outline.texts) {
+        match self.was_in_first_text {
             true => Cut::Line,
             false => Cut::At(line, line),
         }
@@ -265,7 +291,7 @@ impl Open {
         // The first byte behind the line end.
         let at_once = |fed: Fed| begins && fed.first_fault == Some(1);
         let before = self.outline.is_in_text().then(|| self.outline.clone());
-        let texts = self.outline.texts;
+        self.was_in_first_text = self.is_in_first_text();
         let fed = self.outline.feed(bytes);
         let Some(mut closed) = before.filter(|_| fed.faults > 0) else {
             return (fed, at_once(fed));
@@ -273,7 +299,6 @@ impl Open {
         closed.close_text();
         let other = closed.feed(bytes);
         if at_once(other) {
-            self.outline.texts = texts;
             return (fed, true);
         }
         if other.faults < fed.faults {

@@ -40,7 +40,10 @@ impl fmt::Display for Damage {
         let Self { at, skipped, .. } = self;
         write!(f, "{}, near compressed byte {at}", self.reason)?;
         match self.goes_on {
-            true => write!(f, "; reading goes on {skipped} bytes later, at the next member"),
+            true => write!(
+                f,
+                "; reading goes on {skipped} bytes later, at the next member"
+            ),
             false => write!(f, "; {skipped} compressed bytes are lost"),
         }
     }
@@ -308,7 +311,13 @@ mod tests {
     }
 
     fn content(seed: u64, lines: u64) -> String {
-        let line = |index: u64| format!("{} {}\n", seed, (index + seed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let line = |index: u64| {
+            format!(
+                "{} {}\n",
+                seed,
+                (index + seed).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            )
+        };
         (0..lines).map(line).collect()
     }
 
@@ -316,7 +325,13 @@ mod tests {
     fn members_padding_and_what_is_none_at_the_end() {
         let (a, b) = (content(1, 1000), content(2, 1000));
         let both = [member(&a), member(&b)].concat();
-        for end in [&[][..], &[0; 4096], b"garbage", &[0x1F, 0x8B], &[0, 0, b'x']] {
+        for end in [
+            &[][..],
+            &[0; 4096],
+            b"garbage",
+            &[0x1F, 0x8B],
+            &[0, 0, b'x'],
+        ] {
             let (text, damages) = read(&[&both[..], end].concat());
             assert_eq!(text, format!("{a}{b}"));
             assert_eq!(damages, [], "{end:?}");
@@ -355,11 +370,17 @@ mod tests {
             let (text, damages) = read(&all);
             assert!(text.starts_with(&a) && text.ends_with(&c), "{what}");
             assert_eq!(damages.len(), 1, "{what}");
-            assert!(damages[0].0 && damages[0].1 <= broken.len() as u64, "{what}: {damages:?}");
+            assert!(
+                damages[0].0 && damages[0].1 <= broken.len() as u64,
+                "{what}: {damages:?}"
+            );
             // And as the last one.
             let (text, damages) = read(&all[..all.len() - third.len()]);
             assert!(text.starts_with(&a), "{what}");
-            assert!(damages.len() <= 1 && damages.iter().all(|one| !one.0), "{what}");
+            assert!(
+                damages.len() <= 1 && damages.iter().all(|one| !one.0),
+                "{what}"
+            );
             assert!(!damages.is_empty() || what == "cut in its header", "{what}");
         }
     }

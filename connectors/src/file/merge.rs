@@ -274,7 +274,8 @@ impl Merge<'_> {
         for partition in gone {
             self.send(SourceMessage::Finished { partition })?;
         }
-        let mut known: HashSet<PathBuf> = self.items.iter().map(|item| identity(&item.path)).collect();
+        let mut known: HashSet<PathBuf> =
+            self.items.iter().map(|item| identity(&item.path)).collect();
         let mut discovery = Discovery::default();
         for folder in self.shared.config.paths.iter().filter(|path| path.is_dir()) {
             discovery.walk(&mut known, folder);

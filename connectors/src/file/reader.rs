@@ -59,6 +59,8 @@ pub(super) struct Reader {
     alone_before: u64,
     /// The next record is over the limit.
     is_too_long: bool,
+    /// A container was opened for its events; the brackets that close it are no record.
+    is_opened: bool,
     /// Records delivered, and their bytes.
     delivered: (u64, u64),
     /// Zeros before records.
@@ -81,6 +83,7 @@ impl Reader {
             growing: growing && input.is_plain,
             alone_before: 0,
             is_too_long: false,
+            is_opened: false,
             delivered: (0, 0),
             zeros: 0,
             path: path.display().to_string(),
@@ -229,10 +232,11 @@ impl Reader {
     }
 
     /// Takes the next event out of a record over the limit that holds many; gives where to go on.
-    fn peel(&self, records: &mut Vec<Record>, start: usize) -> Option<usize> {
+    fn peel(&mut self, records: &mut Vec<Record>, start: usize) -> Option<usize> {
         let first = start + filling(&self.pending[start..]);
         let text = &self.pending[first..];
         if let Some(behind) = inside(text) {
+            self.is_opened = true;
             return Some(first + behind);
         }
         if text.first() != Some(&b'{') {
@@ -248,7 +252,9 @@ impl Reader {
         let text = trimmed_end(&self.pending[start..end]);
         let first = start + filling(text);
         let last = start + text.len();
-        if first < last {
+        let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"]},".contains(byte);
+        let is_closing = self.is_opened && self.pending[first..last].iter().all(is_end);
+        if first < last && !is_closing {
             records.push(Record {
                 range: first..last,
                 position: (self.offset + first as u64) as i64,

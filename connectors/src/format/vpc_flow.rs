@@ -173,9 +173,9 @@ impl Kind {
             _ if word == b"-" => true,
             Kind::Number => word.iter().all(u8::is_ascii_digit),
             Kind::Address => {
-                word.iter()
-                    .all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b':' | b'a'..=b'f' | b'A'..=b'F'))
-                    && word.iter().any(|byte| matches!(byte, b'.' | b':'))
+                word.iter().all(
+                    |byte| matches!(byte, b'0'..=b'9' | b'.' | b':' | b'a'..=b'f' | b'A'..=b'F'),
+                ) && word.iter().any(|byte| matches!(byte, b'.' | b':'))
             }
             Kind::Action => matches!(word, b"ACCEPT" | b"REJECT"),
             Kind::Status => matches!(word, b"OK" | b"NODATA" | b"SKIPDATA"),
@@ -201,8 +201,7 @@ fn canonical(word: &str) -> Option<String> {
         .unwrap_or(word);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let is_name = inner.starts_with(|first: char| first.is_ascii_alphabetic());
-    (is_name && inner.bytes().all(plain))
-        .then(|| inner.to_ascii_lowercase().replace('-', "_"))
+    (is_name && inner.bytes().all(plain)).then(|| inner.to_ascii_lowercase().replace('-', "_"))
 }
 
 fn is_known(name: &str) -> bool {
@@ -302,7 +301,10 @@ pub(crate) fn split(
             at += 1;
         }
         let start = at;
-        while bytes.get(at).is_some_and(|byte| !byte.is_ascii_whitespace()) {
+        while bytes
+            .get(at)
+            .is_some_and(|byte| !byte.is_ascii_whitespace())
+        {
             at += 1;
         }
         if start == at {

@@ -48,10 +48,14 @@ fn names(line: &str) -> Option<Vec<String>> {
     let known: Vec<_> = known.split_whitespace().collect();
     let mut names: Vec<String> = vec![];
     for word in line.split_ascii_whitespace() {
-        let inner = word.strip_prefix("${").and_then(|word| word.strip_suffix('}'));
+        let inner = word
+            .strip_prefix("${")
+            .and_then(|word| word.strip_suffix('}'));
         let name = inner.unwrap_or(word).to_ascii_lowercase().replace('-', "_");
         let is_name = name.starts_with(|first: char| first.is_ascii_lowercase())
-            && name.chars().all(|one| one.is_ascii_alphanumeric() || one == '_');
+            && name
+                .chars()
+                .all(|one| one.is_ascii_alphanumeric() || one == '_');
         if !is_name || names.contains(&name) {
             return None;
         }
@@ -64,7 +68,14 @@ fn names(line: &str) -> Option<Vec<String>> {
             || name.starts_with("packets_lost_")
     };
     let count = names.iter().filter(is_known).count();
-    let telling = ["start", "end", "srcaddr", "dstaddr", "pkt_srcaddr", "pkt_dstaddr"];
+    let telling = [
+        "start",
+        "end",
+        "srcaddr",
+        "dstaddr",
+        "pkt_srcaddr",
+        "pkt_dstaddr",
+    ];
     let tells = names.iter().any(|name| telling.contains(&name.as_str()));
     (count >= 3 && count * 2 > names.len() && tells && line.len() <= 4096).then_some(names)
 }
@@ -85,7 +96,9 @@ fn fits(name: &str, word: &str) -> bool {
         }
         "srcaddr" | "dstaddr" | "pkt_srcaddr" | "pkt_dstaddr" => {
             word.contains(['.', ':'])
-                && word.chars().all(|one| one.is_ascii_hexdigit() || ".:".contains(one))
+                && word
+                    .chars()
+                    .all(|one| one.is_ascii_hexdigit() || ".:".contains(one))
         }
         "action" => ["ACCEPT", "REJECT"].contains(&word),
         "log_status" => ["OK", "NODATA", "SKIPDATA"].contains(&word),
@@ -104,14 +117,20 @@ fn flow(header: Option<&str>, line: &str) -> Option<Map<String, Value>> {
     if header.is_none() {
         let number = |at: usize| words[at].parse::<i64>().ok();
         let swapped = |less: usize, more: usize| {
-            number(less).zip(number(more)).is_some_and(|(less, more)| less > more)
+            number(less)
+                .zip(number(more))
+                .is_some_and(|(less, more)| less > more)
         };
         if words[0] != "2" || words[13] == "-" || swapped(8, 9) || swapped(10, 11) {
             return None;
         }
     }
     let pairs = names.into_iter().zip(words);
-    Some(pairs.map(|(name, word)| (name, Value::from(word))).collect())
+    Some(
+        pairs
+            .map(|(name, word)| (name, Value::from(word)))
+            .collect(),
+    )
 }
 
 /// What stands behind a line's request: words without quotes, and texts in quotes. Nothing if a quote stands where
@@ -160,10 +179,11 @@ fn form<'a>(words: &[(bool, &'a str)]) -> Option<Vec<(&'static str, &'a str)>> {
                     continue;
                 }
                 let mut at = 0;
-                let [code, flags, inner, reason, counts, durations, texts, behind] = parts.map(|length| {
-                    at += length;
-                    &kinds[at - length..at]
-                });
+                let [code, flags, inner, reason, counts, durations, texts, behind] =
+                    parts.map(|length| {
+                        at += length;
+                        &kinds[at - length..at]
+                    });
                 let fits = code == "n"
                     && words[0].1.len() <= 3
                     && flags != "q"
@@ -177,15 +197,37 @@ fn form<'a>(words: &[(bool, &'a str)]) -> Option<Vec<(&'static str, &'a str)>> {
                     continue;
                 }
                 let mut named = vec!["response_code", "response_flags"];
-                named.extend(&["response_code_details", "connection_termination_details"][..details]);
-                named.extend(["", "upstream_transport_failure_reason"].iter().skip(2 - reasons));
+                named.extend(
+                    &["response_code_details", "connection_termination_details"][..details],
+                );
+                named.extend(
+                    ["", "upstream_transport_failure_reason"]
+                        .iter()
+                        .skip(2 - reasons),
+                );
                 named.extend([
-                    "bytes_received", "bytes_sent", "duration", "upstream_service_time", "x_forwarded_for",
-                    "user_agent", "request_id", "authority", "upstream_host", "upstream_cluster",
-                    "upstream_local_address", "downstream_local_address", "downstream_remote_address",
-                    "requested_server_name", "route_name",
+                    "bytes_received",
+                    "bytes_sent",
+                    "duration",
+                    "upstream_service_time",
+                    "x_forwarded_for",
+                    "user_agent",
+                    "request_id",
+                    "authority",
+                    "upstream_host",
+                    "upstream_cluster",
+                    "upstream_local_address",
+                    "downstream_local_address",
+                    "downstream_remote_address",
+                    "requested_server_name",
+                    "route_name",
                 ]);
-                return Some(named.into_iter().zip(words.iter().map(|(_, word)| *word)).collect());
+                return Some(
+                    named
+                        .into_iter()
+                        .zip(words.iter().map(|(_, word)| *word))
+                        .collect(),
+                );
             }
         }
     }
@@ -201,7 +243,12 @@ fn access(line: &str) -> Option<Map<String, Value>> {
     };
     let (time, rest) = line.strip_prefix('[')?.split_once(']')?;
     let bytes = time.as_bytes();
-    if bytes.len() < 20 || bytes[4] != b'-' || bytes[10] != b'T' || !bytes[0].is_ascii_digit() || time.contains('"') {
+    if bytes.len() < 20
+        || bytes[4] != b'-'
+        || bytes[10] != b'T'
+        || !bytes[0].is_ascii_digit()
+        || time.contains('"')
+    {
         return None;
     }
     let (request, behind) = rest.strip_prefix(" \"")?.split_once('"')?;
@@ -237,17 +284,27 @@ fn uncertain(request: &str, behind: &str, say: &mut dyn FnMut(&str, &str)) -> bo
         let digits = |text: &str| text.chars().all(|one| one.is_ascii_digit());
         let fits = (code == "0" || code.len() == 3 && digits(code))
             && !digits(flags)
-            && flags.chars().all(|one| one.is_ascii_alphabetic() || ",-_".contains(one));
+            && flags
+                .chars()
+                .all(|one| one.is_ascii_alphabetic() || ",-_".contains(one));
         fits.then(|| (code.to_owned(), flags.to_owned()))
     };
     // The request's own quote ends before what is behind.
     let quoted = format!("\"{behind}");
-    let codes: Vec<_> = quoted.match_indices("\" ").filter_map(|(at, _)| code(&quoted[at + 2..])).collect();
-    let Some(first) = codes.first() else { return false };
+    let codes: Vec<_> = quoted
+        .match_indices("\" ")
+        .filter_map(|(at, _)| code(&quoted[at + 2..]))
+        .collect();
+    let Some(first) = codes.first() else {
+        return false;
+    };
     say("weir_uncertain", "yes");
     let (method, path) = request.split_once(' ').unwrap_or((request, ""));
     say("method", method);
-    say("path", path.rfind(" HTTP/").map_or(path, |end| &path[..end]));
+    say(
+        "path",
+        path.rfind(" HTTP/").map_or(path, |end| &path[..end]),
+    );
     if codes.len() == 1 {
         say("response_code", &first.0);
         say("response_flags", &first.1);
@@ -257,20 +314,30 @@ fn uncertain(request: &str, behind: &str, say: &mut dyn FnMut(&str, &str)) -> bo
     let places: Vec<_> = (0..words.len())
         .filter(|at| {
             let upstream = at.checked_sub(2).map(|at| words[at]);
-            let upstream = upstream.is_some_and(|word| word == "-" || word.starts_with("envoy://") || endpoint(word));
+            let upstream = upstream
+                .is_some_and(|word| word == "-" || word.starts_with("envoy://") || endpoint(word));
             upstream && endpoint(words[at - 1]) && endpoint(words[*at])
         })
         .collect();
     let [at] = places[..] else { return true };
     let is_end = at >= 4 && words.len() - at <= 3 && !words[at + 1..].concat().contains('"');
     let host = words[..at.saturating_sub(3)].join(" ");
-    let Some((before, "")) = host.rsplit_once('"').filter(|_| is_end) else { return true };
+    let Some((before, "")) = host.rsplit_once('"').filter(|_| is_end) else {
+        return true;
+    };
     if words[at - 4].len() < 2 {
         return true;
     }
-    let Some((_, host)) = before.rsplit_once('"') else { return true };
+    let Some((_, host)) = before.rsplit_once('"') else {
+        return true;
+    };
     say("upstream_host", host);
-    let names = ["upstream_cluster", "upstream_local_address", "downstream_local_address", "downstream_remote_address"];
+    let names = [
+        "upstream_cluster",
+        "upstream_local_address",
+        "downstream_local_address",
+        "downstream_remote_address",
+    ];
     for (name, word) in names.into_iter().zip(&words[at - 3..]) {
         say(name, word);
     }

@@ -37,7 +37,11 @@ fn a_pipe_is_read_once_and_to_its_end() {
         events.clone().into_bytes(),
         events.trim_end().as_bytes().to_vec(),
         gzip(events.as_bytes()),
-        [gzip(&events.as_bytes()[..1000]), gzip(&events.as_bytes()[1000..])].concat(),
+        [
+            gzip(&events.as_bytes()[..1000]),
+            gzip(&events.as_bytes()[1000..]),
+        ]
+        .concat(),
         utf16.clone(),
         gzip(&utf16),
     ] {
@@ -95,7 +99,11 @@ fn utf16_of_any_order_and_with_or_without_a_mark() {
             let (again, _) = run(config(&[&path]), &told.positions);
             assert_eq!((again.uids.len(), again.letters.len()), (0, 0));
             let next = (mark.len() + event("a", 1).len()) as i64;
-            let positions = told.positions.keys().map(|one| (one.clone(), next)).collect();
+            let positions = told
+                .positions
+                .keys()
+                .map(|one| (one.clone(), next))
+                .collect();
             assert_eq!(run(config(&[&path]), &positions).0.uids, ["b"]);
             // Half of a pair costs no event.
             let half = bytes(0xD83D);
@@ -135,15 +143,27 @@ fn a_damaged_gzip_member_costs_itself() {
         .filter(|letter| letter.reason == "unreadable")
         .collect();
     assert_eq!(unreadable.len(), 1, "{:?}", told.letters);
-    assert!(unreadable[0].detail.contains("reading goes on"), "{}", unreadable[0].detail);
+    assert!(
+        unreadable[0].detail.contains("reading goes on"),
+        "{}",
+        unreadable[0].detail
+    );
     assert!(unreadable[0].payload_bytes > 1000);
     assert!(told.counts.conserved());
     // Read on in the third part.
-    let positions: Positions = told.positions.iter().map(|(one, next)| (one.clone(), next - 10)).collect();
+    let positions: Positions = told
+        .positions
+        .iter()
+        .map(|(one, next)| (one.clone(), next - 10))
+        .collect();
     let (again, _) = run(config(&[&path]), &positions);
     assert_eq!(again.uids.len(), 0);
     let whole = event("c-0", 0).len() as i64;
-    let positions = told.positions.iter().map(|(one, next)| (one.clone(), next - whole * 2)).collect();
+    let positions = told
+        .positions
+        .iter()
+        .map(|(one, next)| (one.clone(), next - whole * 2))
+        .collect();
     assert!(!run(config(&[&path]), &positions).0.uids.is_empty());
 }
 

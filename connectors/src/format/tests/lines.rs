@@ -37,7 +37,10 @@ const ENDS: [&str; 4] = [
 fn flow_headers_in_any_spelling() {
     let line = "2 111122223333 eni-0a1 203.0.113.7 10.0.0.5 443 49152 6 4000 8 1791968400 1791968460 REJECT OK";
     let names = "version account-id interface-id dstaddr srcaddr dstport srcport protocol bytes packets start end action log-status";
-    let braced: String = names.split(' ').map(|name| format!("${{{name}}} ")).collect();
+    let braced: String = names
+        .split(' ')
+        .map(|name| format!("${{{name}}} "))
+        .collect();
     for header in [
         names.to_owned(),
         names.replace('-', "_"),
@@ -47,10 +50,20 @@ fn flow_headers_in_any_spelling() {
         names.replace(' ', "   "),
         braced,
     ] {
-        for line in [line.to_owned(), line.replace(' ', "\t"), format!("  {line} \r"), line.replace(' ', "  ")] {
+        for line in [
+            line.to_owned(),
+            line.replace(' ', "\t"),
+            format!("  {line} \r"),
+            line.replace(' ', "  "),
+        ] {
             let (rows, filtered, letters) = read(&format!("{header}\n{line}"));
             assert_eq!((rows.len(), filtered, letters), (1, 1, vec![]), "{header}");
-            let ends = [json!("10.0.0.5"), json!("203.0.113.7"), json!(443), json!("denied")];
+            let ends = [
+                json!("10.0.0.5"),
+                json!("203.0.113.7"),
+                json!(443),
+                json!("denied"),
+            ];
             assert_eq!(pick(&rows[0], &ENDS), ends.iter().collect::<Vec<_>>());
             assert_eq!(rows[0]["traffic_bytes"], 4000);
         }
@@ -64,17 +77,38 @@ fn a_transit_gateway_has_no_interface_and_no_action() {
         6 TransitGateway 111122223333 tgw-0a1 tgw-attach-0b1 - - - - - - - - 1791968400 1791968460 NODATA - - - us-east-1";
     let (rows, filtered, letters) = read(text);
     assert_eq!((rows.len(), filtered, letters), (1, 2, vec![]));
-    let ends = [json!("10.0.0.5"), json!("203.0.113.7"), json!(22), json!(null)];
+    let ends = [
+        json!("10.0.0.5"),
+        json!("203.0.113.7"),
+        json!(22),
+        json!(null),
+    ];
     assert_eq!(pick(&rows[0], &ENDS), ends.iter().collect::<Vec<_>>());
-    let what = pick(&rows[0], &["resource_type", "resource_uid", "resource_name", "traffic_packets"]);
-    let wanted = [json!("AWS::EC2::TransitGateway"), json!("tgw-0a1"), json!("tgw-attach-0b1"), json!(8)];
+    let what = pick(
+        &rows[0],
+        &[
+            "resource_type",
+            "resource_uid",
+            "resource_name",
+            "traffic_packets",
+        ],
+    );
+    let wanted = [
+        json!("AWS::EC2::TransitGateway"),
+        json!("tgw-0a1"),
+        json!("tgw-attach-0b1"),
+        json!(8),
+    ];
     assert_eq!(what, wanted.iter().collect::<Vec<_>>());
 }
 
 #[test]
 fn flow_fields_of_ones_own_need_a_time_and_an_address() {
     // Without interface-id; only one of the times; names of versions to come.
-    for header in ["srcaddr dstaddr dstport end action", "SRCADDR DSTADDR DSTPORT start-time-ns END ACTION protocol"] {
+    for header in [
+        "srcaddr dstaddr dstport end action",
+        "SRCADDR DSTADDR DSTPORT start-time-ns END ACTION protocol",
+    ] {
         let line = match header.len() < 40 {
             true => "10.0.0.5 203.0.113.7 443 1791968460 ACCEPT",
             false => "10.0.0.5 203.0.113.7 443 1791968400000000000 1791968460 ACCEPT 6",
@@ -83,15 +117,21 @@ fn flow_fields_of_ones_own_need_a_time_and_an_address() {
         assert_eq!((rows.len(), letters), (1, vec![]), "{header}");
         assert_eq!(rows[0]["time"], 1_791_968_460_000_000i64);
     }
-    let (rows, filtered, letters) =
-        read("account-id interface-id srcaddr dstaddr dstport action flow-direction\n111122223333 eni-0a1 203.0.113.7 10.0.0.5 22 REJECT ingress");
-    assert_eq!((rows.len(), filtered, letters[0].0), (0, 1, "missing_field"));
+    let (rows, filtered, letters) = read(
+        "account-id interface-id srcaddr dstaddr dstport action flow-direction\n111122223333 eni-0a1 203.0.113.7 10.0.0.5 22 REJECT ingress",
+    );
+    assert_eq!(
+        (rows.len(), filtered, letters[0].0),
+        (0, 1, "missing_field")
+    );
     assert!(letters[0].1.contains("`start` and `end`"), "{letters:?}");
-    let (rows, _, letters) = read("account-id interface-id start end action\n1 eni-1 1791968400 1791968460 ACCEPT");
+    let (rows, _, letters) =
+        read("account-id interface-id start end action\n1 eni-1 1791968400 1791968460 ACCEPT");
     assert_eq!((rows.len(), letters[0].0), (0, "missing_field"));
     assert!(letters[0].1.contains("`srcaddr`"), "{letters:?}");
     // Dashes where addresses belong, and no column that says why: no data.
-    let (rows, filtered, letters) = read("interface-id srcaddr dstaddr start end\neni-1 - - 1791968400 1791968460");
+    let (rows, filtered, letters) =
+        read("interface-id srcaddr dstaddr start end\neni-1 - - 1791968400 1791968460");
     assert_eq!((rows.len(), filtered, letters), (0, 2, vec![]));
 }
 
@@ -125,11 +165,31 @@ fn a_flow_line_is_not_read_by_a_position_that_nobody_told() {
 fn flow_lines_that_do_not_fit_their_header_say_how() {
     let header = "srcaddr dstaddr start end action";
     for (line, reason, says) in [
-        ("10.0.0.5 203.0.113.7 1791968400 1791968460", "missing_field", "4 fields; its header names 5"),
-        ("10.0.0.5 203.0.113.7 1791968400 1791968460 ACCEPT OK", "unknown_format", "6 fields; its header names 5"),
-        ("10.0.0.5 443 1791968400 1791968460 ACCEPT", "wrong_type", "field 2"),
-        ("10.0.0.5 203.0.113.7 1791968400 eni-1 ACCEPT", "wrong_type", "field 4"),
-        ("10.0.0.5 203.0.113.7 1791968400 1791968460 OK", "wrong_type", "ACCEPT or REJECT"),
+        (
+            "10.0.0.5 203.0.113.7 1791968400 1791968460",
+            "missing_field",
+            "4 fields; its header names 5",
+        ),
+        (
+            "10.0.0.5 203.0.113.7 1791968400 1791968460 ACCEPT OK",
+            "unknown_format",
+            "6 fields; its header names 5",
+        ),
+        (
+            "10.0.0.5 443 1791968400 1791968460 ACCEPT",
+            "wrong_type",
+            "field 2",
+        ),
+        (
+            "10.0.0.5 203.0.113.7 1791968400 eni-1 ACCEPT",
+            "wrong_type",
+            "field 4",
+        ),
+        (
+            "10.0.0.5 203.0.113.7 1791968400 1791968460 OK",
+            "wrong_type",
+            "ACCEPT or REJECT",
+        ),
     ] {
         let (rows, _, letters) = read(&format!("{header}\n{line}"));
         assert_eq!((rows.len(), letters.len()), (0, 1), "{line}");
@@ -184,7 +244,12 @@ fn a_flow_exported_as_json() {
         };
         let (rows, _, letters) = read_with(config, &event.to_string());
         assert_eq!((rows.len(), letters), (1, vec![]));
-        let ends = [json!("10.0.0.5"), json!("203.0.113.7"), json!(443), json!("allowed")];
+        let ends = [
+            json!("10.0.0.5"),
+            json!("203.0.113.7"),
+            json!(443),
+            json!("allowed"),
+        ];
         assert_eq!(pick(&rows[0], &ENDS), ends.iter().collect::<Vec<_>>());
         assert_eq!(rows[0]["cloud_account_uid"], "111122223333");
     }
@@ -204,7 +269,8 @@ fn a_flow_exported_as_json() {
     none["log_status"] = "NODATA".into();
     assert_eq!(read(&none.to_string()), (vec![], 1, vec![]));
     // Others have a start and an end, too.
-    let (rows, ..) = read(&json!({"start": 1, "end": 2, "srcaddr": "10.0.0.5", "action": "ACCEPT"}).to_string());
+    let (rows, ..) =
+        read(&json!({"start": 1, "end": 2, "srcaddr": "10.0.0.5", "action": "ACCEPT"}).to_string());
     assert_eq!(rows, Vec::<Value>::new());
 }
 
@@ -245,7 +311,13 @@ fn a_client_cannot_write_fields_into_an_access_line() {
     for path in [request, "/a\"b", "/a\" 200 - ", "/a b c", FORGED] {
         lines.push(access(path, "curl/8", "s"));
     }
-    for server in [FORGED, "a b", "s\" x", "x 127.0.0.1:1 10.0.0.5:1 198.51.100.66:1 s", "\""] {
+    for server in [
+        FORGED,
+        "a b",
+        "s\" x",
+        "x 127.0.0.1:1 10.0.0.5:1 198.51.100.66:1 s",
+        "\"",
+    ] {
         lines.push(access("/admin", "curl/8", server));
     }
     for line in &lines {
@@ -253,20 +325,41 @@ fn a_client_cannot_write_fields_into_an_access_line() {
         assert_eq!((rows.len(), letters), (1, vec![]), "{line}");
         let row = &rows[0];
         let source = &row["src_endpoint_ip"];
-        assert!(source.is_null() || source == "203.0.113.7", "{source}: {line}");
+        assert!(
+            source.is_null() || source == "203.0.113.7",
+            "{source}: {line}"
+        );
         let code = &row["http_response_code"];
         assert!(code.is_null() || code == 403, "{code}: {line}");
         let target = &row["dst_endpoint_ip"];
-        assert!(target.is_null() || ["10.0.0.9", "10.0.0.5"].map(Value::from).contains(target), "{line}");
+        assert!(
+            target.is_null() || ["10.0.0.9", "10.0.0.5"].map(Value::from).contains(target),
+            "{line}"
+        );
         assert_eq!(row["time"], plain["time"]);
         assert_eq!(row["http_request_method"], "GET");
         let is_plain = row.get("message").is_none();
-        assert!(!is_plain || row["http_request_user_agent"] == "curl/8" || line.contains("\"x cl"), "{line}");
+        assert!(
+            !is_plain || row["http_request_user_agent"] == "curl/8" || line.contains("\"x cl"),
+            "{line}"
+        );
     }
     // What no client can have written is there.
     let row = &read(&access("/admin", "a\\\"b c", "s")).0[0];
-    let wanted = [json!("203.0.113.7"), json!("10.0.0.9"), json!(403), json!("/admin"), json!(null)];
-    let columns = ["src_endpoint_ip", "dst_endpoint_ip", "http_response_code", "http_request_url", "http_request_user_agent"];
+    let wanted = [
+        json!("203.0.113.7"),
+        json!("10.0.0.9"),
+        json!(403),
+        json!("/admin"),
+        json!(null),
+    ];
+    let columns = [
+        "src_endpoint_ip",
+        "dst_endpoint_ip",
+        "http_response_code",
+        "http_request_url",
+        "http_request_user_agent",
+    ];
     assert_eq!(pick(row, &columns), wanted.iter().collect::<Vec<_>>());
     // Envoy's own default has no addresses at the end: none is taken from the middle.
     let short = "[2026-10-14T09:00:00.000Z] \"GET / HTTP/1.1\" 200 - 0 1 1 1 \"-\" \"x\" cl 127.0.0.1:1 10.0.0.5:1 198.51.100.66:1 y\" \"id\" \"a\" \"10.0.0.9:1\"";
@@ -278,18 +371,33 @@ fn a_client_cannot_write_fields_into_an_access_line() {
 fn a_path_may_hold_blanks() {
     let row = &read(&access("/a b c", "curl/8", "s")).0[0];
     let wanted = [json!("/a b c"), json!("HTTP/1.1"), json!("203.0.113.7")];
-    assert_eq!(pick(row, &["http_request_url", "connection_info_protocol_name", "src_endpoint_ip"]), wanted.iter().collect::<Vec<_>>());
+    assert_eq!(
+        pick(
+            row,
+            &[
+                "http_request_url",
+                "connection_info_protocol_name",
+                "src_endpoint_ip"
+            ]
+        ),
+        wanted.iter().collect::<Vec<_>>()
+    );
 }
 
 #[test]
 fn a_tunnel_line_is_read_by_its_quotes_or_not_at_all() {
     let line = |error: &str| {
-        format!("2026-01-02T03:04:05.806642Z\terror\taccess\tconnection complete\tsrc.addr=10.129.0.48:40978 dst.addr=10.129.0.43:15008 dst.hbone_addr=\"db:80\" direction=\"outbound\" bytes_sent=283 error={error}")
+        format!(
+            "2026-01-02T03:04:05.806642Z\terror\taccess\tconnection complete\tsrc.addr=10.129.0.48:40978 dst.addr=10.129.0.43:15008 dst.hbone_addr=\"db:80\" direction=\"outbound\" bytes_sent=283 error={error}"
+        )
     };
     let (rows, _, letters) = read(&line(r#""a \"b\" src.addr=198.51.100.66:1 c""#));
     assert_eq!((rows.len(), letters), (1, vec![]));
     assert_eq!(rows[0]["src_endpoint_ip"], "10.129.0.48");
-    assert_eq!(rows[0]["status_detail"], "a \"b\" src.addr=198.51.100.66:1 c");
+    assert_eq!(
+        rows[0]["status_detail"],
+        "a \"b\" src.addr=198.51.100.66:1 c"
+    );
     for forged in [
         r#""a" src.addr=198.51.100.66:1 b="c""#,
         r#""a" b"#,
