@@ -163,7 +163,10 @@ impl<R: Read> Gzip<R> {
                     self.piece.resize(PIECE, 0);
                     self.given = 0;
                     match member.read(&mut self.piece) {
-                        Ok(0) => self.state = State::Between(member.into_inner()),
+                        Ok(0) => {
+                            self.piece.clear();
+                            self.state = State::Between(member.into_inner());
+                        }
                         Ok(read) => {
                             self.piece.truncate(read);
                             self.state = State::Member(member, start);

@@ -184,26 +184,28 @@ fn is_separator(byte: u8) -> bool {
 }
 
 /// Whether a line is surely no part of a document: it begins like none, or ends with the bracket that it begins with
-/// and opens as many as it closes. Cheap, as every line is asked.
+/// and opens as many of both kinds as it closes. Cheap, as every line is asked.
 pub(super) fn is_whole(line: &[u8]) -> bool {
-    let (open, close) = match line.first() {
-        Some(b'{') => (b'{', b'}'),
-        Some(b'[') => (b'[', b']'),
+    let close = match line.first() {
+        Some(b'{') => b'}',
+        Some(b'[') => b']',
         _ => return true,
     };
     if line.last() != Some(&close) || memchr::memchr(0x1E, line).is_some() {
         return false;
     }
-    let mut balance = 0isize;
-    // In pieces, so that the sum of each fits a byte and many bytes are compared at once.
+    let (mut braces, mut brackets) = (0isize, 0isize);
+    // In pieces, so that the sums of each fit a byte and many bytes are compared at once.
     for piece in line.chunks(127) {
-        let sum: i8 = piece
-            .iter()
-            .map(|byte| i8::from(*byte == open) - i8::from(*byte == close))
-            .sum();
-        balance += isize::from(sum);
+        let (mut brace, mut bracket) = (0i8, 0i8);
+        for byte in piece {
+            brace += i8::from(*byte == b'{') - i8::from(*byte == b'}');
+            bracket += i8::from(*byte == b'[') - i8::from(*byte == b']');
+        }
+        braces += isize::from(brace);
+        brackets += isize::from(bracket);
     }
-    balance == 0
+    braces == 0 && brackets == 0
 }
 
 /// Keys under which the events of long documents stand.
@@ -312,6 +314,7 @@ mod tests {
             ("{\"a\":1}", true),
             ("2 1 eni", true),
             ("{\"a\":{\"b\":1}", false),
+            ("{\"a\":[{\"b\":\"1}}", false),
             ("{\"a\":[{\"b\":1}", false),
             ("{\"a\":1},", false),
             ("[{\"b\":1}", false),
@@ -330,7 +333,7 @@ mod tests {
             ("[ {", Some(1)),
             ("[1", None),
             ("{\"Records\":[{", Some(12)),
-            ("{\"x\":[1],\"records\" : [", Some(23)),
+            ("{\"x\":[1],\"records\" : [", Some(22)),
             ("{\"a\":{\"Records\":[{", None),
             ("{\"resources\":[{", None),
             ("{\"m\":\"\\\"Records\\\":[\"", None),

@@ -145,6 +145,7 @@ impl Reader {
 
     /// Whole records, and the end of the last one.
     fn records(&mut self) -> (Vec<Record>, usize) {
+        self.is_too_long = false;
         let (mut records, mut start) = (vec![], 0);
         // Where the next line end is looked for; and the line's end, once it is known and the line was cut before.
         let (mut at, mut part) = (0, None);

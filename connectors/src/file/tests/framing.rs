@@ -135,16 +135,8 @@ fn a_broken_document_costs_no_other() {
 
 #[test]
 fn elements_without_their_array() {
-    let content = "{\"a\":1},\n{\"a\":2},{\"a\":3}\n{\"a\":4}{\"a\":5}{\"a\":\n{\"a\":6}]}\n";
-    let expected = [
-        "{\"a\":1}",
-        "{\"a\":2}",
-        "{\"a\":3}",
-        "{\"a\":4}",
-        "{\"a\":5}",
-        "{\"a\":",
-        "{\"a\":6}",
-    ];
+    let content = "{\"a\":1},\n{\"a\":2}, {\"a\":3} ,\r\n{\"a\":4}{\"a\":5}{\"a\":6}]}\n";
+    let expected: Vec<_> = (1..7).map(|index| format!("{{\"a\":{index}}}")).collect();
     assert_eq!(texts(content.as_bytes()), expected);
 }
 
@@ -240,7 +232,7 @@ fn documents_that_span_blocks_and_chunks() {
             "x\ny".repeat(50_000)
         )
     };
-    let documents: Vec<_> = (0..100).map(document).collect();
+    let documents: Vec<_> = (0..20).map(document).collect();
     let (records, letters) = cut(documents.join("\n").as_bytes(), 64 << 20);
     assert_eq!(letters.len(), 0);
     let found: Vec<_> = records.into_iter().map(|(_, text)| text).collect();

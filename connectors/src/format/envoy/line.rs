@@ -223,7 +223,8 @@ impl Line<'_> {
     /// code if there is but one, and the addresses if only one row of fields in the line can be them. False if no code
     /// is there.
     fn uncertain(&mut self, head: Head, quote: usize) -> bool {
-        let request = &self.bytes[head.request..quote];
+        let bytes = self.bytes;
+        let request = &bytes[head.request..quote];
         let mut parts = request.splitn(2, |byte| *byte == b' ');
         let method = parts.next().unwrap_or_default().len();
         let path = parts.next().unwrap_or_default();
@@ -232,9 +233,9 @@ impl Line<'_> {
             None => path,
         };
         let path = head.request + method + 1..head.request + method + 1 + path.len();
-        let mut codes = memchr::memmem::find_iter(&self.bytes[quote..], b"\" ")
+        let mut codes = memchr::memmem::find_iter(&bytes[quote..], b"\" ")
             .map(|at| quote + at + 2)
-            .filter_map(|at| code_at(self.bytes, at));
+            .filter_map(|at| code_at(bytes, at));
         let (code, more) = (codes.next(), codes.next().is_some());
         let Some((code, flags)) = code else {
             return false;

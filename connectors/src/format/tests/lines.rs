@@ -337,7 +337,7 @@ fn a_client_cannot_write_fields_into_an_access_line() {
             "{line}"
         );
         assert_eq!(row["time"], plain["time"]);
-        assert_eq!(row["http_request_method"], "GET");
+        assert_eq!(row["http_request_http_method"], "GET");
         let is_plain = row.get("message").is_none();
         assert!(
             !is_plain || row["http_request_user_agent"] == "curl/8" || line.contains("\"x cl"),

@@ -75,10 +75,11 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
     let filtered = Some(Some(Outcome::Filtered));
     match name {
         "CloudTrail Insights event" | "CloudTrail digest" => return filtered,
-        "VPC flow log line" => match flow(seen) {
-            Some(outcome) => return Some(Some(outcome)),
-            None => {}
-        },
+        "VPC flow log line" => {
+            if let Some(outcome) = flow(seen) {
+                return Some(Some(outcome));
+            }
+        }
         // The parts of Trivy's reports have no name.
         "" if seen.mapping.reads == ["Status"] && seen.is("Status", "PASS") => return filtered,
         "" if seen.mapping.reads == ["success"] && seen.is("success", "true") => return filtered,
