@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -132,11 +132,13 @@ impl Merge<'_> {
             };
             // Of a stream no time is known before it is read, and it has but one start.
             if !item.is_stream {
-                if next > 0 {
-                    // What cannot be read is told when it is read again.
-                    let _ = learn_headers(&mut item);
-                }
-                item.reached = self.floor(&mut item);
+                // What cannot be read is told when it is read again.
+                let header = match next {
+                    0 => vec![],
+                    next => last_header(&item.path, next as u64).unwrap_or_default(),
+                };
+                item.decoder.learn_header(&header);
+                item.reached = self.floor(&item, &header);
             }
             self.items.push(item);
         }
@@ -147,15 +149,17 @@ impl Merge<'_> {
         self.send(SourceMessage::Assigned { partitions })
     }
 
-    /// Earliest event time in the first bytes that will be read; `None` if there is no event in them.
-    fn floor(&self, item: &mut Item) -> Option<i64> {
-        let limit = self.shared.config.decoder.max_envelope_bytes;
+    /// Earliest event time in the first bytes that will be read; `None` if there is no event in them. What the decoder
+    /// learns there does not hold for what is read then.
+    fn floor(&self, item: &Item, header: &[u8]) -> Option<i64> {
+        let config = &self.shared.config.decoder;
+        let limit = config.max_envelope_bytes;
         let reader = Reader::open(&item.path, item.next as u64, limit, false).ok()?;
         let block = reader.only(FLOOR_BYTES).next_block()?;
         let bytes = Buffer::from_vec(block.bytes);
-        let batch = item
-            .decoder
-            .decode(&item.partition, bytes, &block.records, block.next);
+        let mut decoder = Decoder::new(config.clone());
+        decoder.learn_header(header);
+        let batch = decoder.decode(&item.partition, bytes, &block.records, block.next);
         let times = batch.ok()?.events;
         compute::min(
             times
@@ -302,23 +306,20 @@ impl Merge<'_> {
     }
 }
 
-/// Learns the columns of a flow log that is read on in its middle: from its first line, and from each line before the
-/// place to go on that names them anew.
-fn learn_headers(item: &mut Item) -> io::Result<()> {
-    let input = Input::open(&item.path, 0)?;
-    let mut lines = BufReader::new(input.read.take(item.next as u64));
-    let (mut line, mut is_first) = (vec![], true);
+/// The line that names the columns of a flow log which is read on at a place: the file's first line, or the last one
+/// before the place that names them anew.
+fn last_header(path: &Path, place: u64) -> io::Result<Vec<u8>> {
+    let input = Input::open(path, 0)?;
+    let mut lines = BufReader::new(input.read.take(place));
+    let (mut line, mut header) = (vec![], vec![]);
     while lines.read_until(b'\n', &mut line)? > 0 {
-        let is_header = str::from_utf8(&line).is_ok_and(are_flow_fields);
-        if is_header {
-            item.decoder.learn_header(&line);
-        } else if is_first {
-            break;
+        match str::from_utf8(&line).is_ok_and(are_flow_fields) {
+            true => header = std::mem::take(&mut line),
+            false if header.is_empty() => break,
+            false => line.clear(),
         }
-        is_first = false;
-        line.clear();
     }
-    Ok(())
+    Ok(header)
 }
 
 impl Item {

@@ -167,6 +167,33 @@ fn a_damaged_gzip_member_costs_itself() {
     assert!(!run(config(&[&path]), &positions).0.uids.is_empty());
 }
 
+/// What was looked at to find where a file begins in time does not tell how its first lines are read.
+#[test]
+fn a_header_further_on_does_not_hold_for_the_lines_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.log");
+    let first = "2 1 eni-1 10.0.0.1 203.0.113.7 1 2 6 1 40 1767322801 1767322860 ACCEPT OK\n";
+    let second = "version account-id interface-id dstaddr srcaddr srcport dstport protocol packets bytes start end action log-status\n";
+    fs::write(&path, [first, second, first].concat()).unwrap();
+    assert_eq!(sources(&path, 0), ["10.0.0.1", "203.0.113.7"]);
+}
+
+/// Source addresses of what is read from this place on.
+fn sources(path: &Path, place: i64) -> Vec<String> {
+    let partition = Partition::new("files", path.display().to_string());
+    let (sender, mut messages) = mpsc::channel(2);
+    let positions = Positions::from([(partition, place)]);
+    FileSource::start(config(&[path]), &positions, sender).unwrap();
+    let mut sources = vec![];
+    while let Some(message) = messages.blocking_recv() {
+        if let SourceMessage::Batch(batch) = message {
+            let column = batch.events.column(col::SRC_IP).as_string_view();
+            sources.extend(column.iter().map(|one| one.unwrap_or_default().to_owned()));
+        }
+    }
+    sources
+}
+
 /// A later header of the same file holds from there on, also for a reading that begins behind it.
 #[test]
 fn the_last_header_before_the_place_to_go_on_counts() {
@@ -180,17 +207,7 @@ fn the_last_header_before_the_place_to_go_on_counts() {
     ] {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
-        let partition = Partition::new("files", path.display().to_string());
-        let (sender, mut messages) = mpsc::channel(2);
-        let positions = Positions::from([(partition, before.len() as i64)]);
-        FileSource::start(config(&[&path]), &positions, sender).unwrap();
-        let mut sources = vec![];
-        while let Some(message) = messages.blocking_recv() {
-            if let SourceMessage::Batch(batch) = message {
-                let column = batch.events.column(col::SRC_IP).as_string_view();
-                sources.extend(column.iter().map(|one| one.unwrap_or_default().to_owned()));
-            }
-        }
+        let sources = sources(&path, before.len() as i64);
         assert_eq!(sources, ["10.0.0.3"], "{name}");
     }
 }
