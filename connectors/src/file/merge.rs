@@ -312,7 +312,9 @@ fn last_header(path: &Path, place: u64) -> io::Result<Vec<u8>> {
     let input = Input::open(path, 0)?;
     let mut lines = BufReader::new(input.read.take(place));
     let (mut line, mut header) = (vec![], vec![]);
-    while lines.read_until(b'\n', &mut line)? > 0 {
+    // A line that is longer is no header.
+    const LONGEST: u64 = 4096;
+    while (&mut lines).take(LONGEST).read_until(b'\n', &mut line)? > 0 {
         match str::from_utf8(&line).is_ok_and(are_flow_fields) {
             true => header = std::mem::take(&mut line),
             false if header.is_empty() => break,
