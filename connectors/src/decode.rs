@@ -99,11 +99,6 @@ impl Decoder {
         }
     }
 
-    /// Knows the headers of flow logs that the other one knows.
-    pub(crate) fn take_headers(&mut self, other: &Self) {
-        self.headers.clone_from(&other.headers);
-    }
-
     /// Reads one format and no other: to be compared with its slow twin.
     #[cfg(any(test, feature = "slow"))]
     pub(crate) fn only(format: Format) -> Self {

@@ -9,8 +9,13 @@
 //! bound is the only buffer.
 
 mod discover;
+mod frame;
+mod gzip;
+mod input;
 mod merge;
+mod outline;
 mod reader;
+mod utf16;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::oneshot;
 use weir_connectors::FormatChoice;
 use weir_connectors::file::FileSource;
+use weir_connectors::mapping::custom::CustomMapping;
 use weir_engine::Alert;
 use weir_engine::batch::Counts;
 use weir_engine::health::{Health, Snapshot};
@@ -24,7 +25,8 @@ use crate::sources;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Log files or folders (ndjson, CloudTrail {"Records": […]}, EventList; each also .gz).
+    /// Log files, pipes or folders (ndjson, CloudTrail {"Records": […]}, EventList; each also .gz); `-` is the
+    /// standard input.
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
     #[arg(long, value_enum, default_value = "table")]
@@ -35,6 +37,12 @@ pub struct Args {
     /// Format of all files.
     #[arg(long, default_value = "auto", value_parser = config::format_named)]
     pub format: FormatChoice,
+    /// Mapping to read the files by: the name of a source of the configuration that has one.
+    #[arg(long, value_name = "SOURCE")]
+    pub mapping: Option<String>,
+    /// Columns of flow logs that have no header line, such as "srcaddr dstaddr start end action".
+    #[arg(long, value_name = "NAMES")]
+    pub flow_fields: Option<String>,
     /// How much older than the newest event of its file an event may be.
     #[arg(long, default_value = "20m", value_parser = humantime::parse_duration)]
     pub lateness: Duration,
@@ -47,9 +55,17 @@ pub struct Args {
 }
 
 pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
+    let mapping = match &args.mapping {
+        Some(name) => Some(named_mapping(&config, name)?),
+        None => None,
+    };
+    let format = match (args.format, &mapping) {
+        (FormatChoice::Auto, Some(_)) => FormatChoice::Custom,
+        (format, _) => format,
+    };
     let file = config::FileSource {
         paths: args.paths,
-        format: args.format,
+        format,
         follow: false,
         cluster: args.cluster,
         lateness: Some(args.lateness),
@@ -57,9 +73,13 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         max_skew: None,
         scan_gap: None,
         max_record_bytes: None,
-        mapping: None,
-        flow_fields: None,
+        mapping,
+        flow_fields: args.flow_fields,
     };
+    let source = config::Source::File(file);
+    if let Err(reason) = source.check() {
+        anyhow::bail!("{reason} (--format, --mapping SOURCE, --flow-fields NAMES)");
+    }
     let temporary = tempfile::tempdir()?;
     let purpose = if args.data.is_some() {
         Purpose::Replay
@@ -67,7 +87,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         Purpose::Throwaway
     };
     let data = args.data.unwrap_or_else(|| temporary.path().to_owned());
-    config.source = BTreeMap::from([(args.name.clone(), config::Source::File(file))]);
+    config.source = BTreeMap::from([(args.name.clone(), source)]);
     let letters = data.join("dead-letters.ndjson");
     let read_from = letters.metadata().map_or(0, |file| file.len());
     let done = replay(&config, &data, purpose).await?;
@@ -122,6 +142,26 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
     done.finish()
 }
 
+/// The mapping of the configured source of this name.
+fn named_mapping(config: &Config, name: &str) -> anyhow::Result<CustomMapping> {
+    if let Some(mapping) = config.source.get(name).and_then(config::Source::mapping) {
+        return Ok(mapping.clone());
+    }
+    let sources = config.source.iter();
+    let named = sources.filter(|(_, source)| source.mapping().is_some());
+    let names: Vec<_> = named.map(|(name, _)| name.as_str()).collect();
+    match names.as_slice() {
+        [] => anyhow::bail!(
+            "--mapping {name}: no source of the configuration has a mapping; give the file with `weir --config FILE \
+             replay`, and write one under [source.{name}.mapping] (docs/schema.md)"
+        ),
+        names => anyhow::bail!(
+            "--mapping {name}: no source of this name has a mapping; there are {}",
+            names.join(", ")
+        ),
+    }
+}
+
 /// A replay that has come to its end.
 pub struct Replayed {
     pub store: SharedStore,
@@ -162,8 +202,9 @@ impl Replayed {
         let mut code = ExitCode::SUCCESS;
         if counts.read > 0 && counts.dead_lettered == counts.read {
             eprintln!(
-                "nothing could be decoded; without --format the content tells, \
-                 and JSON of your own needs a mapping under `weir run` (docs/schema.md)"
+                "nothing could be decoded; without --format the content tells, JSON of your own needs \
+                 --mapping SOURCE with a mapping of the configuration (docs/schema.md), and flow logs \
+                 without a header line need --flow-fields"
             );
             code = ExitCode::FAILURE;
         }

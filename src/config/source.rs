@@ -222,6 +222,10 @@ impl Source {
         }
     }
 
+    pub fn mapping(&self) -> Option<&CustomMapping> {
+        self.common().mapping.as_ref()
+    }
+
     pub fn lateness(&self) -> Lateness {
         let common = self.common();
         let usual = || usual_lateness(common.format);
@@ -244,9 +248,9 @@ impl Source {
             (_, Some(_)) => return Err("a mapping needs format = \"mapped\""),
         }
         match common.flow_fields {
-            Some(fields) if !are_flow_fields(fields) => {
-                Err("flow_fields must name at least start, end and interface-id")
-            }
+            Some(fields) if !are_flow_fields(fields) => Err(
+                "flow_fields must name the columns of a flow log, at least start or end and an address such as srcaddr",
+            ),
             _ => Ok(()),
         }
     }

@@ -34,6 +34,115 @@ fn files_of_nothing_but_dead_letters_fail_and_say_where_and_why() {
     }
 }
 
+/// What `weir replay` counts and answers when this is its standard input.
+fn replay_input(
+    folder: &Path,
+    input: &[u8],
+    before: &[&str],
+    arguments: &[&str],
+) -> (serde_json::Value, String) {
+    use std::io::Write;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(before)
+        .arg("replay")
+        .args(arguments)
+        .args(["--output", "json"])
+        .current_dir(folder)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // A program that refuses its arguments reads nothing.
+    let _ = pipe.write_all(input);
+    drop(pipe);
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    (
+        serde_json::from_slice(&output.stdout).unwrap_or_default(),
+        errors,
+    )
+}
+
+#[test]
+fn the_standard_input_is_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = (0..5)
+        .map(|index| GOOD.replace("\"one\"", &format!("\"{index}\"")) + "\n")
+        .collect();
+    let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, lines.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    for path in ["-", "/dev/stdin"] {
+        for input in [lines.as_bytes(), &packed] {
+            let (told, errors) = replay_input(folder.path(), input, &[], &[path]);
+            assert_eq!(told["counts"]["processed"], 5, "{path}: {errors}");
+            assert_eq!(told["skipped"], serde_json::json!([]));
+        }
+    }
+    // From a file, and beside another one.
+    std::fs::write(folder.path().join("a.ndjson"), GOOD).unwrap();
+    let (told, errors) = replay_input(
+        folder.path(),
+        lines.as_bytes(),
+        &[],
+        &["-", "a.ndjson", "/dev/stdin"],
+    );
+    assert_eq!(told["counts"]["processed"], 6, "{errors}");
+    assert_eq!(told["skipped"].as_array().unwrap().len(), 1, "{told}");
+}
+
+#[test]
+fn a_mapping_of_the_configuration_and_flow_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = r#"
+[source.acme]
+type = "file"
+paths = ["nowhere"]
+format = "mapped"
+[source.acme.mapping]
+product = "ACME"
+family = "identity"
+required = ["when", "who"]
+[source.acme.mapping.columns]
+time = "when"
+actor_user_name = "who"
+"#;
+    std::fs::write(folder.path().join("weir.toml"), config).unwrap();
+    let event = br#"{"when":"2026-01-01T00:00:00Z","who":"ana"}"#;
+    let with = ["--config", "weir.toml"];
+    let (told, errors) = replay_input(folder.path(), event, &with, &["-", "--mapping", "acme"]);
+    assert_eq!(told["counts"]["processed"], 1, "{errors}");
+    let (_, errors) = replay_input(folder.path(), event, &with, &["-", "--mapping", "other"]);
+    assert!(errors.contains("there are acme"), "{errors}");
+    let (_, errors) = replay_input(folder.path(), event, &[], &["-", "--mapping", "acme"]);
+    assert!(errors.contains("--config"), "{errors}");
+    let (_, errors) = replay_input(folder.path(), event, &with, &["-", "--format", "mapped"]);
+    assert!(errors.contains("--mapping"), "{errors}");
+    let (_, errors) = replay_input(
+        folder.path(),
+        event,
+        &with,
+        &["-", "--mapping", "acme", "--format", "falco"],
+    );
+    assert!(errors.contains("mapped"), "{errors}");
+    let (_, errors) = replay_input(folder.path(), event, &[], &["-"]);
+    assert!(
+        errors.contains("--mapping") && errors.contains("--flow-fields"),
+        "{errors}"
+    );
+    let line = b"203.0.113.7 10.0.0.5 1767225600 1767225660 REJECT";
+    let fields = ["-", "--flow-fields", "srcaddr dstaddr start end action"];
+    let (told, errors) = replay_input(folder.path(), line, &[], &fields);
+    assert_eq!(told["counts"]["processed"], 1, "{errors}");
+    let (told, errors) = replay_input(folder.path(), line, &[], &["-"]);
+    assert_eq!(told["counts"]["dead_lettered"], 1, "{errors}");
+    assert!(errors.contains("flow_fields"), "{errors}");
+    let (_, errors) = replay_input(folder.path(), line, &[], &["-", "--flow-fields", "a b"]);
+    assert!(errors.contains("srcaddr"), "{errors}");
+}
+
 #[test]
 fn json_stays_json_beside_dead_letters() {
     let folder = tempfile::tempdir().unwrap();

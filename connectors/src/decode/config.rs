@@ -121,9 +121,9 @@ impl DecoderConfig {
     }
 }
 
-/// Whether the text names the columns of a flow log.
+/// Whether the text names the columns of a flow log, a time and an address among them.
 pub fn are_flow_fields(names: &str) -> bool {
-    configured_columns(names).is_some()
+    vpc_flow::are_fields(names)
 }
 
 pub(super) fn configured_columns(names: &str) -> Option<Vec<Option<u16>>> {

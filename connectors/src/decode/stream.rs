@@ -109,11 +109,12 @@ impl Work<'_, '_> {
                 s.advance(end - start);
                 return None;
             }
-            Ok(false) => {}
-            Err(fault) => {
+            // The words of a head count as fields of a line.
+            Err(fault) if !heads || behind_syslog(line).is_none() => {
                 s.advance(end - start);
                 return Some(fault);
             }
+            Ok(false) | Err(_) => {}
         }
         if heads && let Some(length) = behind_syslog(line) {
             s.advance(length);
@@ -192,10 +193,11 @@ impl Work<'_, '_> {
                 self.counts.filtered += 1;
                 return Ok(true);
             }
-            if self.header.is_none() && line.starts_with(b"2 ") {
-                self.header = vpc_flow::header(vpc_flow::DEFAULT, tree);
-            }
-            if let Some(columns) = &self.header
+            let columns = match &self.header {
+                Some(columns) => Some(columns.as_slice()),
+                None => vpc_flow::default_columns(line),
+            };
+            if let Some(columns) = columns
                 && vpc_flow::split(s, columns, tree, self.found)
             {
                 return self.fill_line(s, flow, range);
@@ -215,7 +217,16 @@ impl Work<'_, '_> {
         {
             return self.fill_line(s, tunnel, range);
         }
-        Ok(false)
+        // A line of which it is clear what it was to be.
+        let tunneled = ztunnel::refusal(line).filter(|_| self.allowed.has(tunnel));
+        let refusal = tunneled.or_else(|| match self.allowed.has(flow) {
+            true => vpc_flow::refusal(line, self.header.as_deref()),
+            false => None,
+        });
+        match refusal {
+            Some(fault) => Err(fault),
+            None => Ok(false),
+        }
     }
 
     /// Makes a row of the values found in a line.

@@ -1,12 +1,15 @@
 //! Finds the files that a source reads: those named, and those with a log's extension under folders.
 
 use std::collections::HashSet;
+use std::fs::FileType;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 use weir_engine::{Error, Result};
 
 use super::Skipped;
+use super::input::{STANDARD_INPUT, is_stream};
 
 /// Extensions of logs; each may be followed by `.gz`.
 pub(super) const EXTENSIONS: [&str; 4] = ["json", "ndjson", "jsonl", "log"];
@@ -25,12 +28,16 @@ pub(super) struct Discovery {
     pub skipped: Vec<Skipped>,
 }
 
-/// A file that is named is read whatever it is called; a path that is not there is an error, as is a
-/// folder without a log.
+/// A file that is named is read whatever it is called, a pipe as well, and `-` is the standard input; a path that is
+/// not there is an error, as is a folder without a log.
 pub(super) fn discover(source_name: &str, paths: &[PathBuf]) -> Result<Discovery> {
     let mut discovery = Discovery::default();
     let mut known = HashSet::new();
     for path in paths {
+        if path.as_os_str() == STANDARD_INPUT {
+            discovery.add(&mut known, path.clone(), 0);
+            continue;
+        }
         let metadata = path.metadata().map_err(|error| Error::io(path, error))?;
         if !metadata.is_dir() {
             discovery.add(&mut known, path.clone(), metadata.len());
@@ -60,6 +67,11 @@ impl Discovery {
         for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name() {
             match entry {
                 Ok(entry) if entry.file_type().is_dir() => {}
+                Ok(entry) if !entry.file_type().is_file() => {
+                    let what = special(entry.file_type());
+                    let reason = format!("{what}; one that is to be read must be named itself");
+                    self.skip(entry.into_path(), reason);
+                }
                 Ok(entry) => {
                     let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
                     if is_log(entry.path()) {
@@ -78,9 +90,18 @@ impl Discovery {
     }
 
     fn add(&mut self, known: &mut HashSet<PathBuf>, path: PathBuf, bytes: u64) {
-        let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-        if !known.insert(real) {
+        if !known.insert(identity(&path)) {
             return self.skip(path, "the same file as one named before".into());
+        }
+        // A pipe is opened once: who writes to it would be told that nobody reads any more.
+        if is_stream(&path) {
+            let kind = path.metadata().map(|metadata| metadata.file_type());
+            return match kind {
+                Ok(kind) if kind.is_socket() || kind.is_block_device() => {
+                    self.skip(path, format!("{}, which cannot be read", special(kind)));
+                }
+                _ => self.files.push(Found { path, bytes: 0 }),
+            };
         }
         match std::fs::File::open(&path) {
             Ok(_) => self.files.push(Found { path, bytes }),
@@ -90,6 +111,31 @@ impl Discovery {
 
     fn skip(&mut self, path: PathBuf, reason: String) {
         self.skipped.push((path.display().to_string(), reason));
+    }
+}
+
+/// What one path and another of the same file have in common.
+pub(super) fn identity(path: &Path) -> PathBuf {
+    let path = match path.as_os_str() == STANDARD_INPUT {
+        true => Path::new("/dev/stdin"),
+        false => path,
+    };
+    match path.canonicalize() {
+        Ok(real) => real,
+        // The pipe behind a descriptor has no name.
+        Err(_) => path.metadata().map_or_else(
+            |_| path.to_owned(),
+            |one| PathBuf::from(format!("{}:{}", one.dev(), one.ino())),
+        ),
+    }
+}
+
+/// What a path is that is neither file nor folder.
+fn special(kind: FileType) -> &'static str {
+    match kind {
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
     }
 }
 

@@ -1,8 +1,7 @@
 //! Reads many files as one stream in order of time, block by block.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,16 +10,16 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::compute;
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
-use flate2::bufread::MultiGzDecoder;
 use weir_engine::Result;
 use weir_engine::batch::{DeadLetter, EventBatch, Partition};
 use weir_engine::schema::col;
 use weir_engine::source::{Positions, SourceMessage, SourceSender};
 
 use super::Shared;
-use super::discover::{Discovery, Found};
-use super::reader::{Block, Letter, Reader, is_gzip};
-use crate::decode::Decoder;
+use super::discover::{Discovery, Found, identity};
+use super::input::{Input, is_stream};
+use super::reader::{Block, Letter, Reader};
+use crate::decode::{Decoder, are_flow_fields};
 
 /// Readers kept open. Files whose times overlap are open together; beyond this number the one that will be
 /// read last is closed and found again by its position.
@@ -42,6 +41,8 @@ struct Item {
     /// block, the earliest to expect.
     reached: Option<i64>,
     state: State,
+    /// It can be opened but once.
+    is_stream: bool,
     /// Of the file's bytes on disk, what `bytes_done` already holds.
     counted: u64,
 }
@@ -121,6 +122,7 @@ impl Merge<'_> {
             let next = self.positions.get(&partition).copied().unwrap_or(0).max(0);
             let mut item = Item {
                 decoder: Decoder::new(self.shared.config.decoder.clone()),
+                is_stream: is_stream(&file.path),
                 path: file.path,
                 partition,
                 reader: None,
@@ -129,11 +131,16 @@ impl Merge<'_> {
                 state: State::Reading,
                 counted: 0,
             };
-            if next > 0 {
-                let line = first_line(&item.path).unwrap_or_default();
-                item.decoder.learn_header(&item.partition, &line);
+            // Of a stream no time is known before it is read, and it has but one start.
+            if !item.is_stream {
+                // What cannot be read is told when it is read again.
+                let header = match next {
+                    0 => vec![],
+                    next => last_header(&item.path, next as u64).unwrap_or_default(),
+                };
+                item.decoder.learn_header(&item.partition, &header);
+                item.reached = self.floor(&item, &header);
             }
-            item.reached = self.floor(&item);
             self.items.push(item);
         }
         let partitions = self.items[first..].iter();
@@ -143,15 +150,16 @@ impl Merge<'_> {
         self.send(SourceMessage::Assigned { partitions })
     }
 
-    /// Earliest event time in the first bytes that will be read; `None` if there is no event in them.
-    fn floor(&self, item: &Item) -> Option<i64> {
-        let limit = self.shared.config.decoder.max_envelope_bytes;
+    /// Earliest event time in the first bytes that will be read; `None` if there is no event in them. What the decoder
+    /// learns there does not hold for what is read then.
+    fn floor(&self, item: &Item, header: &[u8]) -> Option<i64> {
+        let config = &self.shared.config.decoder;
+        let limit = config.max_envelope_bytes;
         let reader = Reader::open(&item.path, item.next as u64, limit, false).ok()?;
         let block = reader.only(FLOOR_BYTES).next_block()?;
         let bytes = Buffer::from_vec(block.bytes);
-        // What it keeps of these bytes must not meet them again.
-        let mut decoder = Decoder::new(self.shared.config.decoder.clone());
-        decoder.take_headers(&item.decoder);
+        let mut decoder = Decoder::new(config.clone());
+        decoder.learn_header(&item.partition, header);
         let batch = decoder.decode(&item.partition, bytes, &block.records, block.next);
         let times = batch.ok()?.events;
         compute::min(
@@ -177,9 +185,8 @@ impl Merge<'_> {
         let reader = match item.reader.take() {
             Some(reader) => Ok(reader),
             None => {
-                let growing = config.follow && !is_gzip(&item.path).unwrap_or(false);
                 let limit = config.decoder.max_envelope_bytes;
-                Reader::open(&item.path, item.next as u64, limit, growing)
+                Reader::open(&item.path, item.next as u64, limit, config.follow)
             }
         };
         let mut reader = match reader {
@@ -207,8 +214,9 @@ impl Merge<'_> {
             }
         };
         let Some(block) = reader.next_block() else {
+            let may_grow = reader.is_growing();
             self.count(index, reader.on_disk());
-            return Ok(self.end(index));
+            return Ok(self.end(index, may_grow));
         };
         let on_disk = reader.on_disk();
         item.reader = Some(reader);
@@ -227,16 +235,16 @@ impl Merge<'_> {
         if open < OPEN_FILES || self.items[index].reader.is_some() {
             return;
         }
-        let open = self.items.iter_mut().filter(|item| item.reader.is_some());
+        let open = self.items.iter_mut();
+        let open = open.filter(|item| item.reader.is_some() && !item.is_stream);
         if let Some(last) = open.max_by_key(|item| item.reached) {
             last.reader = None;
         }
     }
 
-    fn end(&mut self, index: usize) -> Result<(), Closed> {
+    fn end(&mut self, index: usize, may_grow: bool) -> Result<(), Closed> {
         let item = &mut self.items[index];
         let partition = item.partition.clone();
-        let may_grow = self.shared.config.follow && !is_gzip(&item.path).unwrap_or(true);
         let (state, message) = match may_grow {
             true => (State::CaughtUp, SourceMessage::CaughtUp { partition }),
             false => (State::Finished, SourceMessage::Finished { partition }),
@@ -271,7 +279,8 @@ impl Merge<'_> {
         for partition in gone {
             self.send(SourceMessage::Finished { partition })?;
         }
-        let mut known: HashSet<PathBuf> = self.items.iter().map(|item| real(&item.path)).collect();
+        let mut known: HashSet<PathBuf> =
+            self.items.iter().map(|item| identity(&item.path)).collect();
         let mut discovery = Discovery::default();
         for folder in self.shared.config.paths.iter().filter(|path| path.is_dir()) {
             discovery.walk(&mut known, folder);
@@ -298,17 +307,22 @@ impl Merge<'_> {
     }
 }
 
-/// The first line of a file, or its first 4 KiB.
-fn first_line(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let input: Box<dyn Read> = match is_gzip(path)? {
-        true => Box::new(MultiGzDecoder::new(BufReader::new(file))),
-        false => Box::new(file),
-    };
-    let mut line = vec![];
-    input.take(4096).read_to_end(&mut line)?;
-    line.truncate(memchr::memchr(b'\n', &line).unwrap_or(line.len()));
-    Ok(line)
+/// The line that names the columns of a flow log which is read on at a place: the file's first line, or the last one
+/// before the place that names them anew.
+fn last_header(path: &Path, place: u64) -> io::Result<Vec<u8>> {
+    let input = Input::open(path, 0)?;
+    let mut lines = BufReader::new(input.read.take(place));
+    let (mut line, mut header) = (vec![], vec![]);
+    // A line that is longer is no header.
+    const LONGEST: u64 = 4096;
+    while (&mut lines).take(LONGEST).read_until(b'\n', &mut line)? > 0 {
+        match str::from_utf8(&line).is_ok_and(are_flow_fields) {
+            true => header = std::mem::take(&mut line),
+            false if header.is_empty() => break,
+            false => line.clear(),
+        }
+    }
+    Ok(header)
 }
 
 impl Item {
@@ -347,6 +361,3 @@ fn middle(times: &[i64]) -> Option<i64> {
     (at < times.len()).then(|| *times.select_nth_unstable(at).1)
 }
 
-fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
-}

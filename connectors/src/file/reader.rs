@@ -1,32 +1,27 @@
-//! Cuts one file into blocks of records: lines, or JSON documents that span lines.
+//! Cuts one file into blocks of records: lines, or JSON documents that span lines (see [`frame`](super::frame)).
 //!
-//! A file whose first line begins a JSON value and breaks off where printers break lines is read as a
-//! sequence of documents. Gzip is told by its first bytes, not by the file's name.
-//!
-//! Invariants: at most one record over the limit plus one block is held in memory; what could not be read
-//! is told in one letter, and everything readable before it is delivered first; positions count
-//! uncompressed bytes.
+//! Invariants: at most one record over the limit plus one block is held in memory; what could not be read is told in
+//! one letter, and everything readable before and behind it is delivered; positions count bytes of the text, unpacked
+//! and in UTF-8.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
 use weir_engine::batch::DEAD_LETTER_PAYLOAD;
 
+use super::frame::{Cut, Text, filling, trimmed_end};
+use super::gzip;
+use super::input::Input;
+use super::outline::{Outline, inside};
 use crate::decode::Record;
-use crate::json::{Fault, Scanner};
 
 /// A block is as large as one decoder call handles well: the batch is long enough for vectorised rules, and
 /// reading ahead in one file does not run far before the others.
 pub(super) const BLOCK_RECORDS: usize = 8192;
 pub(super) const BLOCK_BYTES: usize = 8 << 20;
 const CHUNK: usize = 1 << 20;
-
-const GZIP: [u8; 2] = [0x1F, 0x8B];
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Some records of a file, or what could not become records.
 pub(super) struct Block {
@@ -46,88 +41,52 @@ pub(super) struct Letter {
     pub bytes: u64,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Shape {
-    Lines,
-    Documents,
-}
-
 pub(super) struct Reader {
     input: Box<dyn Read + Send>,
     /// Bytes read from the disk.
     on_disk: Arc<AtomicU64>,
     /// Bytes read and not yet delivered.
     pending: Vec<u8>,
-    /// Place of the first pending byte in the (uncompressed) file.
+    /// Place of the first pending byte in the text.
     offset: u64,
-    shape: Option<Shape>,
     ended: bool,
     failure: Option<io::Error>,
     /// Longest record.
     limit: usize,
     /// Leave a last record without its line end for later: the file may still grow.
     growing: bool,
-}
-
-/// Counts what passes.
-struct Counted {
-    file: File,
-    count: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(bytes)?;
-        self.count.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-}
-
-/// Whether the file is compressed.
-pub(super) fn is_gzip(path: &Path) -> io::Result<bool> {
-    let mut magic = vec![];
-    File::open(path)?.take(2).read_to_end(&mut magic)?;
-    Ok(magic == GZIP)
+    /// Lines before this place are records, whether or not they end what they begin.
+    alone_before: u64,
+    /// The next record is over the limit.
+    is_too_long: bool,
+    /// A container was opened for its events; the brackets that close it are no record.
+    is_opened: bool,
+    /// Records delivered, and their bytes.
+    delivered: (u64, u64),
+    /// Zeros before records.
+    zeros: u64,
+    path: String,
 }
 
 impl Reader {
     /// Starts at `offset`; a plain file that is shorter by now was replaced and starts anew.
     pub fn open(path: &Path, offset: u64, limit: usize, growing: bool) -> io::Result<Self> {
-        let gzip = is_gzip(path)?;
-        let mut file = File::open(path)?;
-        let mut offset = offset;
-        if !gzip {
-            if offset > file.metadata()?.len() {
-                tracing::warn!(path = %path.display(), offset, "file is shorter than the position reached in it; reading it from its start");
-                offset = 0;
-            }
-            file.seek(SeekFrom::Start(offset))?;
-        }
-        let on_disk = Arc::new(AtomicU64::new(if gzip { 0 } else { offset }));
-        let counted = Counted {
-            file,
-            count: on_disk.clone(),
-        };
-        let mut input: Box<dyn Read + Send> = match gzip {
-            true => Box::new(MultiGzDecoder::new(BufReader::with_capacity(
-                1 << 16,
-                counted,
-            ))),
-            false => Box::new(counted),
-        };
-        if gzip && offset > 0 {
-            io::copy(&mut (&mut input).take(offset), &mut io::sink())?;
-        }
+        let input = Input::open(path, offset)?;
         Ok(Self {
-            input,
-            on_disk,
+            input: input.read,
+            on_disk: input.on_disk,
             pending: vec![],
-            offset,
-            shape: None,
+            offset: input.offset,
             ended: false,
             failure: None,
             limit,
-            growing,
+            growing: growing && input.is_plain,
+            alone_before: 0,
+            is_too_long: false,
+            is_opened: false,
+            delivered: (0, 0),
+            zeros: 0,
+            path: path.display().to_string(),
         })
     }
 
@@ -142,24 +101,28 @@ impl Reader {
         self.on_disk.load(Ordering::Relaxed)
     }
 
+    /// Whether more may come at the end.
+    pub fn is_growing(&self) -> bool {
+        self.growing
+    }
+
     /// The next records; `None` at the end of the file.
     pub fn next_block(&mut self) -> Option<Block> {
-        let shape = match self.shape {
-            Some(shape) => shape,
-            None => self.find_shape(),
-        };
-        let (records, end) = match shape {
-            Shape::Lines => self.lines(),
-            Shape::Documents => self.documents(),
-        };
+        let (records, end) = self.records();
         if !records.is_empty() || end > 0 {
             return Some(self.deliver(records, end));
         }
-        if !self.ended {
-            // Nothing but the start of a record that is too long.
-            return Some(self.skip_record(shape));
+        if std::mem::take(&mut self.is_too_long) {
+            return Some(self.skip_record());
         }
-        self.failure.take().map(|error| self.unreadable(&error))
+        if let Some(error) = self.failure.take() {
+            return Some(self.unreadable(&error));
+        }
+        let zeros = std::mem::take(&mut self.zeros);
+        if zeros > 0 {
+            tracing::warn!(path = %self.path, zeros, "zero bytes stood between the records and were passed over");
+        }
+        None
     }
 
     /// Reads another chunk behind the pending bytes.
@@ -180,55 +143,78 @@ impl Reader {
         }
     }
 
-    fn find_shape(&mut self) -> Shape {
-        let mut shape = Shape::Lines;
-        loop {
-            if self.offset == 0 && self.pending.starts_with(BYTE_ORDER_MARK) {
-                self.pending.drain(..BYTE_ORDER_MARK.len());
-                self.offset = BYTE_ORDER_MARK.len() as u64;
-            }
-            let blank = self.pending.iter().take_while(|b| b.is_ascii_whitespace());
-            let start = blank.count();
-            let line = &self.pending[start..];
-            let end = memchr::memchr(b'\n', line);
-            if end.is_some() || self.ended {
-                let line = &line[..end.unwrap_or(line.len())];
-                if end.is_some() && goes_on(line) {
-                    shape = Shape::Documents;
-                }
-                break;
-            }
-            if line.len() > self.limit {
-                break;
-            }
-            self.fill(CHUNK.max(self.pending.len()));
-        }
-        self.shape = Some(shape);
-        shape
-    }
-
-    /// Whole lines, and the end of the last one.
-    fn lines(&mut self) -> (Vec<Record>, usize) {
-        let (mut records, mut start, mut at) = (vec![], 0, 0);
+    /// Whole records, and the end of the last one.
+    fn records(&mut self) -> (Vec<Record>, usize) {
+        self.is_too_long = false;
+        let (mut records, mut start) = (vec![], 0);
+        // Where the next line end is looked for; and the line's end, once it is known and the line was cut before.
+        let (mut at, mut part) = (0, None);
         while records.len() < BLOCK_RECORDS && start < BLOCK_BYTES {
-            if let Some(length) = memchr::memchr(b'\n', &self.pending[at..]) {
-                self.push(&mut records, start, at + length);
-                start = at + length + 1;
-                at = start;
-                continue;
-            }
-            at = self.pending.len();
-            if self.ended {
-                if start < at && self.is_complete(start) {
-                    self.push(&mut records, start, at);
-                    start = at;
+            let zeros = self.pending[start..].iter().take_while(|byte| **byte == 0);
+            let zeros = zeros.count();
+            (start, self.zeros) = (start + zeros, self.zeros + zeros as u64);
+            at = at.max(start);
+            let found = part.or_else(|| {
+                let length = memchr::memchr(b'\n', &self.pending[at..]);
+                length.map(|length| at + length)
+            });
+            let end = match found {
+                Some(end) => end,
+                None if self.ended => {
+                    let end = self.pending.len();
+                    if start == end || !self.is_complete(start) {
+                        break;
+                    }
+                    end
                 }
-                break;
+                None => {
+                    at = self.pending.len();
+                    if at - start <= self.limit {
+                        self.fill(CHUNK);
+                    } else if let Some(next) = self.peel(&mut records, start) {
+                        start = next;
+                    } else {
+                        self.is_too_long = true;
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let text = Text {
+                bytes: &self.pending,
+                ended: self.ended,
+                failed: self.failure.is_some(),
+                growing: self.growing,
+                limit: self.limit,
+            };
+            let alone = self.offset + (start as u64) < self.alone_before;
+            let cut = text.cut(start, end, part.is_some(), alone);
+            part = None;
+            match cut {
+                Cut::Line | Cut::Alone => {
+                    if cut == Cut::Alone {
+                        self.alone_before = self.offset + self.pending.len() as u64;
+                    }
+                    self.push(&mut records, start, end);
+                    start = (end + 1).min(self.pending.len());
+                }
+                Cut::At(last, next) => {
+                    self.push(&mut records, start, last);
+                    start = next;
+                    part = (next < end).then_some(end);
+                }
+                // Twice as much each time: a long document is not looked at over and over.
+                Cut::More => self.fill(CHUNK.max(self.pending.len() - start)),
+                Cut::Wait => break,
+                Cut::TooLong => match self.peel(&mut records, start) {
+                    Some(next) => start = next,
+                    None => {
+                        self.is_too_long = true;
+                        break;
+                    }
+                },
             }
-            if at - start > self.limit {
-                break;
-            }
-            self.fill(CHUNK);
+            at = start;
         }
         (records, start)
     }
@@ -238,17 +224,38 @@ impl Reader {
         if self.growing {
             return false;
         }
-        let mut scanner = Scanner::new(&self.pending, start, usize::MAX);
-        self.failure.is_none() || (scanner.skip_any_depth().is_ok() && scanner.finish().is_ok())
+        let first = start + filling(&self.pending[start..]);
+        let text = trimmed_end(&self.pending[first..]);
+        let mut outline = Outline::new();
+        self.failure.is_none()
+            || matches!(text.first(), Some(b'{' | b'['))
+                && (outline.feed(text).end.is_some() || outline.elements > 0)
     }
 
-    /// Adds a record, without the whitespace around it; nothing if that is all there is.
+    /// Takes the next event out of a record over the limit that holds many; gives where to go on.
+    fn peel(&mut self, records: &mut Vec<Record>, start: usize) -> Option<usize> {
+        let first = start + filling(&self.pending[start..]);
+        let text = &self.pending[first..];
+        if let Some(behind) = inside(text) {
+            self.is_opened = true;
+            return Some(first + behind);
+        }
+        if text.first() != Some(&b'{') {
+            return None;
+        }
+        let end = first + Outline::new().feed(text).end?;
+        self.push(records, first, end);
+        Some(end + separator(&self.pending[end..]))
+    }
+
+    /// Adds a record, without what stands around it; nothing if that is all there is.
     fn push(&self, records: &mut Vec<Record>, start: usize, end: usize) {
-        let text = &self.pending[start..end];
-        let trimmed = text.trim_ascii_start();
-        let first = end - trimmed.len();
-        let last = first + trimmed.trim_ascii_end().len();
-        if first < last {
+        let text = trimmed_end(&self.pending[start..end]);
+        let first = start + filling(text);
+        let last = start + text.len();
+        let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"]},".contains(byte);
+        let is_closing = self.is_opened && self.pending[first..last].iter().all(is_end);
+        if first < last && !is_closing {
             records.push(Record {
                 range: first..last,
                 position: (self.offset + first as u64) as i64,
@@ -256,52 +263,14 @@ impl Reader {
         }
     }
 
-    /// Whole documents, and the end of the last one.
-    fn documents(&mut self) -> (Vec<Record>, usize) {
-        let (mut records, mut start) = (vec![], 0);
-        while records.len() < BLOCK_RECORDS && start < BLOCK_BYTES {
-            let blank = self.pending[start..].iter();
-            start += blank.take_while(|byte| byte.is_ascii_whitespace()).count();
-            let mut scanner = Scanner::new(&self.pending, start, usize::MAX);
-            let end = match scanner.skip_any_depth() {
-                // A number at the very end could go on.
-                Ok(()) if self.ended || scanner.position() < self.pending.len() => {
-                    Some(scanner.position())
-                }
-                Err(error) if error.fault() != Fault::Truncated => {
-                    line_of_document(&self.pending, error.at().max(start)).or(match self.ended {
-                        true => Some(self.pending.len()),
-                        false => None,
-                    })
-                }
-                _ => None,
-            };
-            match end {
-                Some(end) => {
-                    self.push(&mut records, start, end);
-                    start = end;
-                }
-                None if self.ended => {
-                    let end = self.pending.len();
-                    if start < end && self.is_complete(start) {
-                        self.push(&mut records, start, end);
-                        start = end;
-                    }
-                    break;
-                }
-                None if self.pending.len() - start > self.limit => break,
-                // Twice as much each time: a long document is not scanned over and over.
-                None => self.fill(CHUNK.max(self.pending.len() - start)),
-            }
-        }
-        (records, start)
-    }
-
     fn deliver(&mut self, records: Vec<Record>, end: usize) -> Block {
         let rest = self.pending[end..].to_vec();
         let mut bytes = std::mem::replace(&mut self.pending, rest);
         bytes.truncate(end);
         self.offset += end as u64;
+        let length: usize = records.iter().map(|record| record.range.len()).sum();
+        self.delivered.0 += records.len() as u64;
+        self.delivered.1 += length as u64;
         Block {
             bytes,
             records,
@@ -310,85 +279,120 @@ impl Reader {
         }
     }
 
-    /// Leaves a record out that is longer than the limit, holding only its start.
-    fn skip_record(&mut self, shape: Shape) -> Block {
+    /// Leaves a record out that is longer than the limit, holding only its start. It ends where its document does, or
+    /// with its line if it is none.
+    fn skip_record(&mut self) -> Block {
         let position = self.offset as i64;
         let kept = self.pending.len().min(DEAD_LETTER_PAYLOAD);
         let payload = self.pending[..kept].to_vec();
-        let mut from = 1;
+        let mut at = filling(&self.pending);
+        let is_json = matches!(self.pending.get(at), Some(b'{' | b'['));
+        let (mut outline, mut faults) = (Outline::new(), 0);
         let end = loop {
-            let end = match shape {
-                Shape::Lines => memchr::memchr(b'\n', &self.pending).map(|at| at + 1),
-                Shape::Documents => line_of_document(&self.pending, from),
-            };
-            if let Some(end) = end {
-                break end;
+            let line = memchr::memchr(b'\n', &self.pending[at..]);
+            let end = line.map_or(self.pending.len(), |length| at + length + 1);
+            if is_json {
+                let fed = outline.feed(&self.pending[at..end]);
+                faults += fed.faults;
+                if let Some(length) = fed.end {
+                    let end = at + length;
+                    break end + separator(&self.pending[end..]);
+                }
             }
-            if self.ended {
-                break self.pending.len();
+            at = end;
+            if line.is_some() {
+                if at == self.pending.len() && !self.ended {
+                    self.fill(CHUNK);
+                }
+                let mut next = outline.clone();
+                let begins_anew = |next: &mut Outline| match self.pending.get(at) {
+                    Some(byte @ (b'{' | b'[')) => next.feed(&[*byte]).faults > 0,
+                    _ => false,
+                };
+                if !is_json || faults > 0 || begins_anew(&mut next) {
+                    break at;
+                }
             }
-            // The last byte stays: with the next ones it may tell where a document starts.
-            let passed = self.pending.len().saturating_sub(1);
-            self.pending.drain(..passed);
-            self.offset += passed as u64;
-            from = 0;
-            self.fill(CHUNK);
+            if at == self.pending.len() {
+                if self.ended {
+                    break at;
+                }
+                self.offset += at as u64;
+                self.pending.clear();
+                at = 0;
+                self.fill(CHUNK);
+            }
         };
         self.pending.drain(..end);
         self.offset += end as u64;
         let bytes = self.offset - position as u64;
-        let limit = self.limit;
+        let detail = format!(
+            "{bytes} bytes, the limit is {}{}",
+            self.limit,
+            self.estimate(bytes)
+        );
+        self.letter(position, "too_large", detail, payload, bytes)
+    }
+
+    /// How many events so many bytes may be, by those that were read.
+    fn estimate(&self, bytes: u64) -> String {
+        let (records, length) = self.delivered;
+        match length.checked_div(records) {
+            Some(average @ 1..) if bytes / average > 1 => format!(
+                "; perhaps {} events, if they are as long as those before ({average} bytes)",
+                bytes / average
+            ),
+            _ => String::new(),
+        }
+    }
+
+    fn letter(
+        &self,
+        position: i64,
+        reason: &'static str,
+        detail: String,
+        payload: Vec<u8>,
+        bytes: u64,
+    ) -> Block {
         Block {
             bytes: vec![],
             records: vec![],
             next: self.offset as i64,
             letter: Some(Letter {
                 position,
-                reason: "too_large",
-                detail: format!("{bytes} bytes, the limit is {limit}"),
+                reason,
+                detail,
                 payload,
                 bytes,
             }),
         }
     }
 
-    /// The end of a file that cannot be read to its end.
+    /// A part of the file that cannot be read, with what was begun before it.
     fn unreadable(&mut self, error: &io::Error) -> Block {
         let rest = std::mem::take(&mut self.pending);
         let position = self.offset as i64;
         self.offset += rest.len() as u64;
-        Block {
-            bytes: vec![],
-            records: vec![],
-            next: self.offset as i64,
-            letter: Some(Letter {
-                position,
-                reason: "unreadable",
-                detail: format!(
-                    "the file cannot be read beyond byte {}: {error}",
-                    self.offset
-                ),
-                payload: rest[..rest.len().min(DEAD_LETTER_PAYLOAD)].to_vec(),
-                bytes: rest.len() as u64,
-            }),
-        }
+        let damage = gzip::damage(error);
+        let skipped = damage.map_or(0, |damage| damage.skipped);
+        self.ended = !damage.is_some_and(|damage| damage.goes_on);
+        let bytes = rest.len() as u64;
+        let place = self.offset;
+        let detail = match self.ended {
+            true => format!("the file cannot be read beyond byte {place}: {error}"),
+            false => format!("the file cannot be read at byte {place}: {error}"),
+        };
+        let detail = detail + &self.estimate(bytes + skipped);
+        let payload = rest[..rest.len().min(DEAD_LETTER_PAYLOAD)].to_vec();
+        self.letter(position, "unreadable", detail, payload, bytes + skipped)
     }
 }
 
-/// Whether a line begins a document that the next lines go on with. A line that was merely cut off ends
-/// anywhere; printers break lines behind `{`, `[` and `,`.
-fn goes_on(line: &[u8]) -> bool {
-    let line = line.trim_ascii_end();
-    let whole = Scanner::new(line, 0, usize::MAX).skip_any_depth();
-    matches!(line.last(), Some(b'{' | b'[' | b','))
-        && whole.is_err_and(|error| error.fault() == Fault::Truncated)
-}
-
-/// The next line at or after `from` that begins like a document, in its first column: where reading goes on
-/// after something that is none.
-fn line_of_document(text: &[u8], from: usize) -> Option<usize> {
-    let from = from.saturating_sub(1);
-    let lines = memchr::memchr_iter(b'\n', text.get(from..)?);
-    let mut starts = lines.map(|at| from + at + 1);
-    starts.find(|start| matches!(text.get(*start), Some(b'{' | b'[')))
+/// The length of a comma and the blanks around it.
+fn separator(bytes: &[u8]) -> usize {
+    let blanks = filling(bytes);
+    match bytes.get(blanks) {
+        Some(b',') => blanks + 1,
+        _ => 0,
+    }
 }

@@ -12,6 +12,9 @@ use weir_engine::schema::col;
 use super::reader::Reader;
 use super::*;
 
+mod framing;
+mod pipes;
+
 /// Records (with their positions) and letters of a content, the reader reopened after every block, as
 /// after a crash.
 fn cut(content: &[u8], limit: usize) -> (Vec<(i64, String)>, Vec<&'static str>) {
@@ -64,13 +67,7 @@ fn a_truncated_first_line_does_not_swallow_the_file() {
 fn pretty_printed_documents() {
     let first = "{\n  \"a\": \"}\\\"\",\n  \"b\": [\n1]\n}";
     let content = format!("{first}\n\n{{\n \"c\": 2\n}}\n{{\"d\":4}} {{\"e\":5}}\n{{\"f\":");
-    let expected = [
-        first,
-        "{\n \"c\": 2\n}",
-        "{\"d\":4}",
-        "{\"e\":5}",
-        "{\"f\":",
-    ];
+    let expected = [first, "{\n \"c\": 2\n}", "{\"d\":4} {\"e\":5}", "{\"f\":"];
     assert_eq!(texts(content.as_bytes()), expected);
     // A broken one costs no other: reading goes on at the next line that begins a document.
     let broken = "{\n  \"a\": 1,\n  \"b\" 2\n}\n";

@@ -34,6 +34,8 @@ pub static MAPPINGS: &[&Mapping] = &[
     &graph::AUDIT,
     &azure_flow::NSG,
     &azure_flow::VNET,
+    &azure_flow::TRAFFIC,
+    &azure_flow::TUPLE,
     &azure::ACTIVITY,
     &defender::ALERT,
     &graph::ALERT,

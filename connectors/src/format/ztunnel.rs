@@ -2,13 +2,16 @@
 //!
 //! Traps: the port of `dst.addr` is that of the tunnel, 15008; where the connection went stands in
 //! `dst.hbone_addr`, which may be a name; a duration is `2ms`; who calls is the SPIFFE identity, the workload is
-//! what the mesh believes of an address; a kubelet may put its own words before the line.
+//! what the mesh believes of an address; a kubelet may put its own words before the line; a value in quotes may hold
+//! quotes behind a backslash. A line in which a quote stands elsewhere or a key comes twice is refused: which value
+//! is the true one cannot be told.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use weir_engine::schema::col;
 
-use super::{Decoded, Stop};
+use super::{Decoded, Fault, Stop, fault};
 use crate::json::{Scanner, Text};
 use crate::mapping::{Compiled, Event, How, Mapping, Value};
 
@@ -82,7 +85,7 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
 /// Finds the values of a line in text form. False if it is none.
 pub(crate) fn split(s: &Scanner, tree: &Compiled, found: &mut Vec<Option<Value>>) -> bool {
     tree.clear(found);
-    let bytes = s.bytes();
+    let bytes = s.bytes().trim_ascii_end();
     let mut at = s.position();
     let mut word = || {
         at += blanks(&bytes[at..]);
@@ -101,13 +104,15 @@ pub(crate) fn split(s: &Scanner, tree: &Compiled, found: &mut Vec<Option<Value>>
     if level.is_empty() || s.slice(word()) != b"access" {
         return false;
     }
+    let mut is_twice = false;
     let mut note = |name: &[u8], start: usize, end: usize| {
         let slot = std::str::from_utf8(name)
             .ok()
             .and_then(|name| tree.named(name));
         if let Some(slot) = slot {
             let text = Text::new(start, end, bytes[start..end].contains(&b'\\'));
-            found[slot as usize] = Some(Value { text, first: b'"' });
+            let before = found[slot as usize].replace(Value { text, first: b'"' });
+            is_twice |= before.is_some();
         }
     };
     note(b"time", time.range().start, time.range().end);
@@ -127,23 +132,50 @@ pub(crate) fn split(s: &Scanner, tree: &Compiled, found: &mut Vec<Option<Value>>
             }
             pairs += 1;
             let key = &bytes[start..at];
-            let quoted = bytes.get(at + 1) == Some(&b'"');
-            let value = at + if quoted { 2 } else { 1 };
-            let end = bytes[value.min(bytes.len())..].iter().position(|byte| {
-                if quoted {
-                    *byte == b'"'
-                } else {
-                    is_blank(byte)
-                }
-            });
-            let end = end.map_or(bytes.len(), |length| value + length);
-            note(key, value.min(end), end);
-            at = end + usize::from(quoted);
+            let Some((value, behind)) = value(bytes, at + 1) else {
+                return false;
+            };
+            note(key, value.start, value.end);
+            at = behind;
+        } else if pairs > 0 {
+            // Words without a value stand before the first pair only.
+            return false;
         }
-        at = at.min(bytes.len());
         at += blanks(&bytes[at..]);
     }
-    tree.is_met(s, found)
+    !is_twice && tree.is_met(s, found)
+}
+
+/// The value that begins here, without its quotes, and where the line goes on behind it. Nothing if a quote stands
+/// where none can, or no blank behind the last one.
+fn value(bytes: &[u8], start: usize) -> Option<(Range<usize>, usize)> {
+    let rest = &bytes[start..];
+    if rest.first() != Some(&b'"') {
+        let length = rest.iter().position(is_blank).unwrap_or(rest.len());
+        let end = start + length;
+        return (!rest[..length].contains(&b'"')).then_some((start..end, end));
+    }
+    let mut at = start + 1;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes[at] == b'"' {
+            break;
+        }
+        at += 2;
+    }
+    let behind = at + 1;
+    let is_end = bytes.get(behind).is_none_or(is_blank);
+    is_end.then_some((start + 1..at, behind))
+}
+
+/// What is wrong with a line that [`split`] refused; nothing if it does not look like one of these.
+pub(crate) fn refusal(line: &[u8]) -> Option<Box<Fault>> {
+    let has = |part: &[u8]| memchr::memmem::find(line, part).is_some();
+    let is_access = has(b" access") || has(b"\taccess");
+    (is_access && has(b"src.addr=")).then(|| {
+        let detail = "a ztunnel access line whose quotes or keys do not fit: a key comes twice, or a quote stands inside of a value";
+        fault("unknown_format", detail)
+    })
 }
 
 fn is_blank(byte: &u8) -> bool {

@@ -9,7 +9,7 @@ use crate::mapping::{How, Mapping, Path, Step, epoch};
 
 /// What an object around events says for each of them.
 #[derive(Default)]
-struct Outer<'a> {
+pub struct Outer<'a> {
     uid: String,
     finding: String,
     /// Innermost first.
@@ -94,7 +94,7 @@ fn object_of(names: &[&str], tuple: Json) -> Option<String> {
 }
 
 /// One event. Nothing if the mapping's hook says that it is of another format.
-fn one(mapping: &Mapping<'static>, event: Json, outer: &Outer) -> Option<Outcome> {
+pub fn one(mapping: &Mapping<'static>, event: Json, outer: &Outer) -> Option<Outcome> {
     let mut seen = finish::Seen::new(mapping, event);
     if let Some(outcome) = finish::finish(mapping.name, &mut seen) {
         return outcome;

@@ -101,7 +101,7 @@ fn fast_and_slow_agree_on_fixtures() {
     let missed = Format::all()
         .map(Format::name)
         .filter(|one| !met.contains(one));
-    assert_eq!(missed.collect::<Vec<_>>(), ["VPC flow log line"]);
+    assert_eq!(missed.collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
 fn files(folder: &Path, into: &mut Vec<PathBuf>) {

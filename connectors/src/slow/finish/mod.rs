@@ -42,6 +42,10 @@ impl<'a> Seen<'a> {
         paths.iter().find_map(|path| self.text(path))
     }
 
+    fn has_any(&self, paths: &[&str]) -> bool {
+        paths.iter().any(|path| self.value(path).is_some())
+    }
+
     fn is(&self, path: &str, text: &str) -> bool {
         self.text(path).as_deref() == Some(text)
     }
@@ -71,11 +75,17 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
     let filtered = Some(Some(Outcome::Filtered));
     match name {
         "CloudTrail Insights event" | "CloudTrail digest" => return filtered,
-        "VPC flow log line" if seen.is("log-status", "NODATA") => return filtered,
+        "VPC flow log line" => {
+            if let Some(outcome) = flow(seen) {
+                return Some(Some(outcome));
+            }
+        }
         // The parts of Trivy's reports have no name.
         "" if seen.mapping.reads == ["Status"] && seen.is("Status", "PASS") => return filtered,
         "" if seen.mapping.reads == ["success"] && seen.is("success", "true") => return filtered,
         "" if !seen.mapping.words.is_empty() => clouds::azure_flow(seen),
+        "Azure NSG flow" => azure_tuple(seen),
+        "Azure traffic analytics row" => azure_traffic(seen),
         "GuardDuty finding" => clouds::guardduty(seen),
         "Security Hub finding" => clouds::security_hub(seen),
         "Google Cloud audit log entry" => clouds::google(seen),
@@ -299,9 +309,121 @@ fn envoy(seen: &mut Seen) {
         Some(("outbound", _)) => seen.set(col::DIRECTION, "outbound"),
         _ => {}
     }
+    if seen.value("weir_uncertain").is_some() {
+        let text =
+            "quotes or blanks inside of fields: only what no client can have written is filled in";
+        seen.set(col::MESSAGE, text);
+    }
     let details = seen.text("response_code_details").unwrap_or_default();
     if details.starts_with("rbac_access_denied") {
         seen.set(col::ACTION, "denied");
+    }
+}
+
+/// What becomes of a flow that is no row.
+fn flow(seen: &mut Seen) -> Option<Outcome> {
+    let addresses = ["pkt_srcaddr", "srcaddr", "pkt_dstaddr", "dstaddr"];
+    let has = |path: &str| super::table::find(seen.mapping, seen.event, path).is_some();
+    if seen.is("log_status", "NODATA") {
+        return Some(Outcome::Filtered);
+    }
+    if !seen.has_any(&["start", "end"]) {
+        return Some(Outcome::Dead("missing_field"));
+    }
+    if !seen.is("log_status", "SKIPDATA") && !seen.has_any(&addresses) {
+        let says_nothing = !has("log_status") && addresses.into_iter().any(has);
+        return Some(match says_nothing {
+            true => Outcome::Filtered,
+            false => Outcome::Dead("missing_field"),
+        });
+    }
+    let kind = match seen.value("tgw_id") {
+        Some(_) => "AWS::EC2::TransitGateway",
+        None => "AWS::EC2::NetworkInterface",
+    };
+    seen.set(col::RESOURCE_TYPE, kind);
+    None
+}
+
+fn azure_tuple(seen: &mut Seen) {
+    if !seen.has_any(&["decision"]) {
+        let denied = seen.is("flowstate", "D");
+        seen.set(col::ACTION, if denied { "denied" } else { "allowed" });
+    }
+    let inbound = seen.is("direction", "I");
+    let (sent, received) = (seen.int("src_bytes"), seen.int("dst_bytes"));
+    let (into, out) = if inbound {
+        (sent, received)
+    } else {
+        (received, sent)
+    };
+    azure_sums(seen, into, out, seen.int("src_pack"), seen.int("dst_pack"));
+}
+
+/// Sets bytes in, out and in all, and packets in all.
+fn azure_sums(
+    seen: &mut Seen,
+    into: Option<i64>,
+    out: Option<i64>,
+    packets_in: Option<i64>,
+    packets_out: Option<i64>,
+) {
+    let sum = |one: Option<i64>, other: Option<i64>| Some(one?.saturating_add(other?));
+    for (column, value) in [
+        (col::BYTES_IN, into),
+        (col::BYTES_OUT, out),
+        (col::BYTES, sum(into, out)),
+        (col::PACKETS, sum(packets_in, packets_out)),
+    ] {
+        if let Some(value) = value.filter(|_| !seen.columns.has(column)) {
+            seen.columns.set(column, value);
+        }
+    }
+}
+
+fn azure_traffic(seen: &mut Seen) {
+    let direction = seen.any(&["FlowDirection"]);
+    let older = seen.any(&["FlowDirection_s"]);
+    let inbound = [direction, older]
+        .into_iter()
+        .flatten()
+        .any(|one| one == "I" || one == "Inbound");
+    let (public, machine) = match inbound {
+        true => (col::SRC_IP, col::DST_IP),
+        false => (col::DST_IP, col::SRC_IP),
+    };
+    // The last that says something of those of one column counts first.
+    for (path, column) in [
+        ("DestPublicIPs_s", col::DST_IP),
+        ("DestPublicIps", col::DST_IP),
+        ("SrcPublicIPs_s", col::SRC_IP),
+        ("SrcPublicIps", col::SRC_IP),
+        ("VMIP_s", machine),
+        ("PublicIPs_s", public),
+    ] {
+        let list = seen.text(path).unwrap_or_default();
+        if let Some(address) = crate::format::azure_flow::first_address(&list) {
+            seen.late.push((column, address));
+        }
+    }
+    let int = |path: &str| seen.int(path);
+    let at_interface = [
+        int("InboundBytes_d"),
+        int("OutboundBytes_d"),
+        int("InboundPackets_d"),
+        int("OutboundPackets_d"),
+    ];
+    let mut by_end = [
+        int("BytesSrcToDest"),
+        int("BytesDestToSrc"),
+        int("PacketsSrcToDest"),
+        int("PacketsDestToSrc"),
+    ];
+    if !inbound {
+        by_end = [by_end[1], by_end[0], by_end[3], by_end[2]];
+    }
+    for [into, out, packets_in, packets_out] in [at_interface, by_end] {
+        azure_sums(seen, into, out, packets_in, packets_out);
     }
 }
 
