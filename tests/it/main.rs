@@ -4,6 +4,7 @@
 #[path = "../support/broker.rs"]
 mod broker;
 mod kafka;
+mod kubernetes_forms;
 mod packs;
 mod push;
 mod replay;

@@ -19,7 +19,7 @@ use weir_engine::schema::col;
 use weir_engine::{Alert, Rule, Tables};
 
 /// Lines of bytes to one batch of events; lines that do not decode are left out.
-fn decode(bytes: &[u8]) -> Result<RecordBatch, String> {
+pub fn decode(bytes: &[u8]) -> Result<RecordBatch, String> {
     let mut records = vec![];
     let mut start = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {

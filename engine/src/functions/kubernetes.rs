@@ -53,7 +53,7 @@ fn at(args: &ScalarFunctionArgs, json: ArrayRef, path: &[&str]) -> Result<ArrayR
     args.args.extend(path.iter().map(key));
     args.number_rows = rows;
     let found = json_get_json_udf().inner().invoke_with_args(args)?;
-    cast(&found.into_array(rows)?, &DataType::Utf8)
+    Ok(cast(&found.into_array(rows)?, &DataType::Utf8)?)
 }
 
 impl ScalarUDFImpl for Body {
@@ -120,7 +120,9 @@ mod tests {
         let column = |place: usize| {
             let texts = cast(rows[0].column(place), &DataType::Utf8).unwrap();
             let texts = texts.as_string::<i32>().iter();
-            texts.map(|text| text.map(str::to_owned)).collect::<Vec<_>>()
+            texts
+                .map(|text| text.map(str::to_owned))
+                .collect::<Vec<_>>()
         };
         let known = |text: &str| vec![Some(text.to_owned()), Some(text.to_owned()), None, None];
         assert_eq!(column(0), known("true"));
