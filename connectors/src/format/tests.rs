@@ -244,7 +244,7 @@ fn cloudtrail_wrong_types_and_missing_fields() {
     let odd = json!({
         "eventID": 5, "awsRegion": [], "sourceIPAddress": {}, "userAgent": 1.5, "readOnly": "maybe",
         "errorCode": 404, "errorMessage": {}, "requestParameters": "text", "responseElements": [1],
-        "resources": {"ARN": "x"}, "recipientAccountId": 1, "requestID": true, "userIdentity": [],
+        "resources": {"ARN": "x"}, "recipientAccountId": true, "requestID": true, "userIdentity": [],
         "additionalEventData": 7
     });
     let row = columns(&changed(&event, odd), &["event_uid"]);
