@@ -129,6 +129,48 @@ fn both_stages_of_a_request_that_lasts_are_one_event_at_its_start() {
 }
 
 #[test]
+fn a_session_is_one_row_in_any_order_after_hours_and_after_a_restart() {
+    use weir_engine::dedup::Dedup;
+    const HOUR: i64 = 3_600_000_000;
+    let at = |stage: &str, told: &str| {
+        changed(
+            &answered(),
+            json!({"stage": stage, "stageTimestamp": told, "requestReceivedTimestamp": "2026-01-02T03:09:59.9Z"}),
+        )
+    };
+    let started = at("ResponseStarted", "2026-01-02T03:10:00.2Z");
+    let complete = at("ResponseComplete", "2026-01-02T09:10:00Z");
+    let decoded = |event: &Value| {
+        let batch = decode_with(DecoderConfig::new("log"), &[event.to_string().as_bytes()]);
+        batch.events
+    };
+    let begin = 1_767_323_400_000_000i64;
+    for (first, second) in [(&started, &complete), (&complete, &started)] {
+        let mut dedup = Dedup::new(13 * HOUR, 1 << 20);
+        assert_eq!(dedup.filter(decoded(first)).unwrap().1, 0);
+        let (writes, _) = dedup.take_state();
+        let mut again = Dedup::new(13 * HOUR, 1 << 20);
+        for write in &writes {
+            let value = write.value.as_deref().unwrap();
+            again.restore(&write.owner, write.key, value).unwrap();
+        }
+        for mut dedup in [dedup, again] {
+            dedup.advance(begin + 6 * HOUR);
+            assert_eq!(dedup.filter(decoded(second)).unwrap().1, 1);
+        }
+    }
+    // The same command again, under the same id.
+    let mut dedup = Dedup::new(13 * HOUR, 1 << 20);
+    let later = changed(
+        &complete,
+        json!({"requestReceivedTimestamp": "2026-01-02T03:09:58.9Z"}),
+    );
+    for event in [&started, &later] {
+        assert_eq!(dedup.filter(decoded(event)).unwrap().1, 0);
+    }
+}
+
+#[test]
 fn only_requests_that_last_are_events_when_their_answer_starts() {
     let rows = |event: &Value| {
         let batch = decode_with(DecoderConfig::new("log"), &[event.to_string().as_bytes()]);
