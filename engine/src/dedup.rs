@@ -22,7 +22,8 @@ use crate::schema::col;
 use crate::store::StateWrite;
 use crate::time::{MINUTE, floor};
 
-const BUCKET: i64 = 10 * MINUTE;
+/// Length of a bucket, µs. Events that are to be known as one have times in one bucket.
+pub const BUCKET: i64 = 10 * MINUTE;
 /// Memory of one id: a hash in a table that is half empty.
 const ID_BYTES: usize = 32;
 const OWNER: &str = "ids/";

@@ -5,6 +5,7 @@
 mod broker;
 mod clocks;
 mod kafka;
+mod kubernetes_forms;
 mod packs;
 mod push;
 mod replay;

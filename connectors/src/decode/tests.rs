@@ -51,9 +51,15 @@ fn reasons(batch: &EventBatch) -> Vec<&'static str> {
         .collect()
 }
 
+/// Ids, those of Kubernetes without their hash.
 fn uids(batch: &EventBatch) -> Vec<String> {
     let rows = 0..batch.events.num_rows();
-    rows.map(|row| text(batch, col::EVENT_UID, row)).collect()
+    let short = |uid: String| match uid.rsplit_once('/') {
+        Some((known, hash)) if hash.len() == 32 => known.to_owned(),
+        _ => uid,
+    };
+    rows.map(|row| short(text(batch, col::EVENT_UID, row)))
+        .collect()
 }
 
 fn trail(id: &str) -> String {

@@ -2,12 +2,19 @@
 //!
 //! Traps: `mfaAuthenticated` is the string `"false"`; `requestParameters` and `responseElements` change
 //! their shape from call to call, so only a few names of the request are taken and the rest is left to
-//! `raw`; `sourceIPAddress` may be a service name or `AWS Internal`; `userIdentity` may lack any member.
+//! `raw`; `sourceIPAddress` may be a service name or `AWS Internal`; `userIdentity` may lack any member;
+//! a sign-in tells its outcome in `responseElements` or `serviceEventDetails`, a service event often not at
+//! all; other clouds write the same keys.
+
+mod actor;
+mod outcome;
 
 use weir_engine::schema::col;
 
+use self::actor::{HIDDEN, Identity, account, actor, identity, shown};
+use self::outcome::{answer, foreign, outcome};
 use super::{Decoded, Row, Stop, fault, is_envelope_key, missing, wrong_type};
-use crate::json::{Error, Scanner, Text};
+use crate::json::{Error, Mark, Scanner, Text};
 use crate::mapping::Need;
 
 /// Any two make it worth while to read the object; [`decode`] then looks closer.
@@ -41,41 +48,49 @@ const TIME: usize = 2;
 /// What is known of the event before all of it was read.
 #[derive(Default)]
 struct Event {
-    name: bool,
+    name: Option<Text>,
     source: Option<Text>,
     time: Option<Text>,
     /// Required keys that hold no string.
     wrong: [bool; 3],
+    kind: Option<Text>,
+    region: Option<Text>,
     address: Option<Text>,
     /// An S3 notification, which has a name, source and time as well.
     notification: bool,
+    /// Has a key that only another cloud writes.
+    foreign: bool,
     failed: bool,
     uid: bool,
     identity: Option<Identity>,
-    /// `responseElements.ConsoleLogin`: `Success` or `Failure`.
-    console_login: Option<Text>,
+    /// `responseElements` and `serviceEventDetails`, if a member may tell the outcome.
+    answers: [Option<Mark>; 2],
+    /// `additionalEventData.UserName`, and the user in `serviceEventDetails` and `requestParameters`.
+    users: [Option<Text>; 3],
+    /// `additionalEventData.sub`: the user of a pool.
+    pool_user: Option<Text>,
     /// `additionalEventData.MFAUsed`, the answer of console sign-ins.
     mfa_used: Option<bool>,
     resources: bool,
     request: bool,
     response: bool,
-}
-
-#[derive(Default)]
-struct Identity {
-    kind: Option<Text>,
-    principal: Option<Text>,
-    arn: Option<Text>,
-    invoked_by: Option<Text>,
-    name: Option<Text>,
-    issuer_arn: Option<Text>,
-    issuer_name: Option<Text>,
+    details: bool,
 }
 
 pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
     let mut event = Event::default();
     s.object(|s, key| member(s, row, key, &mut event))?;
-    let time = match [event.name, event.source.is_some(), event.time.is_some()] {
+    let present = [
+        event.name.is_some(),
+        event.source.is_some(),
+        event.time.is_some(),
+    ];
+    let all = (0..3).all(|at| present[at] || event.wrong[at]);
+    if all && let Some(whose) = foreign(s, &event) {
+        let detail = format!("an audit event of {whose}, not of AWS CloudTrail");
+        return Err(Stop::Event(fault("unknown_format", detail)));
+    }
+    let time = match present {
         [true, true, true] => event.time,
         // The other two make it a CloudTrail event all the same.
         [false, true, true] if event.wrong[NAME] => return Err(wrong_type(REQUIRED[NAME])),
@@ -92,7 +107,7 @@ pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
         return Err(Stop::Event(fault("unknown_format", detail)));
     }
     row.time(s, time)?;
-    finish(s, row, &event);
+    finish(s, row, &event)?;
     Ok(Decoded::Row)
 }
 
@@ -105,7 +120,7 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
         },
         b"eventName" => match s.text()? {
             Some(text) => {
-                event.name = true;
+                event.name.get_or_insert(text);
                 row.text(s, col::API_OPERATION, text);
             }
             None => event.wrong[NAME] = true,
@@ -123,10 +138,18 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
                 row.text(s, col::EVENT_UID, text);
             }
         }
-        b"awsRegion" => row.string(s, col::CLOUD_REGION)?,
+        b"awsRegion" => {
+            first(&mut event.region, s)?;
+            if let Some(region) = event.region {
+                row.text(s, col::CLOUD_REGION, region);
+            }
+        }
+        b"eventType" => first(&mut event.kind, s)?,
         b"userAgent" => row.string(s, col::USER_AGENT)?,
         b"requestID" => row.string(s, col::API_REQUEST_UID)?,
-        b"recipientAccountId" => row.string(s, col::CLOUD_ACCOUNT)?,
+        b"recipientAccountId" => {
+            account(s, row, col::CLOUD_ACCOUNT)?;
+        }
         b"sourceIPAddress" => first(&mut event.address, s)?,
         b"readOnly" => {
             if let Some(value) = s.bool()? {
@@ -139,32 +162,52 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
                 row.text(s, col::STATUS_CODE, text);
             }
         }
-        b"errorMessage" => row.string(s, col::STATUS_DETAIL)?,
+        b"errorMessage" => {
+            if let Some(text) = s.text()? {
+                event.failed |= !text.is_empty();
+                row.text(s, col::STATUS_DETAIL, text);
+            }
+        }
         b"userIdentity" if event.identity.is_none() && s.peek() == b'{' => {
             event.identity = Some(identity(s, row)?);
         }
         b"requestParameters" if !event.request && s.peek() == b'{' => {
             event.request = true;
-            request(s, row)?;
+            request(s, row, &mut event.users[2])?;
         }
         b"responseElements" if !event.response && s.peek() == b'{' => {
             event.response = true;
+            let mark = s.mark();
+            let mut tells = false;
+            s.object(|s, _| {
+                tells |= s.text()?.is_some_and(|text| answer(s, text).is_some());
+                Ok::<_, Error>(())
+            })?;
+            event.answers[0] = tells.then_some(mark);
+        }
+        b"serviceEventDetails" if !event.details && s.peek() == b'{' => {
+            event.details = true;
+            event.answers[1] = Some(s.mark());
             s.object(|s, key| match key {
-                b"ConsoleLogin" => first(&mut event.console_login, s),
+                b"UserName" | b"userName" | b"username" | b"user_name" => {
+                    shown(&mut event.users[1], s)
+                }
                 _ => s.skip(),
             })?;
         }
         b"additionalEventData" => {
-            s.object_or_skip(|s, key| {
-                if key != b"MFAUsed" || event.mfa_used.is_some() {
-                    return s.skip();
+            s.object_or_skip(|s, key| match key {
+                b"MFAUsed" if event.mfa_used.is_none() => {
+                    event.mfa_used = s.text()?.and_then(|text| match &*s.value(text) {
+                        b"Yes" => Some(true),
+                        b"No" => Some(false),
+                        _ => None,
+                    });
+                    Ok::<_, Error>(())
                 }
-                event.mfa_used = s.text()?.and_then(|text| match &*s.value(text) {
-                    b"Yes" => Some(true),
-                    b"No" => Some(false),
-                    _ => None,
-                });
-                Ok::<_, Error>(())
+                b"UserName" | b"userName" => shown(&mut event.users[0], s),
+                b"sub" => shown(&mut event.pool_user, s),
+                _ => s.skip(),
             })?;
         }
         b"resources" if !event.resources && s.peek() == b'[' => {
@@ -172,7 +215,7 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
             resources(s, row)?;
         }
         // Known, frequent and not wanted: not looked at again below.
-        b"eventVersion" | b"eventType" | b"eventCategory" | b"managementEvent" | b"tlsDetails" => {
+        b"eventVersion" | b"eventCategory" | b"managementEvent" | b"tlsDetails" => {
             s.skip()?;
         }
         _ => other(s, key, event)?,
@@ -186,43 +229,8 @@ fn other(s: &mut Scanner, key: &[u8], event: &mut Event) -> Result<(), Stop> {
         return Err(Stop::NotThis);
     }
     event.notification |= key == b"s3";
+    event.foreign |= matches!(key, b"acsRegion" | b"eventRW");
     Ok(s.skip()?)
-}
-
-fn identity(s: &mut Scanner, row: &mut Row) -> Result<Identity, Error> {
-    let mut identity = Identity::default();
-    let i = &mut identity;
-    s.object(|s, key| {
-        match key {
-            b"type" => first(&mut i.kind, s)?,
-            b"principalId" => first(&mut i.principal, s)?,
-            b"arn" => first(&mut i.arn, s)?,
-            b"userName" => first(&mut i.name, s)?,
-            b"invokedBy" => first(&mut i.invoked_by, s)?,
-            b"accountId" => row.string(s, col::ACTOR_ACCOUNT)?,
-            b"accessKeyId" => row.string(s, col::ACTOR_CREDENTIAL)?,
-            b"sessionContext" => s.object_or_skip(|s, key| match key {
-                b"sessionIssuer" => s.object_or_skip(|s, key| match key {
-                    b"arn" => first(&mut i.issuer_arn, s),
-                    b"userName" => first(&mut i.issuer_name, s),
-                    _ => s.skip(),
-                }),
-                b"attributes" => s.object_or_skip(|s, key| {
-                    if key != b"mfaAuthenticated" {
-                        return s.skip();
-                    }
-                    if let Some(value) = s.bool()? {
-                        row.builder.bool(col::ACTOR_SESSION_MFA, value);
-                    }
-                    Ok(())
-                }),
-                _ => s.skip(),
-            })?,
-            _ => s.skip()?,
-        }
-        Ok::<_, Error>(())
-    })?;
-    Ok(identity)
 }
 
 #[inline]
@@ -234,15 +242,23 @@ fn first(place: &mut Option<Text>, s: &mut Scanner) -> Result<(), Error> {
     Ok(())
 }
 
-fn request(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
+fn request(s: &mut Scanner, row: &mut Row, user: &mut Option<Text>) -> Result<(), Error> {
     let mut best: Option<(usize, Text)> = None;
     s.object(|s, key| {
+        if matches!(key, b"UserName" | b"username") {
+            return shown(user, s);
+        }
         let Some(rank) = NAMES.iter().position(|name| *name == key) else {
             return s.skip();
         };
-        if let Some(text) = s.text()?.filter(|text| !text.is_empty())
-            && best.is_none_or(|(best, _)| rank < best)
-        {
+        let text = s.text()?.filter(|text| !text.is_empty());
+        let Some(text) = text.filter(|text| *s.value(*text) != *HIDDEN) else {
+            return Ok(());
+        };
+        if key == b"userName" {
+            user.get_or_insert(text);
+        }
+        if best.is_none_or(|(best, _)| rank < best) {
             best = Some((rank, text));
         }
         Ok(())
@@ -269,10 +285,12 @@ fn resources(s: &mut Scanner, row: &mut Row) -> Result<(), Error> {
     })
 }
 
+const SIGN_IN: &[u8] = b"signin.amazonaws.com";
+
 /// Sets what depends on more than one member.
-fn finish(s: &Scanner, row: &mut Row, event: &Event) {
+fn finish(s: &Scanner, row: &mut Row, event: &Event) -> Result<(), Error> {
     let is = |text: Option<Text>, word: &[u8]| text.is_some_and(|text| *s.value(text) == *word);
-    let sign_in = is(event.source, b"signin.amazonaws.com");
+    let sign_in = is(event.source, SIGN_IN);
     let class = if sign_in {
         AUTHENTICATION
     } else {
@@ -280,31 +298,17 @@ fn finish(s: &Scanner, row: &mut Row, event: &Event) {
     };
     row.builder.int(col::CLASS_UID, class);
     row.label(col::CLOUD_PROVIDER, row.labels.aws);
-    row.status(event.failed || is(event.console_login, b"Failure"));
+    if let Some(failed) = outcome(s, event)? {
+        row.status(failed);
+    }
     if let Some(address) = event.address {
         row.address(s, address, col::SRC_IP, Some(col::SRC_DOMAIN));
     }
     if let Some(used) = event.mfa_used {
         row.builder.bool(col::ACTOR_SESSION_MFA, used);
     }
-    let Some(identity) = &event.identity else {
-        return;
-    };
-    let assumed = is(identity.kind, b"AssumedRole");
-    let set = |row: &mut Row, column, text: Option<Text>| {
-        if let Some(text) = text {
-            row.text(s, column, text);
-        }
-    };
-    set(row, col::ACTOR_TYPE, identity.kind);
-    set(row, col::ACTOR_INVOKED_BY, identity.invoked_by);
-    let own = identity.arn.or(identity.principal).or(identity.invoked_by);
-    if assumed {
-        set(row, col::ACTOR_UID, identity.issuer_arn.or(own));
-        set(row, col::ACTOR_SESSION_UID, identity.arn);
-        set(row, col::ACTOR_NAME, identity.issuer_name.or(identity.name));
-    } else {
-        set(row, col::ACTOR_UID, own);
-        set(row, col::ACTOR_NAME, identity.name);
-    }
+    let none = Identity::default();
+    let identity = event.identity.as_ref().unwrap_or(&none);
+    actor(s, row, event, identity, sign_in);
+    Ok(())
 }

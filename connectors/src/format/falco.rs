@@ -2,10 +2,14 @@
 //!
 //! Traps: keys of `output_fields` hold dots and are not paths, but some forwarders turn them into nested
 //! objects; the set of fields differs from rule to rule; every member but the rule, the priority and the
-//! time can be switched off; `<NA>` means nothing; `Rule` and `Priority` occur with a capital.
+//! time can be switched off; `<NA>` means nothing; `Rule` and `Priority` occur with a capital; plugins read
+//! audit trails and have fields of their own ([`plugins`]).
+
+mod plugins;
 
 use weir_engine::schema::col;
 
+use self::plugins::Plugins;
 use super::{Decoded, Row, Stop, is_envelope_key, missing, unescaped, wrong_type};
 use crate::json::{Error, Scanner, Text};
 use crate::mapping::Need;
@@ -44,6 +48,7 @@ struct Fields {
     server_port: Option<i64>,
     remote_port: Option<i64>,
     host: Option<Text>,
+    plugins: Plugins,
 }
 
 pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
@@ -119,14 +124,7 @@ fn field(
         });
     }
     match key {
-        b"user.name" | b"ka.user.name" => {
-            if let Some(text) = value(s)? {
-                row.text(s, col::ACTOR_NAME, text);
-                if key == b"ka.user.name" {
-                    row.text(s, col::ACTOR_UID, text);
-                }
-            }
-        }
+        b"user.name" => set(s, row, col::ACTOR_NAME)?,
         b"proc.name" => set(s, row, col::PROCESS_NAME)?,
         b"proc.cmdline" => set(s, row, col::PROCESS_CMD_LINE)?,
         b"proc.pname" => set(s, row, col::PROCESS_PARENT_NAME)?,
@@ -134,11 +132,8 @@ fn field(
         b"container.name" => set(s, row, col::CONTAINER_NAME)?,
         b"container.image.repository" => keep(&mut fields.image, value(s)?),
         b"container.image.tag" => keep(&mut fields.tag, value(s)?),
-        b"k8s.ns.name" | b"ka.target.namespace" => set(s, row, col::K8S_NAMESPACE)?,
+        b"k8s.ns.name" => set(s, row, col::K8S_NAMESPACE)?,
         b"k8s.pod.name" => set(s, row, col::K8S_POD)?,
-        b"ka.target.name" => set(s, row, col::RESOURCE_NAME)?,
-        b"ka.target.resource" => set(s, row, col::RESOURCE_TYPE)?,
-        b"ka.verb" => set(s, row, col::API_OPERATION)?,
         // The same field holds the two ends of a connection; only a path starts with a slash.
         b"fd.name" => {
             if let Some(text) = value(s)?.filter(|text| s.value(*text).starts_with(b"/")) {
@@ -150,7 +145,7 @@ fn field(
         b"fd.sport" => keep(&mut fields.server_port, s.int()?),
         b"fd.rport" => keep(&mut fields.remote_port, s.int()?),
         b"evt.hostname" => keep(&mut fields.host, value(s)?),
-        _ => s.skip()?,
+        _ => fields.plugins.field(s, key)?,
     }
     Ok(())
 }
@@ -180,6 +175,7 @@ fn set(s: &mut Scanner, row: &mut Row, column: usize) -> Result<(), Error> {
 }
 
 fn finish(s: &Scanner, row: &mut Row, fields: &Fields) {
+    fields.plugins.fill(s, row);
     if let Some(host) = fields.host {
         row.text(s, col::HOSTNAME, host);
     }

@@ -2,8 +2,12 @@
 //! audit_log.proto), and the Kubernetes audit of GKE, which comes in the same dress.
 //!
 //! Traps: exports may repeat entries, so the id is that of the entry, not of the delivery; 64-bit numbers
-//! are strings; success is an absent or empty `status`; a long call is told twice (`operation`); `callerIp`
-//! may be a word such as `private`; `logName` is URL-encoded.
+//! are strings; success is an absent or empty `status`, unless an authorization says `granted: false`; a
+//! sign-in tells its outcome in the name of its method; a long call is told twice (`operation`); `callerIp` may
+//! be a word such as `private`; `logName` is URL-encoded; of GKE the `insertId` may be the audit id, which the
+//! client chooses (docs/adr/0008).
+
+mod gke;
 
 use weir_engine::schema::col;
 
@@ -42,13 +46,13 @@ pub static AUDIT: Mapping = Mapping {
         ("trace", col::CORRELATION_UID, How::Text),
         ("protoPayload.serviceName", col::API_SERVICE, How::Text),
         ("protoPayload.methodName", col::API_OPERATION, How::Text),
-        ("protoPayload.status.code", col::STATUS_CODE, How::Text),
         ("protoPayload.status.message", col::STATUS_DETAIL, How::Text),
         ("protoPayload.authenticationInfo.principalEmail", col::ACTOR_UID, How::Text),
         ("protoPayload.authenticationInfo.principalSubject", col::ACTOR_UID, How::Text),
         ("protoPayload.authenticationInfo.authoritySelector", col::ACTOR_UID, How::Text),
         ("protoPayload.authenticationInfo.principalEmail", col::ACTOR_NAME, How::Text),
-        ("protoPayload.authenticationInfo.principalEmail", col::ACTOR_EMAIL, How::Text),
+        ("protoPayload.authenticationInfo.principalSubject", col::ACTOR_NAME, How::Text),
+        ("protoPayload.authenticationInfo.authoritySelector", col::ACTOR_NAME, How::Text),
         ("protoPayload.authenticationInfo.serviceAccountKeyName", col::ACTOR_CREDENTIAL, How::Text),
         ("protoPayload.authenticationInfo.serviceAccountDelegationInfo", col::ACTOR_CHAIN, How::Json),
         ("protoPayload.authenticationInfo.serviceAccountDelegationInfo[0].firstPartyPrincipal.principalEmail", col::ACTOR_ISSUER, How::Text),
@@ -84,6 +88,20 @@ pub static AUDIT: Mapping = Mapping {
         "protoPayload.serviceName",
         "protoPayload.methodName",
         "logName",
+        "protoPayload.authorizationInfo",
+        "protoPayload.authenticationInfo.principalSubject",
+        "protoPayload.authenticationInfo.authoritySelector",
+        "timestamp",
+        "insertId",
+        "protoPayload.requestMetadata.callerIp",
+        "protoPayload.requestMetadata.callerSuppliedUserAgent",
+        "resource.labels.project_id",
+        "resource.labels.location",
+        "resource.labels.cluster_name",
+        "httpRequest.status",
+        "protoPayload.response.code",
+        "protoPayload.response.kind",
+        "httpRequest.requestUrl",
     ],
     finish: Some(finish),
     ..Mapping::NEW
@@ -98,10 +116,83 @@ const RESOURCE: usize = 5;
 const SERVICE: usize = 6;
 const METHOD: usize = 7;
 const LOG: usize = 8;
+const AUTHORIZATIONS: usize = 9;
+const SUBJECT: usize = 10;
+const SELECTOR: usize = 11;
+const TIMESTAMP: usize = 12;
+const INSERT_ID: usize = 13;
+const CALLER: usize = 14;
+const AGENT: usize = 15;
+const PROJECT: usize = 16;
+const LOCATION: usize = 17;
+const CLUSTER: usize = 18;
+const HTTP_STATUS: usize = 19;
+const RESPONSE_CODE: usize = 20;
+const RESPONSE_KIND: usize = 21;
+const REQUEST_URL: usize = 22;
+
+/// Whether it failed, if the entry says so: the table "Outcomes" of docs/schema.md.
+fn failed(event: &Event) -> Option<bool> {
+    if event.int(CODE).unwrap_or_default() != 0 || refused(event) {
+        return Some(true);
+    }
+    if !event.is(SERVICE, "login.googleapis.com") {
+        return Some(false);
+    }
+    let method = event.text(METHOD).unwrap_or_default();
+    match method.rsplit('.').next().unwrap_or_default() {
+        "loginFailure" | "riskySensitiveActionBlocked" => Some(true),
+        "loginSuccess" | "logout" | "riskySensitiveActionAllowed" => Some(false),
+        other => {
+            let done = ["Edit", "Enroll", "Unenroll", "Disable"];
+            done.iter().any(|end| other.ends_with(end)).then_some(false)
+        }
+    }
+}
+
+/// Whether every authorization that says `granted` says false. Entries without it say nothing.
+fn refused(event: &Event) -> bool {
+    let Some(value) = event.value(AUTHORIZATIONS) else {
+        return false;
+    };
+    if memchr::memmem::find(event.s.slice(value.text), b"false").is_none() {
+        return false;
+    }
+    let tree = event.tree(AUTHORIZATIONS);
+    let all = tree.as_array().into_iter().flatten();
+    let mut said = all.filter_map(|one| match &one["granted"] {
+        serde_json::Value::Bool(granted) => Some(*granted),
+        serde_json::Value::String(word) => word.parse().ok(),
+        _ => None,
+    });
+    said.next() == Some(false) && said.all(|granted| !granted)
+}
+
+/// Who it was, without the kind that the subject of a policy bears before it.
+fn principal<'s>(event: &Event<'_, '_, 's, '_>) -> Option<std::borrow::Cow<'s, str>> {
+    let text = event.text(PRINCIPAL);
+    text.or_else(|| event.text(SUBJECT))
+        .or_else(|| event.text(SELECTOR))
+}
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
-    let code = event.int(CODE).unwrap_or_default();
-    event.row.status(code != 0);
+    if let Some(failed) = failed(event) {
+        event.row.status(failed);
+    }
+    if let Some(code) = event.int(CODE) {
+        event.set(col::STATUS_CODE, &code.to_string());
+    }
+    let who = principal(event).unwrap_or_default();
+    for kind in ["user:", "serviceAccount:", "group:"] {
+        if let Some(name) = who.strip_prefix(kind) {
+            event.set(col::ACTOR_UID, name);
+            event.set(col::ACTOR_NAME, name);
+        }
+    }
+    let mail = who.rsplit(':').next().unwrap_or_default();
+    if mail.contains('@') && !who.contains("//") {
+        event.set(col::ACTOR_EMAIL, mail);
+    }
     if let Some(permission) = event.text(PERMISSION) {
         let reads = matches!(&*permission, "ADMIN_READ" | "DATA_READ");
         event.row.builder.bool(col::IS_READ_ONLY, reads);
@@ -122,8 +213,7 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     }
     let resource = event.text(RESOURCE).unwrap_or_default();
     if event.is(SERVICE, "k8s.io") {
-        kubernetes(event, &resource);
-        return Ok(Decoded::Row);
+        return Ok(gke::fill(event, &resource, &who));
     }
     if event.is(SERVICE, "login.googleapis.com") {
         event.set(col::FAMILY, "identity");
@@ -133,50 +223,12 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
         col::RESOURCE_NAME,
         resource.rsplit('/').next().unwrap_or_default(),
     );
-    if let Some(principal) = event.text(PRINCIPAL) {
-        let service = principal.ends_with(".gserviceaccount.com");
+    if !who.is_empty() {
+        let service = who.ends_with(".gserviceaccount.com");
         event.set(
             col::ACTOR_TYPE,
             if service { "ServiceAccount" } else { "User" },
         );
     }
     Ok(Decoded::Row)
-}
-
-/// `io.k8s.core.v1.pods.exec.create` on `core/v1/namespaces/prod/pods/app-1/exec`. The groups of the method
-/// are turned around (`io.k8s.authorization.rbac`), those of the resource are not.
-fn kubernetes(event: &mut Event, resource: &str) {
-    event.set(col::FAMILY, "k8s_audit");
-    let method = event.text(METHOD).unwrap_or_default();
-    event.set(
-        col::API_OPERATION,
-        method.rsplit('.').next().unwrap_or_default(),
-    );
-    let mut parts = resource.split('/');
-    let (group, _version) = (parts.next().unwrap_or_default(), parts.next());
-    event.set(col::API_SERVICE, group);
-    let mut kind = parts.next().unwrap_or_default();
-    if kind == "namespaces" {
-        let namespace = parts.next().unwrap_or_default();
-        event.set(col::K8S_NAMESPACE, namespace);
-        match parts.next() {
-            Some(inner) => kind = inner,
-            None => event.set(col::RESOURCE_NAME, namespace),
-        }
-    }
-    event.set(col::RESOURCE_TYPE, kind);
-    let name = parts.next().unwrap_or_default();
-    event.set(col::RESOURCE_NAME, name);
-    if kind == "pods" {
-        event.set(col::K8S_POD, name);
-    }
-    event.set(col::K8S_SUBRESOURCE, parts.next().unwrap_or_default());
-    let kind = match event.text(PRINCIPAL).as_deref() {
-        Some("system:anonymous") => "Anonymous",
-        Some(name) if name.starts_with("system:serviceaccount:") => "ServiceAccount",
-        Some(name) if name.starts_with("system:node:") => "Node",
-        Some(_) => "User",
-        None => "",
-    };
-    event.set(col::ACTOR_TYPE, kind);
 }

@@ -14,6 +14,7 @@ pub static EVENT: Mapping = Mapping {
     product: "OCSF",
     needs: &[&[("class_uid", &[]), ("metadata", &[]), ("time", &[])], &[("class_uid", &[]), ("metadata", &[]), ("time_dt", &[])]],
     uid: &["metadata.uid"],
+    uid_with_content: true,
     fields: &[
         ("time", col::TIME, How::Time),
         ("time_dt", col::TIME, How::Time),

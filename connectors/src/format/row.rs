@@ -16,6 +16,8 @@ use crate::time;
 pub(crate) struct Labels {
     pub log_name: Interned,
     pub cluster: Option<Interned>,
+    /// Its text; empty without one.
+    pub cluster_name: Box<str>,
     /// Family and product, by format.
     pub formats: Vec<[Interned; 2]>,
     pub success: Interned,
@@ -34,6 +36,7 @@ impl Labels {
         Self {
             log_name: label(&config.log_name),
             cluster: config.cluster.as_deref().map(&mut label),
+            cluster_name: config.cluster.as_deref().unwrap_or_default().into(),
             formats: Format::all()
                 .chain([Format::Custom])
                 .map(|format| format.labels(config.custom()).map(&mut label))

@@ -101,6 +101,9 @@ impl Compiled {
                 return Ok(decoded);
             }
         }
+        if self.uid_with_content {
+            self.set_uid_with_content(s, row, found);
+        }
         let uid = (col::EVENT_UID, self.uid.as_slice());
         self.set_joined(s, row, found, uid, &outer.uid);
         let finding = (col::FINDING_UID, self.finding.as_slice());

@@ -107,6 +107,7 @@ impl CustomMapping {
             product,
             class: description.class,
             needs: &[&needs],
+            uid_with_content: true,
             nothing: &["-", "null", "None"],
             uid: &uid,
             fields: &fields,

@@ -8,6 +8,7 @@
 //! only itself.
 
 mod apply;
+mod content;
 pub mod custom;
 mod event;
 mod path;
@@ -118,6 +119,9 @@ pub struct Mapping<'a> {
     pub nothing: &'static [&'static str],
     /// Where the parts of the event's id stand, joined with `/`; without the first there is none.
     pub uid: &'a [&'a str],
+    /// Whether the id decides only together with a hash of what the event says: somebody whom the event is about
+    /// may have chosen it.
+    pub uid_with_content: bool,
     /// Parts of the finding's id, in the same way; those of the object around the event come first.
     pub finding: &'a [&'a str],
     pub fields: &'a [Field<'a>],
@@ -144,6 +148,7 @@ impl Mapping<'_> {
         either_case: false,
         nothing: &[],
         uid: &[],
+        uid_with_content: false,
         finding: &[],
         fields: &[],
         fixed: &[],

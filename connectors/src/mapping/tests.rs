@@ -62,7 +62,7 @@ fn a_mapping_of_ones_own() {
     let event = json!({"when": 1767323045.5, "id": "a", "attempt": 2, "user": {"id": 7, "groups": ["x"]}, "ip": "-",
         "hops": [{"addr": "192.0.2.1:1"}, {"addr": "203.0.113.7:443"}], "result": "FAILED", "sev.word": "High"});
     let expected = json!({
-        "time": 1_767_323_045_500_000i64, "event_uid": "a/2", "family": "identity",
+        "time": 1_767_323_045_500_000i64, "event_uid": "a/2/28496bbe3d3127be988f7a379f4ded97", "family": "identity",
         "metadata_product_name": "Shop", "class_uid": 3002, "severity_id": 4, "status": "failure",
         "actor_user_uid": "7", "actor_user_groups": "[\"x\"]", "src_endpoint_ip": "203.0.113.7",
     });
@@ -73,11 +73,18 @@ fn a_mapping_of_ones_own() {
     };
     let other = json!({"when": "2026-01-02T03:04:05Z", "user": {}});
     let envelope = json!({"Records": [event, event]});
-    let lines = [other.to_string(), event.to_string(), envelope.to_string()];
+    // The same event in other words, and another one under the same id.
+    let copy = event.to_string().replace("\"a\"", " \"\\u0061\"");
+    let mut forged = event.clone();
+    forged["result"] = json!("ok");
+    let lines = [other, event, envelope].map(|line| line.to_string());
+    let lines = [lines.as_slice(), &[copy, forged.to_string()]].concat();
     let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
     let batch = decode_with(config, &lines);
-    assert_eq!((batch.events.num_rows(), batch.dead_letters.len()), (3, 1));
+    assert_eq!((batch.events.num_rows(), batch.dead_letters.len()), (5, 1));
     assert_eq!(row_of(&batch, 0), expected);
+    assert_eq!(row_of(&batch, 3), expected);
+    assert_ne!(row_of(&batch, 4)["event_uid"], expected["event_uid"]);
     let letter = &batch.dead_letters[0];
     assert_eq!(letter.reason, "missing_field");
     assert!(letter.detail.contains("when, user.id"), "{}", letter.detail);

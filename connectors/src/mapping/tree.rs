@@ -106,6 +106,7 @@ pub(crate) struct Compiled {
     /// The paths of `needs`, for messages.
     pub required: Box<str>,
     pub uid: Vec<u16>,
+    pub uid_with_content: bool,
     pub finding: Vec<u16>,
     pub fields: Vec<(u16, usize, How)>,
     pub fixed: Vec<(usize, Box<str>)>,
@@ -131,6 +132,7 @@ impl Compiled {
             needs: vec![],
             required: required(mapping).into(),
             uid: vec![],
+            uid_with_content: mapping.uid_with_content,
             finding: vec![],
             fields: vec![],
             fixed: vec![],

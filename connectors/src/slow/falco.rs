@@ -2,7 +2,7 @@
 
 use weir_engine::schema::col;
 
-use super::columns::int;
+use super::columns::{address, int};
 use super::{Columns, Json, Outcome, dead, holds_others, row, time};
 
 pub fn decode(event: Json) -> Option<Vec<Outcome>> {
@@ -102,8 +102,7 @@ fn fill(fields: &[(String, Json)], columns: &mut Columns) {
         let named = fields.iter().filter(|(one, _)| one == name);
         named.filter_map(|(_, value)| int(&value.scalar()?)).next()
     };
-    columns.text(col::ACTOR_NAME, text(&["user.name", "ka.user.name"]));
-    columns.text(col::ACTOR_UID, text(&["ka.user.name"]));
+    columns.text(col::ACTOR_NAME, text(&["user.name"]));
     columns.text(col::PROCESS_NAME, text(&["proc.name"]));
     columns.text(col::PROCESS_CMD_LINE, text(&["proc.cmdline"]));
     columns.text(col::PROCESS_PARENT_NAME, text(&["proc.pname"]));
@@ -115,14 +114,8 @@ fn fill(fields: &[(String, Json)], columns: &mut Columns) {
         None => image,
     });
     columns.text(col::CONTAINER_IMAGE, image);
-    columns.text(
-        col::K8S_NAMESPACE,
-        text(&["k8s.ns.name", "ka.target.namespace"]),
-    );
+    columns.text(col::K8S_NAMESPACE, text(&["k8s.ns.name"]));
     columns.text(col::K8S_POD, text(&["k8s.pod.name"]));
-    columns.text(col::RESOURCE_NAME, text(&["ka.target.name"]));
-    columns.text(col::RESOURCE_TYPE, text(&["ka.target.resource"]));
-    columns.text(col::API_OPERATION, text(&["ka.verb"]));
     columns.text(col::HOSTNAME, text(&["evt.hostname"]));
     // Else it holds the two ends of a connection.
     let named = fields.iter().filter(|(name, _)| name == "fd.name");
@@ -136,4 +129,85 @@ fn fill(fields: &[(String, Json)], columns: &mut Columns) {
     if let Some(port) = port.filter(|port| (0..=65_535).contains(port)) {
         columns.set(col::DST_PORT, port);
     }
+    plugins(fields, columns);
 }
+
+/// What Falco's plugins tell of audit trails.
+#[rustfmt::skip]
+fn plugins(fields: &[(String, Json)], columns: &mut Columns) {
+    // A string before the first of the names that has one; all names but for blanks.
+    let said = |name: &str, quoted: bool| {
+        let named = fields.iter().filter(|(one, _)| one.trim_matches([' ', '\t', '\n', '\r', '\u{c}']) == name);
+        let values = named.filter(|(_, value)| value.scalar().is_some_and(|text| value.is_number() || !matches!(text.as_str(), "" | "<NA>")));
+        let first = values.map(|(_, value)| *value).next();
+        first.filter(|value| !quoted || value.string().is_some()).and_then(Json::scalar)
+    };
+    let text = |names: &[&str]| names.iter().find_map(|name| said(name, true));
+    let mut plain = |column: usize, names: &[&str]| columns.text(column, text(names));
+    plain(col::ACTOR_UID, &["ct.user.arn", "ct.user.principalid", "ct.user", "ka.user.name", "okta.actor.id", "okta.actor.alternateid", "okta.actor.name", "github.user", "gcp.user"]);
+    plain(col::ACTOR_NAME, &["ct.user", "ka.user.name", "okta.actor.alternateid", "okta.actor.name", "github.user", "gcp.user"]);
+    plain(col::ACTOR_TYPE, &["ct.user.identitytype", "okta.actor.Type", "okta.actor.type"]);
+    plain(col::ACTOR_ACCOUNT, &["ct.user.accountid"]);
+    plain(col::ACTOR_IMPERSONATED, &["ka.impuser.name"]);
+    plain(col::USER_AGENT, &["ct.useragent", "ka.useragent", "okta.useragent.raw", "gcp.userAgent"]);
+    plain(col::URL, &["ka.uri", "okta.requesturi"]);
+    plain(col::API_SERVICE, &["ct.src", "gcp.serviceName"]);
+    plain(col::API_OPERATION, &["ct.name", "ka.verb", "okta.evt.type", "github.action", "github.type", "gcp.methodName"]);
+    plain(col::API_REQUEST_UID, &["ct.requestid", "ka.auditid"]);
+    plain(col::STATUS_CODE, &["ct.error"]);
+    plain(col::STATUS_DETAIL, &["ct.errormessage", "ka.response.reason", "okta.reason"]);
+    plain(col::CLOUD_ACCOUNT, &["ct.recipientaccountid", "ct.user.accountid", "gcp.projectId", "github.org", "github.owner"]);
+    plain(col::CLOUD_REGION, &["ct.region", "gcp.location"]);
+    plain(col::RESOURCE_UID, &["gcp.resourceName"]);
+    plain(col::RESOURCE_TYPE, &["ka.target.resource", "gcp.resourceType"]);
+    plain(col::RESOURCE_NAME, &["ka.target.name", "s3.bucket", "ec2.name", "ct.request.bucketname", "ct.request.functionname", "ct.request.rolename", "ct.request.username", "ct.request.instanceid", "ct.request.groupname", "ct.request.name", "github.repo.name", "gcp.storage.bucket", "gcp.cloudfunctions.function", "gcp.cloudsql.databaseId", "gcp.compute.instanceId", "gcp.iam.serviceAccount", "gcp.logging.sink", "gcp.dns.zone"]);
+    plain(col::USER_UID, &["okta.target.user.id"]);
+    plain(col::USER_NAME, &["okta.target.user.alternateid", "okta.target.user.name", "github.collaborator.name"]);
+    plain(col::K8S_NAMESPACE, &["ka.target.namespace"]);
+    plain(col::K8S_POD, &["ka.target.pod.name"]);
+    plain(col::K8S_SUBRESOURCE, &["ka.target.subresource"]);
+    plain(col::K8S_CLUSTER, &["ka.cluster.name"]);
+    let is_mail = |name: &&str| said(name, true).is_some_and(|text| text.contains('@'));
+    let mail = ["okta.actor.alternateid", "gcp.user"].into_iter().find(is_mail);
+    columns.text(col::ACTOR_EMAIL, mail.and_then(|name| said(name, true)));
+    for name in ["ct.srcip", "ka.sourceips", "okta.client.ip", "gcp.callerIP"] {
+        let Some(list) = said(name, true) else { continue };
+        let last = list.split(',').next_back().unwrap_or_default();
+        let last = last.trim_matches(|one: char| one.is_whitespace() || "()[]\"".contains(one));
+        match address(last) {
+            Some(address) => columns.set(col::SRC_IP, address),
+            None => columns.text(col::SRC_DOMAIN, Some(last.to_owned())),
+        }
+    }
+    match said("ct.readonly", false).as_deref() {
+        Some("true") => columns.set(col::IS_READ_ONLY, true),
+        Some("false") => columns.set(col::IS_READ_ONLY, false),
+        _ => {}
+    }
+    if said("ct.error", false).is_some() {
+        columns.status(true);
+    }
+    let code = said("ka.response.code", false).and_then(|code| int(&code));
+    if let Some(code) = code.filter(|code| *code > 0) {
+        columns.set(col::HTTP_CODE, code);
+        columns.set(col::STATUS_CODE, code.to_string());
+        columns.status(code >= 400);
+    }
+    match said("okta.result", false).as_deref() {
+        Some("SUCCESS" | "ALLOW") => columns.status(false),
+        Some("FAILURE" | "DENY") => columns.status(true),
+        _ => {}
+    }
+    let any = |plugin: &str| FIELDS.iter().any(|field| field.starts_with(plugin) && said(field, false).is_some());
+    if any("ct.") {
+        columns.set(col::CLOUD_PROVIDER, "AWS");
+    } else if any("gcp.") {
+        columns.set(col::CLOUD_PROVIDER, "GCP");
+    }
+}
+
+/// The fields of the trails of AWS and Google that fill a column.
+#[rustfmt::skip]
+const FIELDS: &[&str] = &[
+    "ct.error", "ct.errormessage", "ct.name", "ct.readonly", "ct.recipientaccountid", "ct.region", "ct.request.bucketname", "ct.request.functionname", "ct.request.groupname", "ct.request.instanceid", "ct.request.name", "ct.request.rolename", "ct.request.username", "ct.requestid", "ct.src", "ct.srcip", "ct.user", "ct.user.accountid", "ct.user.arn", "ct.user.identitytype", "ct.user.principalid", "ct.useragent", "gcp.callerIP", "gcp.cloudfunctions.function", "gcp.cloudsql.databaseId", "gcp.compute.instanceId", "gcp.dns.zone", "gcp.iam.serviceAccount", "gcp.location", "gcp.logging.sink", "gcp.methodName", "gcp.projectId", "gcp.resourceName", "gcp.resourceType", "gcp.serviceName", "gcp.storage.bucket", "gcp.user", "gcp.userAgent",
+];

@@ -105,6 +105,9 @@ pub fn one(mapping: &Mapping<'static>, event: Json, outer: &Outer) -> Option<Out
         (col::FINDING_UID, mapping.finding, &outer.finding),
     ];
     for (column, paths, before) in ids {
+        if column == col::EVENT_UID && mapping.uid_with_content {
+            columns.text(column, uid_with_content(mapping, event));
+        }
         let mut parts = paths.iter().map(|path| part(mapping, event, path));
         if let Some(Some(first)) = parts.next() {
             let id = parts.flatten().fold(first, |id, part| id + "/" + &part);
@@ -132,6 +135,45 @@ pub fn one(mapping: &Mapping<'static>, event: Json, outer: &Outer) -> Option<Out
         columns.set(col::EVENT_UID, hash(event));
     }
     Some(Outcome::Row(columns))
+}
+
+/// The parts of the id and a hash of every value that the table names.
+fn uid_with_content(mapping: &Mapping, event: Json) -> Option<String> {
+    let mut parts: Vec<_> = mapping
+        .uid
+        .iter()
+        .map(|path| part(mapping, event, path))
+        .collect();
+    parts.first()?.as_ref()?;
+    let plain = |value: Json| match value.string() {
+        Some(text) => text,
+        None => match int(value.raw()) {
+            Some(number) => number.to_string(),
+            None => value.raw().to_owned(),
+        },
+    };
+    let needs = mapping.needs.iter().copied().flatten();
+    let named = needs.map(|(path, _)| *path);
+    let named = named.chain(mapping.uid.iter().copied());
+    let named = named.chain(mapping.finding.iter().copied());
+    let named = named.chain(mapping.fields.iter().map(|(path, ..)| *path));
+    let mut known = vec![];
+    let mut bytes = vec![];
+    for path in named.chain(mapping.reads.iter().copied()) {
+        let steps = Path::parse(path).expect(path);
+        if !known.contains(&steps) {
+            known.push(steps);
+            let text = find(mapping, event, path).map(plain).unwrap_or_default();
+            bytes.extend((text.len() as u32).to_le_bytes());
+            bytes.extend(text.bytes());
+        }
+    }
+    parts.push(Some(format!(
+        "{:032x}",
+        xxhash_rust::xxh3::xxh3_128(&bytes)
+    )));
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    Some(parts.join("/"))
 }
 
 fn fields(mapping: &Mapping, event: Json, columns: &mut Columns) {

@@ -252,7 +252,11 @@ fn escaped_words_say_what_they_say() {
         (trail, "status", json!("failure")),
         (trail, "api_is_read_only", json!(false)),
         (trail, "actor_session_uid", json!("a")),
-        (audit, "event_uid", json!("a/ResponseComplete")),
+        (
+            audit,
+            "event_uid",
+            json!("a/ResponseComplete/701838ac7f8712030700bcdbdea7ab6e"),
+        ),
         (audit, "actor_user_type", json!("Node")),
         (audit, "status_code", json!("403")),
         (finding, "severity_id", json!(4)),

@@ -9,6 +9,7 @@ use datafusion::prelude::SessionContext;
 pub mod distinct;
 mod geo;
 mod ip;
+mod kubernetes;
 mod sequence;
 
 pub use ip::{Cidr, is_public};
@@ -19,6 +20,8 @@ pub fn register(ctx: &mut SessionContext) -> Result<()> {
     ctx.register_udf(ScalarUDF::new_from_impl(ip::IpInCidr::new()));
     ctx.register_udf(ScalarUDF::new_from_impl(ip::IsPublicIp::new()));
     ctx.register_udf(ScalarUDF::new_from_impl(geo::GeoDistanceKm::new()));
+    ctx.register_udf(ScalarUDF::new_from_impl(kubernetes::Body::request()));
+    ctx.register_udf(ScalarUDF::new_from_impl(kubernetes::Body::response()));
     ctx.register_udf(ScalarUDF::new_from_impl(sequence::Within::new()));
     ctx.register_udf(ScalarUDF::new_from_impl(sequence::Without::new()));
     ctx.register_udaf(AggregateUDF::new_from_impl(sequence::SequenceMatch::new()));

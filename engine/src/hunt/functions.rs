@@ -46,7 +46,7 @@ const WINDOW: &str = "\
     cume_dist dense_rank lag lead ntile percent_rank rank row_number";
 /// The engine's own.
 const OWN: &str = "\
-    geo_distance_km ip_in_cidr is_public_ip sequence_match within without";
+    geo_distance_km ip_in_cidr is_public_ip k8s_request k8s_response sequence_match within without";
 
 fn allowed() -> impl Iterator<Item = &'static str> {
     [

@@ -51,18 +51,56 @@ pub fn security_hub(seen: &mut Seen) {
     }
 }
 
-pub fn google(seen: &mut Seen) {
-    seen.columns
-        .status(seen.int("protoPayload.status.code").unwrap_or(0) != 0);
+/// Whether every authorization that tells it was not granted.
+fn refused(seen: &Seen) -> bool {
+    let all = seen.list("protoPayload.authorizationInfo");
+    let granted = all.iter().filter_map(|one| match &one["granted"] {
+        serde_json::Value::Bool(granted) => Some(*granted),
+        serde_json::Value::String(word) => match word.as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    });
+    let granted: Vec<_> = granted.collect();
+    !granted.is_empty() && !granted.contains(&true)
+}
+
+/// False for an entry that is left out.
+pub fn google(seen: &mut Seen) -> bool {
+    let service = seen.text("protoPayload.serviceName").unwrap_or_default();
+    let method = seen.text("protoPayload.methodName").unwrap_or_default();
+    let last = method.rsplit('.').next().unwrap_or_default().to_owned();
+    let code = seen.int("protoPayload.status.code");
+    let failed = if code.unwrap_or(0) != 0 || refused(seen) {
+        Some(true)
+    } else if service != "login.googleapis.com" {
+        Some(false)
+    } else {
+        match last.as_str() {
+            "loginFailure" | "riskySensitiveActionBlocked" => Some(true),
+            "loginSuccess" | "logout" | "riskySensitiveActionAllowed" => Some(false),
+            _ if last.ends_with("Edit") || last.ends_with("Disable") => Some(false),
+            _ if last.ends_with("Enroll") || last.ends_with("Unenroll") => Some(false),
+            _ => None,
+        }
+    };
+    if let Some(failed) = failed {
+        seen.columns.status(failed);
+    }
+    if let Some(code) = code {
+        seen.columns.set(col::STATUS_CODE, code.to_string());
+    }
     if let Some(permission) = seen.text("protoPayload.authorizationInfo[0].permissionType") {
         let reads = ["ADMIN_READ", "DATA_READ"].contains(&permission.as_str());
         seen.columns.set(col::IS_READ_ONLY, reads);
     }
-    let (first, last) = (
+    let (first, last_one) = (
         seen.is("operation.first", "true"),
         seen.is("operation.last", "true"),
     );
-    if first != last {
+    if first != last_one {
         seen.set(col::ACTIVITY, if first { "start" } else { "end" });
     }
     let log = seen.text("logName").unwrap_or_default();
@@ -71,52 +109,124 @@ pub fn google(seen: &mut Seen) {
         ["organizations", id, ..] => seen.late.push((col::CLOUD_ORG, (*id).to_owned())),
         _ => {}
     }
-    let principal = seen.text("protoPayload.authenticationInfo.principalEmail");
+    let info = "protoPayload.authenticationInfo";
+    let who = ["principalEmail", "principalSubject", "authoritySelector"]
+        .iter()
+        .find_map(|key| seen.text(&format!("{info}.{key}")))
+        .unwrap_or_default();
+    if let Some((kind, name)) = who.split_once(':')
+        && ["user", "serviceAccount", "group"].contains(&kind)
+    {
+        seen.set(col::ACTOR_UID, name);
+        seen.set(col::ACTOR_NAME, name);
+    }
+    let mail = who.split(':').next_back().unwrap_or_default();
+    if mail.contains('@') && !who.contains("//") {
+        seen.set(col::ACTOR_EMAIL, mail);
+    }
     let resource = seen.text("protoPayload.resourceName").unwrap_or_default();
-    let parts: Vec<_> = resource.split('/').collect();
-    if !seen.is("protoPayload.serviceName", "k8s.io") {
-        if seen.is("protoPayload.serviceName", "login.googleapis.com") {
+    if service != "k8s.io" {
+        if service == "login.googleapis.com" {
             seen.set(col::FAMILY, "identity");
             seen.columns.set(col::CLASS_UID, 3002);
         }
-        seen.set(col::RESOURCE_NAME, parts[parts.len() - 1]);
-        if let Some(principal) = principal {
-            let machine = principal.ends_with(".gserviceaccount.com");
+        seen.set(
+            col::RESOURCE_NAME,
+            resource.split('/').next_back().unwrap_or_default(),
+        );
+        if !who.is_empty() {
+            let machine = who.ends_with(".gserviceaccount.com");
             seen.set(
                 col::ACTOR_TYPE,
                 if machine { "ServiceAccount" } else { "User" },
             );
         }
-        return;
+        return true;
     }
-    seen.set(col::FAMILY, "k8s_audit");
-    let method = seen.text("protoPayload.methodName").unwrap_or_default();
-    seen.set(
-        col::API_OPERATION,
-        &method[method.rfind('.').map_or(0, |at| at + 1)..],
-    );
-    seen.set(col::API_SERVICE, parts[0]);
-    // Group, version, perhaps a namespace, kind, name, subresource.
+    gke(seen, &method, &resource, &who, first < last_one)
+}
+
+fn gke(seen: &mut Seen, method: &str, resource: &str, who: &str, is_end: bool) -> bool {
+    let versioned = |part: &str| {
+        let mut characters = part.chars();
+        characters.next() == Some('v') && characters.next().is_some_and(|one| one.is_ascii_digit())
+    };
+    let parts: Vec<_> = resource.split('/').collect();
+    let is_resource = method.split('.').any(versioned)
+        && parts.len() > 1
+        && versioned(parts[1])
+        && !parts[0].is_empty();
+    let verb = &method[method.rfind('.').map_or(0, |at| at + 1)..];
+    let mut namespace = "";
+    // Kind, name, subresource.
     let rest = match parts.as_slice() {
-        [_, _, "namespaces", namespace] => {
-            seen.set(col::K8S_NAMESPACE, namespace);
-            vec!["namespaces", namespace]
+        _ if !is_resource => vec![],
+        [_, _, "namespaces", name] | [_, _, "namespaces", name, "status" | "finalize"] => {
+            namespace = name;
+            parts[2..].to_vec()
         }
-        [_, _, "namespaces", namespace, rest @ ..] => {
-            seen.set(col::K8S_NAMESPACE, namespace);
+        [_, _, "namespaces", name, rest @ ..] => {
+            namespace = name;
             rest.to_vec()
         }
-        _ => parts.iter().skip(2).copied().collect(),
+        _ => parts[2..].to_vec(),
     };
     let at = |index: usize| rest.get(index).copied().unwrap_or_default();
+    let streams = ["exec", "attach", "portforward"].contains(&at(2));
+    if is_end && (streams || verb == "watch" || at(2) == "proxy" || at(2) == "log") {
+        return false;
+    }
+    seen.set(col::FAMILY, "k8s_audit");
+    seen.set(col::API_OPERATION, verb);
+    seen.set(col::K8S_NAMESPACE, namespace);
     seen.set(col::RESOURCE_TYPE, at(0));
     seen.set(col::RESOURCE_NAME, at(1));
     if at(0) == "pods" {
         seen.set(col::K8S_POD, at(1));
     }
     seen.set(col::K8S_SUBRESOURCE, at(2));
-    if let Some(name) = principal {
-        let kind = match name.as_str() {
+    let path = match is_resource {
+        false => format!("/{}", resource.trim_start_matches('/')),
+        true if parts[0] == "core" => format!("/api/{}", parts[1..].join("/")),
+        true => format!("/apis/{resource}"),
+    };
+    if is_resource {
+        seen.set(col::API_SERVICE, parts[0]);
+    }
+    if seen.value("httpRequest.requestUrl").is_none() {
+        seen.set(col::URL, &path);
+    }
+    let real = |code: Option<i64>| code.filter(|code| *code >= 100 && *code < 600);
+    let answered = match seen.is("protoPayload.response.kind", "Status") {
+        true => real(seen.int("protoPayload.response.code")),
+        false => None,
+    };
+    let code = seen.int("protoPayload.status.code").unwrap_or(0);
+    let derived = match code {
+        0 if refused(seen) => 403,
+        0 if streams => 101,
+        0 if verb == "create" && at(2) != "proxy" => 201,
+        0 => 200,
+        1 => 499,
+        3 => 400,
+        4 => 504,
+        5 => 404,
+        6 => 409,
+        7 => 403,
+        8 => 429,
+        9 => 400,
+        10 => 409,
+        11 => 400,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        100..600 => code,
+        _ => 500,
+    };
+    let http = real(seen.int("httpRequest.status")).or(answered);
+    seen.columns.set(col::HTTP_CODE, http.unwrap_or(derived));
+    if !who.is_empty() {
+        let kind = match who {
             "system:anonymous" => "Anonymous",
             name if name.starts_with("system:serviceaccount:") => "ServiceAccount",
             name if name.starts_with("system:node:") => "Node",
@@ -124,6 +234,33 @@ pub fn google(seen: &mut Seen) {
         };
         seen.set(col::ACTOR_TYPE, kind);
     }
+    let text = |path: &str| seen.text(path).unwrap_or_default();
+    let (id, timestamp) = (text("insertId"), text("timestamp"));
+    let micros = crate::slow::time(&timestamp).unwrap_or(0);
+    let metadata = "protoPayload.requestMetadata";
+    let said = [
+        id.clone(),
+        who.to_owned(),
+        method.to_owned(),
+        resource.to_owned(),
+        text(&format!("{metadata}.callerIp")),
+        text(&format!("{metadata}.callerSuppliedUserAgent")),
+        text("resource.labels.project_id"),
+        text("resource.labels.location"),
+        text("resource.labels.cluster_name"),
+    ];
+    let mut bytes = vec![];
+    for part in said {
+        bytes.extend((part.len() as u32).to_le_bytes());
+        bytes.extend(part.bytes());
+    }
+    bytes.extend(code.to_le_bytes());
+    bytes.extend(micros.to_le_bytes());
+    let hash = xxhash_rust::xxh3::xxh3_128_with_seed(&bytes, micros as u64);
+    let mut uid = vec![id, timestamp, text("logName"), format!("{hash:032x}")];
+    uid.retain(|part| !part.is_empty());
+    seen.set(col::EVENT_UID, &uid.join("/"));
+    true
 }
 
 pub fn google_flow(seen: &mut Seen) {
