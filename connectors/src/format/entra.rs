@@ -1,25 +1,50 @@
 //! Entra ID sign-in and audit logs, as diagnostic settings export them.
 //!
-//! Traps: `resultType` is an error code, `0` for success; values in `modifiedProperties` are JSON in text;
-//! the actor is a user or an application; `"None"` means nothing.
+//! Traps: `resultType` is an error code, `0` for success, and some codes only interrupt a sign-in that goes on;
+//! values in `modifiedProperties` are JSON in text; the actor is a user or an application; `"None"` means
+//! nothing; a risky user is named by the record's own `id`.
 
 use weir_engine::schema::col;
 
+use super::azure::{NOTHING, http_code};
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, STATUS};
+use crate::json::int;
+use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS};
 
 const SIGN_INS: &[&str] = &[
     "SignInLogs",
     "NonInteractiveUserSignInLogs",
     "ServicePrincipalSignInLogs",
     "ManagedIdentitySignInLogs",
+    "ADFSSignInLogs",
+    "MicrosoftServicePrincipalSignInLogs",
 ];
 
 const AUDITS: &[&str] = &["AuditLogs"];
 
+const RISKS: &[&str] = &[
+    "UserRiskEvents",
+    "RiskyUsers",
+    "ServicePrincipalRiskEvents",
+    "RiskyServicePrincipals",
+];
+
+const PROVISIONINGS: &[&str] = &["ProvisioningLogs"];
+
+const CALLS: &[&str] = &["MicrosoftGraphActivityLogs"];
+
+/// Error codes after which a sign-in goes on, or could: more is asked of the user, or a page stands in between.
+/// Microsoft's own sign-in workbook tells them as Interrupt, and its list of AADSTS codes as an interrupt or as
+/// a demand that is part of signing in.
+pub(crate) const INTERRUPTS: &[i64] = &[
+    16000, 16001, 16003, 50055, 50058, 50059, 50072, 50074, 50076, 50079, 50097, 50125, 50127, 50129, 50140,
+    50143, 50144, 50199, 50203, 51006, 52004, 65001, 81010, 81012, 81014,
+];
+
 /// Whether Azure's other logs leave records of this category to Entra ID.
 pub(crate) fn is_category(category: &str) -> bool {
-    SIGN_INS.contains(&category) || AUDITS.contains(&category)
+    let all = [SIGN_INS, AUDITS, RISKS, PROVISIONINGS, CALLS];
+    all.iter().any(|one| one.contains(&category))
 }
 
 #[rustfmt::skip]
@@ -30,11 +55,11 @@ pub static SIGN_IN: Mapping = Mapping {
     product: "Entra ID",
     class: 3002,
     needs: &[&[("category", SIGN_INS)]],
-    nothing: &["None", "none"],
+    nothing: NOTHING,
     uid: &["properties.id"],
     fields: &[
-        ("properties.createdDateTime", col::TIME, How::Time),
-        ("time", col::TIME, How::Time),
+        ("properties.createdDateTime", col::TIME, How::Utc),
+        ("time", col::TIME, How::Utc),
         ("correlationId", col::CORRELATION_UID, How::Text),
         ("durationMs", col::DURATION, How::Int),
         ("operationName", col::API_OPERATION, How::Text),
@@ -44,12 +69,17 @@ pub static SIGN_IN: Mapping = Mapping {
         ("resultDescription", col::STATUS_DETAIL, How::Text),
         ("properties.status.failureReason", col::STATUS_DETAIL, How::Text),
         ("properties.status.additionalDetails", col::MESSAGE, How::Text),
-        ("properties.userId", col::ACTOR_UID, How::Text),
-        ("properties.servicePrincipalId", col::ACTOR_UID, How::Text),
-        ("properties.userPrincipalName", col::ACTOR_NAME, How::Text),
+        ("properties.userId", col::ACTOR_UID, How::Lower),
+        ("properties.servicePrincipalId", col::ACTOR_UID, How::Lower),
+        ("properties.userPrincipalName", col::ACTOR_NAME, How::Lower),
+        ("properties.userPrincipalName", col::ACTOR_UID, How::Lower),
+        ("properties.appId", col::ACTOR_UID, How::Lower),
         ("properties.servicePrincipalName", col::ACTOR_NAME, How::Text),
+        ("properties.alternateSignInName", col::ACTOR_NAME, How::Lower),
+        ("properties.userDisplayName", col::ACTOR_NAME, How::Text),
         ("identity", col::ACTOR_NAME, How::Text),
-        ("properties.userPrincipalName", col::ACTOR_EMAIL, How::Text),
+        ("identity", col::ACTOR_UID, How::Lower),
+        ("properties.userPrincipalName", col::ACTOR_EMAIL, How::Lower),
         ("properties.userType", col::ACTOR_TYPE, How::Text),
         ("properties.appId", col::ACTOR_APP_UID, How::Text),
         ("properties.appDisplayName", col::ACTOR_APP_NAME, How::Text),
@@ -60,8 +90,8 @@ pub static SIGN_IN: Mapping = Mapping {
         ("properties.clientAppUsed", col::AUTH_PROTOCOL, How::Text),
         ("properties.riskLevelDuringSignIn", col::RISK_LEVEL, How::Lower),
         ("properties.riskLevelAggregated", col::RISK_LEVEL, How::Lower),
-        ("properties.ipAddress", col::SRC_IP, How::Address),
-        ("callerIpAddress", col::SRC_IP, How::Address),
+        ("properties.ipAddress", col::SRC_IP, How::HostOf),
+        ("callerIpAddress", col::SRC_IP, How::HostOf),
         ("properties.location.city", col::SRC_CITY, How::Text),
         ("properties.location.countryOrRegion", col::SRC_COUNTRY, How::Text),
         ("properties.location.geoCoordinates.latitude", col::SRC_LAT, How::Float),
@@ -82,7 +112,7 @@ pub static SIGN_IN: Mapping = Mapping {
 
 pub(super) fn finish_sign_in(event: &mut Event) -> Result<Decoded, Stop> {
     if let Some(code) = event.text(0).or_else(|| event.text(1)) {
-        event.row.status(code != "0");
+        set_sign_in_status(event, &code);
     }
     match event.text(2).as_deref() {
         Some("multiFactorAuthentication") => event.row.builder.bool(col::ACTOR_SESSION_MFA, true),
@@ -90,6 +120,16 @@ pub(super) fn finish_sign_in(event: &mut Event) -> Result<Decoded, Stop> {
         _ => {}
     }
     Ok(Decoded::Row)
+}
+
+/// The outcome that an error code of a sign-in tells; ADFS writes words in its place.
+pub(crate) fn set_sign_in_status(event: &mut Event, code: &str) {
+    match (int(code.as_bytes()), code.to_ascii_lowercase().as_str()) {
+        (Some(0), _) | (None, "success" | "succeeded") => event.row.status(false),
+        (Some(code), _) if INTERRUPTS.contains(&code) => event.set(col::STATUS, "interrupted"),
+        (Some(_), _) | (None, "failure" | "failed") => event.row.status(true),
+        (None, _) => {}
+    }
 }
 
 #[rustfmt::skip]
@@ -100,11 +140,11 @@ pub static AUDIT: Mapping = Mapping {
     product: "Entra ID",
     class: 3001,
     needs: &[&[("category", AUDITS)]],
-    nothing: &["None"],
+    nothing: NOTHING,
     uid: &["properties.id"],
     fields: &[
-        ("properties.activityDateTime", col::TIME, How::Time),
-        ("time", col::TIME, How::Time),
+        ("properties.activityDateTime", col::TIME, How::Utc),
+        ("time", col::TIME, How::Utc),
         ("correlationId", col::CORRELATION_UID, How::Text),
         ("durationMs", col::DURATION, How::Int),
         ("properties.activityDisplayName", col::API_OPERATION, How::Text),
@@ -112,19 +152,25 @@ pub static AUDIT: Mapping = Mapping {
         ("properties.loggedByService", col::API_SERVICE, How::Text),
         ("properties.operationType", col::ACTIVITY, How::Text),
         ("properties.result", col::STATUS, STATUS),
+        ("resultType", col::STATUS, STATUS),
         ("properties.resultReason", col::STATUS_DETAIL, How::Text),
         ("resultDescription", col::STATUS_DETAIL, How::Text),
-        ("properties.initiatedBy.user.id", col::ACTOR_UID, How::Text),
-        ("properties.initiatedBy.app.servicePrincipalId", col::ACTOR_UID, How::Text),
-        ("properties.initiatedBy.user.userPrincipalName", col::ACTOR_NAME, How::Text),
+        ("properties.initiatedBy.user.id", col::ACTOR_UID, How::Lower),
+        ("properties.initiatedBy.app.servicePrincipalId", col::ACTOR_UID, How::Lower),
+        ("properties.initiatedBy.user.userPrincipalName", col::ACTOR_NAME, How::Lower),
         ("properties.initiatedBy.user.displayName", col::ACTOR_NAME, How::Text),
+        ("properties.initiatedBy.user.userPrincipalName", col::ACTOR_UID, How::Lower),
+        ("properties.initiatedBy.app.appId", col::ACTOR_UID, How::Lower),
         ("properties.initiatedBy.app.displayName", col::ACTOR_NAME, How::Text),
+        ("properties.initiatedBy.app.servicePrincipalName", col::ACTOR_NAME, How::Text),
         ("identity", col::ACTOR_NAME, How::Text),
-        ("properties.initiatedBy.user.userPrincipalName", col::ACTOR_EMAIL, How::Text),
+        ("properties.initiatedBy.app.displayName", col::ACTOR_UID, How::Text),
+        ("identity", col::ACTOR_UID, How::Lower),
+        ("properties.initiatedBy.user.userPrincipalName", col::ACTOR_EMAIL, How::Lower),
         ("properties.initiatedBy.app.appId", col::ACTOR_APP_UID, How::Text),
         ("properties.initiatedBy.app.displayName", col::ACTOR_APP_NAME, How::Text),
-        ("properties.initiatedBy.user.ipAddress", col::SRC_IP, How::Address),
-        ("callerIpAddress", col::SRC_IP, How::Address),
+        ("properties.initiatedBy.user.ipAddress", col::SRC_IP, How::HostOf),
+        ("callerIpAddress", col::SRC_IP, How::HostOf),
         ("properties.userAgent", col::USER_AGENT, How::Text),
         ("properties.targetResources[0].id", col::RESOURCE_UID, How::Text),
         ("properties.targetResources[0].displayName", col::RESOURCE_NAME, How::Text),
@@ -163,6 +209,179 @@ pub(super) fn finish_audit(event: &mut Event) -> Result<Decoded, Stop> {
                 detail["value"].as_str().unwrap_or_default(),
             );
         }
+    }
+    Ok(Decoded::Row)
+}
+
+/// What ID Protection finds, and whom it takes for risky: told again with each change.
+#[rustfmt::skip]
+pub static RISK: Mapping = Mapping {
+    name: "Entra ID risk",
+    source: "entra_id",
+    family: "identity",
+    product: "Entra ID",
+    class: 2004,
+    needs: &[&[("category", RISKS)]],
+    nothing: NOTHING,
+    uid: &["properties.id", "properties.riskState", "properties.riskLevel", "properties.riskLastUpdatedDateTime", "properties.lastUpdatedDateTime"],
+    fields: &[
+        ("properties.riskLastUpdatedDateTime", col::TIME, How::Utc),
+        ("properties.detectedDateTime", col::TIME, How::Utc),
+        ("time", col::TIME, How::Utc),
+        ("properties.activityDateTime", col::START_TIME, How::Utc),
+        ("correlationId", col::CORRELATION_UID, How::Text),
+        ("properties.correlationId", col::CORRELATION_UID, How::Text),
+        ("operationName", col::API_OPERATION, How::Text),
+        ("category", col::ACTIVITY, How::Text),
+        ("properties.riskLevel", col::SEVERITY_ID, SEVERITY),
+        ("properties.riskLevel", col::RISK_LEVEL, How::Lower),
+        ("properties.id", col::FINDING_UID, How::Text),
+        ("properties.riskEventType", col::FINDING_TITLE, How::Text),
+        ("operationName", col::FINDING_TITLE, How::Text),
+        ("properties.riskEventType", col::FINDING_TYPE, How::Text),
+        ("properties.riskDetail", col::FINDING_DESC, How::Text),
+        ("properties.riskState", col::FINDING_STATUS, How::Lower),
+        ("properties.userId", col::ACTOR_UID, How::Lower),
+        ("properties.servicePrincipalId", col::ACTOR_UID, How::Lower),
+        ("properties.userPrincipalName", col::ACTOR_NAME, How::Lower),
+        ("properties.userPrincipalName", col::ACTOR_EMAIL, How::Lower),
+        ("properties.servicePrincipalDisplayName", col::ACTOR_NAME, How::Text),
+        ("properties.userDisplayName", col::ACTOR_NAME, How::Text),
+        ("properties.displayName", col::ACTOR_NAME, How::Text),
+        ("identity", col::ACTOR_NAME, How::Text),
+        ("properties.appId", col::ACTOR_APP_UID, How::Lower),
+        ("properties.ipAddress", col::SRC_IP, How::HostOf),
+        ("callerIpAddress", col::SRC_IP, How::HostOf),
+        ("properties.location.city", col::SRC_CITY, How::Text),
+        ("properties.location.countryOrRegion", col::SRC_COUNTRY, How::Text),
+        ("tenantId", col::CLOUD_ORG, How::Lower),
+    ],
+    fixed: &[(col::CLOUD_PROVIDER, "Azure")],
+    reads: &["category", "properties.id"],
+    finish: Some(finish_risk),
+    ..Mapping::NEW
+};
+
+fn finish_risk(event: &mut Event) -> Result<Decoded, Stop> {
+    let risky = event.text(0).is_some_and(|category| category.starts_with("Risky"));
+    if let Some(id) = event.text(1).filter(|_| risky) {
+        event.set_late(col::ACTOR_UID, &id.to_lowercase());
+    }
+    Ok(Decoded::Row)
+}
+
+#[rustfmt::skip]
+pub static PROVISIONING: Mapping = Mapping {
+    name: "Entra ID provisioning event",
+    source: "entra_id",
+    family: "identity",
+    product: "Entra ID",
+    class: 3001,
+    needs: &[&[("category", PROVISIONINGS)]],
+    nothing: NOTHING,
+    uid: &["properties.id"],
+    fields: &[
+        ("properties.activityDateTime", col::TIME, How::Utc),
+        ("time", col::TIME, How::Utc),
+        ("properties.cycleId", col::CORRELATION_UID, How::Text),
+        ("correlationId", col::CORRELATION_UID, How::Text),
+        ("properties.durationInMilliseconds", col::DURATION, How::Int),
+        ("durationMs", col::DURATION, How::Int),
+        ("properties.provisioningAction", col::ACTIVITY, How::Lower),
+        ("properties.action", col::ACTIVITY, How::Lower),
+        ("operationName", col::API_OPERATION, How::Text),
+        ("properties.provisioningStatusInfo.status", col::STATUS, STATUS),
+        ("properties.statusInfo.status", col::STATUS, STATUS),
+        ("resultType", col::STATUS, STATUS),
+        ("properties.provisioningStatusInfo.errorInformation.errorCode", col::STATUS_CODE, How::Text),
+        ("properties.statusInfo.errorInformation.errorCode", col::STATUS_CODE, How::Text),
+        ("properties.statusInfo.errorCode", col::STATUS_CODE, How::Text),
+        ("properties.provisioningStatusInfo.status", col::STATUS_CODE, How::Lower),
+        ("properties.statusInfo.status", col::STATUS_CODE, How::Lower),
+        ("properties.provisioningStatusInfo.errorInformation.reason", col::STATUS_DETAIL, How::Text),
+        ("properties.statusInfo.errorInformation.reason", col::STATUS_DETAIL, How::Text),
+        ("properties.statusInfo.reason", col::STATUS_DETAIL, How::Text),
+        ("resultDescription", col::STATUS_DETAIL, How::Text),
+        ("properties.initiatedBy.id", col::ACTOR_UID, How::Lower),
+        ("properties.servicePrincipal.id", col::ACTOR_UID, How::Lower),
+        ("properties.initiatedBy.displayName", col::ACTOR_NAME, How::Text),
+        ("properties.initiatedBy.name", col::ACTOR_NAME, How::Text),
+        ("properties.servicePrincipal.displayName", col::ACTOR_NAME, How::Text),
+        ("properties.servicePrincipal.name", col::ACTOR_NAME, How::Text),
+        ("identity", col::ACTOR_NAME, How::Text),
+        ("properties.initiatedBy.initiatorType", col::ACTOR_TYPE, How::Text),
+        ("properties.initiatedBy.initiatingType", col::ACTOR_TYPE, How::Text),
+        ("properties.servicePrincipal.displayName", col::ACTOR_APP_NAME, How::Text),
+        ("properties.servicePrincipal.name", col::ACTOR_APP_NAME, How::Text),
+        ("properties.sourceIdentity.id", col::USER_UID, How::Text),
+        ("properties.sourceIdentity.displayName", col::USER_NAME, How::Text),
+        ("properties.sourceIdentity.name", col::USER_NAME, How::Text),
+        ("properties.targetIdentity.id", col::RESOURCE_UID, How::Text),
+        ("properties.targetIdentity.displayName", col::RESOURCE_NAME, How::Text),
+        ("properties.targetIdentity.name", col::RESOURCE_NAME, How::Text),
+        ("properties.targetIdentity.identityType", col::RESOURCE_TYPE, How::Text),
+        ("tenantId", col::CLOUD_ORG, How::Lower),
+    ],
+    fixed: &[(col::CLOUD_PROVIDER, "Azure")],
+    ..Mapping::NEW
+};
+
+/// Calls of Microsoft Graph.
+#[rustfmt::skip]
+pub static CALL: Mapping = Mapping {
+    name: "Microsoft Graph activity",
+    source: "entra_id",
+    family: "cloud_audit",
+    product: "Microsoft Graph",
+    class: 6003,
+    needs: &[&[("category", CALLS)]],
+    nothing: NOTHING,
+    uid: &["properties.requestId", "time"],
+    fields: &[
+        ("properties.timeGenerated", col::TIME, How::Utc),
+        ("time", col::TIME, How::Utc),
+        ("properties.clientRequestId", col::CORRELATION_UID, How::Text),
+        ("correlationId", col::CORRELATION_UID, How::Text),
+        ("properties.durationMs", col::DURATION, How::Int),
+        ("durationMs", col::DURATION, How::Int),
+        ("properties.requestMethod", col::API_OPERATION, How::Text),
+        ("operationName", col::ACTIVITY, How::Text),
+        ("properties.requestId", col::API_REQUEST_UID, How::Text),
+        ("properties.responseStatusCode", col::HTTP_CODE, How::Int),
+        ("properties.responseStatusCode", col::STATUS_CODE, How::Text),
+        ("resultSignature", col::STATUS_CODE, How::Text),
+        ("properties.userId", col::ACTOR_UID, How::Lower),
+        ("properties.servicePrincipalId", col::ACTOR_UID, How::Lower),
+        ("properties.appId", col::ACTOR_UID, How::Lower),
+        ("properties.userPrincipalName", col::ACTOR_NAME, How::Lower),
+        ("properties.appId", col::ACTOR_APP_UID, How::Lower),
+        ("properties.C_Idtyp", col::ACTOR_TYPE, How::Text),
+        ("properties.roles", col::ACTOR_ROLE, How::Text),
+        ("properties.scopes", col::ACTOR_ROLE, How::Text),
+        ("properties.signInActivityId", col::ACTOR_CREDENTIAL, How::Text),
+        ("properties.sessionId", col::ACTOR_SESSION_UID, How::Text),
+        ("properties.C_Sid", col::ACTOR_SESSION_UID, How::Text),
+        ("properties.identityProvider", col::ACTOR_ISSUER, How::Text),
+        ("properties.ipAddress", col::SRC_IP, How::HostOf),
+        ("callerIpAddress", col::SRC_IP, How::HostOf),
+        ("properties.userAgent", col::USER_AGENT, How::Text),
+        ("properties.requestMethod", col::HTTP_METHOD, How::Text),
+        ("properties.requestUri", col::URL, How::Text),
+        ("tenantId", col::CLOUD_ORG, How::Lower),
+    ],
+    fixed: &[(col::CLOUD_PROVIDER, "Azure")],
+    reads: &["properties.responseStatusCode", "resultSignature", "properties.requestMethod"],
+    finish: Some(finish_call),
+    ..Mapping::NEW
+};
+
+fn finish_call(event: &mut Event) -> Result<Decoded, Stop> {
+    let code = event.text(0).or_else(|| event.text(1));
+    if let Some(code) = code.and_then(|code| http_code(&code)).filter(|code| *code >= 200) {
+        event.row.status(code >= 400);
+    }
+    if let Some(method) = event.text(2) {
+        event.row.builder.bool(col::IS_READ_ONLY, matches!(&*method, "GET" | "HEAD"));
     }
     Ok(Decoded::Row)
 }

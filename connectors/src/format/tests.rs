@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub(crate) mod golden;
+mod numbers;
 mod traps;
 
 use serde_json::{Value, json};

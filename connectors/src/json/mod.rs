@@ -14,7 +14,7 @@ mod number;
 mod text;
 
 pub use self::error::{Error, Fault};
-pub(crate) use self::number::int;
+pub(crate) use self::number::{Decimal, int, plain};
 pub use self::text::{Text, unescape, unescape_into};
 
 use std::borrow::Cow;
@@ -368,7 +368,7 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// An integer at the position, also in quotes; `None` and a skipped value for anything else.
+    /// An integer at the position, however it is written, also in quotes; `None` and a skipped value for anything else.
     pub fn int(&mut self) -> Result<Option<i64>> {
         Ok(number::int(&self.word()?))
     }

@@ -23,11 +23,11 @@ impl<'s> Event<'_, '_, 's, '_> {
         (!self.tree.is_nothing(self.s, value)).then_some(value)
     }
 
-    /// A string, or a number or truth value as it is written.
+    /// A string, a truth value, or a number: in digits if it is an integer.
     pub fn text(&self, index: usize) -> Option<Cow<'s, str>> {
         let value = self.value(index)?;
         let scalar = !matches!(value.first, b'{' | b'[');
-        scalar.then(|| string(self.s, value.text))
+        scalar.then(|| string(self.s, value))
     }
 
     pub fn is(&self, index: usize, text: &str) -> bool {

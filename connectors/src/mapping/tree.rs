@@ -18,6 +18,11 @@ impl Value {
         self.first == b'"'
     }
 
+    /// Not in quotes.
+    pub fn is_number(self) -> bool {
+        matches!(self.first, b'-' | b'0'..=b'9')
+    }
+
     /// Its JSON, with the quotes of a string.
     pub fn json(self) -> std::ops::Range<usize> {
         let range = self.text.range();
