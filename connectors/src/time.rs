@@ -323,7 +323,7 @@ mod tests {
             assert_eq!(micros(text), None, "{text}");
             assert_eq!(parse_utc(text.as_bytes()), None, "{text}");
         }
-        for text in ["-86401", "7258118400", "7258118400000", "1e15.5", "253402300799"] {
+        for text in ["-86401", "7258118400", "7258118400000", "1e15.5"] {
             assert_eq!(parse_number(text.as_bytes()), None, "{text}");
         }
     }

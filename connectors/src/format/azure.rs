@@ -13,7 +13,7 @@ mod finish;
 use weir_engine::schema::col;
 
 use self::finish::finish;
-pub(crate) use self::finish::http_code;
+pub(crate) use self::finish::{http_code, set_words};
 use crate::mapping::{How, Mapping};
 
 const LEVEL: How = How::Words(&[
@@ -248,6 +248,7 @@ pub static ACTIVITY: Mapping = Mapping {
         "claims.appid",
         "identity.claim.appid",
         "identity.requester.appId",
+        "caller",
     ],
     finish: Some(finish),
     ..Mapping::NEW

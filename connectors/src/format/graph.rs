@@ -10,7 +10,7 @@ use weir_engine::schema::col;
 use super::azure::NOTHING;
 use super::entra::{finish_audit, finish_sign_in};
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS};
+use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS, int_of};
 
 #[rustfmt::skip]
 pub static SIGN_IN: Mapping = Mapping {
@@ -186,7 +186,7 @@ fn finish_alert(event: &mut Event) -> Result<Decoded, Stop> {
             }
         }
         if kind == "processEvidence"
-            && let Some(pid) = evidence["processId"].as_i64()
+            && let Some(pid) = int_of(&evidence["processId"])
         {
             event.set_int(col::PROCESS_PID, pid);
         }

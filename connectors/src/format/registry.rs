@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use super::{
     Decoded, Reject, Row, Stop, aside, azure, azure_flow, cloudtrail, defender, entra, envoy,
-    falco, gatekeeper, gcp, gcp_flow, github, graph, guardduty, k8s_audit, ocsf, okta, prisma,
+    falco, gatekeeper, gcp, gcp_flow, github, graph, guardduty, hunting, k8s_audit, log_analytics, ocsf, okta, prisma,
     tetragon, trivy, vpc_flow, ztunnel,
 };
 use crate::json::Scanner;
@@ -40,6 +40,14 @@ pub static MAPPINGS: &[&Mapping] = &[
     &azure::ACTIVITY,
     &defender::ALERT,
     &graph::ALERT,
+    &hunting::EVENT,
+    &hunting::ROW,
+    &log_analytics::SIGN_IN,
+    &log_analytics::AUDIT,
+    &log_analytics::RESOURCE,
+    &log_analytics::RISK,
+    &log_analytics::CALL,
+    &log_analytics::INCIDENT,
     &okta::LOG_EVENT,
     &github::AUDIT,
     &vpc_flow::FLOW,
@@ -60,9 +68,11 @@ pub static MAPPINGS: &[&Mapping] = &[
     &trivy::REPORT,
     &trivy::CLUSTER,
     &trivy::OPERATOR,
+    &trivy::CYCLONEDX,
     &ocsf::EVENT,
     &aside::INSIGHT,
     &aside::DIGEST,
+    &aside::SPDX,
 ];
 
 static TREES: LazyLock<Vec<Compiled>> = LazyLock::new(|| {

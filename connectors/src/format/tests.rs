@@ -2,6 +2,7 @@
 
 pub(crate) mod golden;
 mod numbers;
+mod outcomes;
 mod traps;
 
 use serde_json::{Value, json};

@@ -7,6 +7,14 @@ use super::{Compiled, Value};
 use crate::format::Row;
 use crate::json::{Scanner, int};
 
+/// The integer that a value of a tree is, also in quotes.
+pub(crate) fn int_of(value: &serde_json::Value) -> Option<i64> {
+    match value {
+        serde_json::Value::Number(number) => int(number.to_string().as_bytes()),
+        value => int(value.as_str()?.as_bytes()),
+    }
+}
+
 /// One event, its values found, its columns not yet set. Values are named by their place in the mapping's
 /// `reads`.
 pub(crate) struct Event<'e, 'r, 's, 'b> {
@@ -44,6 +52,14 @@ impl<'s> Event<'_, '_, 's, '_> {
         let value = self.value(index);
         let bytes = value.map_or(&[][..], |value| &self.s.bytes()[value.json()]);
         serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// The same, also of JSON that stands in a text.
+    pub fn inner(&self, index: usize) -> serde_json::Value {
+        match self.tree(index) {
+            serde_json::Value::String(text) => serde_json::from_str(&text).unwrap_or_default(),
+            tree => tree,
+        }
     }
 
     pub fn set(&mut self, column: usize, text: &str) {

@@ -18,7 +18,7 @@ mod tree;
 use crate::format::{Decoded, Stop};
 
 pub(crate) use self::apply::Outer;
-pub(crate) use self::event::Event;
+pub(crate) use self::event::{Event, int_of};
 pub(crate) use self::path::{Path, Step};
 pub(crate) use self::tree::{Compiled, Keys, Value, other_case};
 

@@ -1,11 +1,13 @@
 //! What of an Azure record depends on several values: how it ended, and who did it.
 
+use std::ops::Range;
+
 use serde_json::Value;
 use weir_engine::schema::col;
 
 use crate::format::{Decoded, Stop, azure_flow, entra};
 use crate::json::int;
-use crate::mapping::Event;
+use crate::mapping::{Event, int_of};
 
 pub(super) fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const LOG: usize = 0;
@@ -87,24 +89,37 @@ fn failed(word: &str) -> Option<bool> {
 /// A code of failure outweighs a word of success: Key Vault answers 403 with `resultType` Success. A start has not
 /// ended, whatever it was answered.
 fn set_outcome(event: &mut Event) {
-    const CODES: std::ops::Range<usize> = 9..15;
-    const WORDS: std::ops::Range<usize> = 9..24;
+    const CODES: Range<usize> = 9..15;
+    const WORDS: Range<usize> = 9..24;
     const RESULT: usize = 19;
     const DESCRIPTION: usize = 24;
-    let mut words: Vec<String> = vec![];
     // The container registry writes its code where others explain it.
-    if event.is(RESULT, "HttpStatusCode") {
-        words.extend(event.text(DESCRIPTION).map(|text| text.into_owned()));
-    }
-    let mut code = words.first().and_then(|word| http_code(word));
-    for at in WORDS {
+    let code = match event.is(RESULT, "HttpStatusCode") {
+        true => event.text(DESCRIPTION),
+        false => None,
+    };
+    let code = code.map(|code| code.into_owned());
+    set_words(event, CODES, WORDS, code);
+}
+
+/// Sets the HTTP code and the outcome that the values tell which `finish` reads at these places; `codes` come
+/// first, and `first` before them.
+pub(crate) fn set_words(
+    event: &mut Event,
+    codes: Range<usize>,
+    all: Range<usize>,
+    first: Option<String>,
+) {
+    let mut code = first.as_deref().and_then(http_code);
+    let mut words: Vec<String> = first.into_iter().collect();
+    for at in all {
         let Some(text) = event.text(at) else { continue };
         // `Succeeded.OK`
         let parts = || text.split('.').filter(|part| !part.is_empty());
-        if CODES.contains(&at) || code.is_none() {
-            let found = if CODES.contains(&at) { http_code(&text) } else { parts().find_map(http_code) };
-            code = code.or(found);
-        }
+        code = code.or_else(|| match codes.contains(&at) {
+            true => http_code(&text),
+            false => parts().find_map(http_code),
+        });
         match int(text.as_bytes()) {
             Some(_) => words.push(text.into_owned()),
             None => words.extend(parts().map(str::to_owned)),
@@ -115,7 +130,10 @@ fn set_outcome(event: &mut Event) {
     }
     let began = |word: &String| {
         let word = word.to_ascii_lowercase();
-        matches!(&*word, "start" | "started" | "accept" | "accepted" | "inprogress" | "active")
+        matches!(
+            &*word,
+            "start" | "started" | "accept" | "accepted" | "inprogress" | "active"
+        )
     };
     let told = |outcome| words.iter().any(|word| failed(word) == Some(outcome));
     if told(true) {
@@ -131,7 +149,12 @@ fn set_actor(event: &mut Event) {
     const IDENTITY: usize = 25;
     const PROPERTIES: usize = 26;
     const PRINCIPALS: [[usize; 2]; 2] = [[27, 29], [28, 30]];
-    const APPS: std::ops::Range<usize> = 31..35;
+    const APPS: Range<usize> = 31..35;
+    const CALLER: usize = 35;
+    // Better than a display name.
+    if let Some(caller) = event.text(CALLER).filter(|caller| caller.contains('@')) {
+        event.set(col::ACTOR_NAME, &caller.to_lowercase());
+    }
     if let Some(text) = event.text(IDENTITY) {
         match json_of(&text) {
             Some(identity) => set_identity(event, &identity),
@@ -150,8 +173,7 @@ fn set_actor(event: &mut Event) {
         {
             event.set_late(col::SRC_IP, &address.to_canonical().to_string());
         }
-        let code = &properties["ScStatus"];
-        let code = code.as_i64().or_else(|| int(code.as_str()?.as_bytes()));
+        let code = int_of(&properties["ScStatus"]);
         if let Some(code) = code.filter(|code| (100..600).contains(code)) {
             event.set_int(col::HTTP_CODE, code);
             if code >= 200 {

@@ -38,10 +38,12 @@ fn spellings(number: &str) -> Vec<(String, bool)> {
         let exponent = format!("{whole}{fraction}e-{}", fraction.len());
         return vec![(format!("\"{number}\""), true), (exponent, false)];
     };
-    let (sign, digits) = match number.strip_prefix('-') {
+    let text = value.to_string();
+    let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),
-        None => ("", number),
+        None => ("", &*text),
     };
+    let tenth = if value == 0 { "0e-1".to_owned() } else { format!("{value}0e-1") };
     let (first, rest) = digits.split_at(1);
     let exponent = match rest {
         "" => format!("{sign}{first}e0"),
@@ -50,7 +52,7 @@ fn spellings(number: &str) -> Vec<(String, bool)> {
     vec![
         (format!("{value}.0"), true),
         (format!("{value}.000000"), true),
-        (format!("{value}0e-1"), true),
+        (tenth, true),
         (format!("\"{value}\""), true),
         (format!("\"{value}.0\""), false),
         (format!("\"{exponent}\""), false),

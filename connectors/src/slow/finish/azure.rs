@@ -79,6 +79,10 @@ pub fn http_code(word: &str) -> Option<i64> {
 }
 
 fn azure_outcome(seen: &mut Seen) {
+    let code = match seen.is("resultType", "HttpStatusCode") {
+        true => seen.text("resultDescription"),
+        false => None,
+    };
     let codes = [
         "properties.httpStatusCode",
         "statusCode",
@@ -98,14 +102,15 @@ fn azure_outcome(seen: &mut Seen) {
         "properties.succeeded",
         "isRequestSuccess",
     ];
+    outcome(seen, code.into_iter().collect(), &codes, &words);
+}
+
+/// The HTTP code and the outcome that these values tell; codes come first, and what is said already before them.
+pub fn outcome(seen: &mut Seen, mut all: Vec<String>, codes: &[&str], words: &[&str]) {
     let split = |text: String| match int(&text) {
         Some(_) => vec![text],
         None => text.split('.').map(str::to_owned).collect(),
     };
-    let mut all = vec![];
-    if seen.is("resultType", "HttpStatusCode") {
-        all.extend(seen.text("resultDescription"));
-    }
     let mut code = all.first().and_then(|word| http_code(word));
     for path in codes {
         let text = seen.text(path);
@@ -147,6 +152,10 @@ fn azure_actor(seen: &mut Seen) {
         true => serde_json::from_str::<serde_json::Value>(text).ok(),
         false => None,
     };
+    let caller = seen.text("caller").unwrap_or_default();
+    if caller.contains('@') {
+        seen.set(col::ACTOR_NAME, &caller.to_lowercase());
+    }
     if let Some(text) = seen.text("identity") {
         match json(&text) {
             None => {
@@ -191,7 +200,7 @@ fn azure_actor(seen: &mut Seen) {
         seen.late.push((col::SRC_IP, address(&from).unwrap_or_default()));
         let code = match &properties["ScStatus"] {
             serde_json::Value::String(text) => int(text),
-            number => number.as_i64(),
+            number => int(&number.to_string()),
         };
         if let Some(code) = code.filter(|code| (100..600).contains(code)) {
             seen.columns.set(col::HTTP_CODE, code);

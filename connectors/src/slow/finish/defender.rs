@@ -4,7 +4,7 @@ use serde_json::Value;
 use weir_engine::schema::col;
 
 use super::Seen;
-use crate::slow::columns::address;
+use crate::slow::columns::{address, int};
 
 pub fn alert(seen: &mut Seen) {
     let id = [
@@ -148,7 +148,11 @@ pub fn xdr(seen: &mut Seen) {
                 (col::HOSTNAME, text(&["hostName"])),
             ],
             "processEvidence" => {
-                if let Some(number) = one["processId"].as_i64() {
+                let number = match &one["processId"] {
+                    Value::String(text) => int(text),
+                    number => int(&number.to_string()),
+                };
+                if let Some(number) = number {
                     seen.columns.set(col::PROCESS_PID, number);
                 }
                 let file = |name: &str| text(&["imageFile", name]);

@@ -3,6 +3,7 @@
 mod azure;
 mod clouds;
 mod defender;
+mod rows;
 mod saas;
 
 use serde_json::Value;
@@ -73,6 +74,7 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
     let filtered = Some(Some(Outcome::Filtered));
     match name {
         "CloudTrail Insights event" | "CloudTrail digest" => return filtered,
+        "SPDX document" => return Some(Some(Outcome::Dead("unknown_format"))),
         "VPC flow log line" if seen.is("log-status", "NODATA") => return filtered,
         // The parts of Trivy's reports have no name.
         "" if seen.mapping.reads == ["Status"] && seen.is("Status", "PASS") => return filtered,
@@ -104,15 +106,21 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
             }
         }
         "Microsoft Graph activity" => {
-            let code = seen.any(&["properties.responseStatusCode", "resultSignature"]);
-            let code = code.as_deref().and_then(azure::http_code);
-            if let Some(code) = code.filter(|code| *code >= 200) {
-                seen.columns.status(code >= 400);
-            }
-            if let Some(method) = seen.text("properties.requestMethod") {
-                let reads = method == "GET" || method == "HEAD";
-                seen.columns.set(col::IS_READ_ONLY, reads);
-            }
+            let codes = ["properties.responseStatusCode", "resultSignature"];
+            rows::call(seen, &codes, "properties.requestMethod");
+        }
+        "Microsoft Graph activity row of Log Analytics" => {
+            rows::call(seen, &["ResponseStatusCode"], "RequestMethod");
+        }
+        "Entra ID sign-in row of Log Analytics" => rows::sign_in(seen),
+        "Entra ID audit row of Log Analytics" => rows::audit(seen),
+        "Entra ID risk row of Log Analytics" => rows::risk(seen),
+        "Azure row of Log Analytics" => rows::resource(seen),
+        "Defender XDR hunting record" if rows::hunting(seen, "category", "properties.") => {
+            return filtered;
+        }
+        "Defender XDR hunting row of Sentinel" if rows::hunting(seen, "Type", "") => {
+            return filtered;
         }
         "Google VPC flow log entry" => clouds::google_flow(seen),
         "ztunnel access log line" => ztunnel(seen),

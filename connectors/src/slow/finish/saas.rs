@@ -20,17 +20,7 @@ pub fn sign_in(name: &str, seen: &mut Seen) {
                 ),
             };
             if let Some(code) = code {
-                let interrupted = |code| crate::format::entra::INTERRUPTS.contains(&code);
-                match int(&code) {
-                    Some(0) => seen.columns.status(false),
-                    Some(code) if interrupted(code) => seen.set(col::STATUS, "interrupted"),
-                    Some(_) => seen.columns.status(true),
-                    None => match code.to_lowercase().as_str() {
-                        "success" | "succeeded" => seen.columns.status(false),
-                        "failure" | "failed" => seen.columns.status(true),
-                        _ => {}
-                    },
-                }
+                sign_in_status(seen, &code);
             }
             match requirement.as_deref() {
                 Some("multiFactorAuthentication") => seen.columns.set(col::ACTOR_SESSION_MFA, true),
@@ -40,6 +30,21 @@ pub fn sign_in(name: &str, seen: &mut Seen) {
                 _ => {}
             }
         }
+
+/// The outcome that an error code of a sign-in tells.
+pub fn sign_in_status(seen: &mut Seen, code: &str) {
+    let interrupted = |code| crate::format::entra::INTERRUPTS.contains(&code);
+    match int(code) {
+        Some(0) => seen.columns.status(false),
+        Some(code) if interrupted(code) => seen.set(col::STATUS, "interrupted"),
+        Some(_) => seen.columns.status(true),
+        None => match code.to_lowercase().as_str() {
+            "success" | "succeeded" => seen.columns.status(false),
+            "failure" | "failed" => seen.columns.status(true),
+            _ => {}
+        },
+    }
+}
 
 pub fn entra_audit(seen: &mut Seen, under: &str) {
     let app = seen
