@@ -34,7 +34,11 @@ pub fn parse_utc(text: &[u8]) -> Option<i64> {
         && let Some(seconds) = parse_seconds(head)
     {
         let (fraction, zone) = parse_fraction(rest)?;
-        let offset = if zone.is_empty() { 0 } else { parse_offset(zone)? };
+        let offset = if zone.is_empty() {
+            0
+        } else {
+            parse_offset(zone)?
+        };
         return possible((seconds - offset) * MICROS + fraction);
     }
     parse_american(text)
@@ -91,7 +95,11 @@ fn parse_american(text: &[u8]) -> Option<i64> {
         return None;
     }
     let seconds = seconds_of([year, month, day, hour, minute, i64::from(tens * 10 + ones)])?;
-    let offset = if zone.is_empty() { 0 } else { parse_offset(zone)? };
+    let offset = if zone.is_empty() {
+        0
+    } else {
+        parse_offset(zone)?
+    };
     possible((seconds - offset) * MICROS + fraction)
 }
 
@@ -100,9 +108,9 @@ fn number_before(text: &[u8], mark: u8) -> Option<(i64, &[u8])> {
     let end = text.iter().position(|byte| *byte == mark)?;
     let digits = &text[..end];
     let is_number = matches!(digits.len(), 1..=4) && digits.iter().all(u8::is_ascii_digit);
-    let value = digits
-        .iter()
-        .fold(0, |value, digit| value * 10 + i64::from(digit.wrapping_sub(b'0')));
+    let value = digits.iter().fold(0, |value, digit| {
+        value * 10 + i64::from(digit.wrapping_sub(b'0'))
+    });
     is_number.then_some((value, &text[end + 1..]))
 }
 
@@ -333,7 +341,10 @@ mod tests {
         let next = micros("2017-01-01T00:00:00Z");
         assert_eq!(micros("2016-12-31T23:59:60Z"), next);
         assert_eq!(micros("2016-12-31T18:59:60-05:00"), next);
-        assert_eq!(micros("2016-12-31T23:59:60.5Z"), next.map(|at| at + 500_000));
+        assert_eq!(
+            micros("2016-12-31T23:59:60.5Z"),
+            next.map(|at| at + 500_000)
+        );
     }
 
     #[test]
@@ -354,7 +365,11 @@ mod tests {
             ("1/2/2026 4:04:05 AM +01:00", 0),
             ("1/2/2026 3:04:05.25 AM", 250_000),
         ] {
-            assert_eq!(parse_utc(text.as_bytes()), Some(second + fraction), "{text}");
+            assert_eq!(
+                parse_utc(text.as_bytes()),
+                Some(second + fraction),
+                "{text}"
+            );
         }
         let hour = |text: &str| parse_utc(text.as_bytes()).map(|at| (at / MICROS / 3600) % 24);
         assert_eq!(hour("1/2/2026 12:00:00 AM"), Some(0));
@@ -401,7 +416,15 @@ mod tests {
         ] {
             assert_eq!(parse_number(text.as_bytes()), Some(micros), "{text}");
         }
-        for text in ["", "-", "1e300", "1767323045x", "x", "99999999999999999999", "1.5.5"] {
+        for text in [
+            "",
+            "-",
+            "1e300",
+            "1767323045x",
+            "x",
+            "99999999999999999999",
+            "1.5.5",
+        ] {
             assert_eq!(parse_number(text.as_bytes()), None, "{text}");
         }
     }

@@ -4,12 +4,15 @@
 //! values in `modifiedProperties` are JSON in text; the actor is a user or an application; `"None"` means
 //! nothing; a risky user is named by the record's own `id`.
 
+mod others;
+
 use weir_engine::schema::col;
 
-use super::azure::{NOTHING, http_code};
+pub use self::others::{CALL, PROVISIONING, RISK};
+use super::azure::NOTHING;
 use super::{Decoded, Stop};
 use crate::json::int;
-use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS};
+use crate::mapping::{Event, How, Mapping, STATUS};
 
 const SIGN_INS: &[&str] = &[
     "SignInLogs",
@@ -37,8 +40,8 @@ const CALLS: &[&str] = &["MicrosoftGraphActivityLogs"];
 /// Microsoft's own sign-in workbook tells them as Interrupt, and its list of AADSTS codes as an interrupt or as
 /// a demand that is part of signing in.
 pub(crate) const INTERRUPTS: &[i64] = &[
-    16000, 16001, 16003, 50055, 50058, 50059, 50072, 50074, 50076, 50079, 50097, 50125, 50127, 50129, 50140,
-    50143, 50144, 50199, 50203, 51006, 52004, 65001, 81010, 81012, 81014,
+    16000, 16001, 16003, 50055, 50058, 50059, 50072, 50074, 50076, 50079, 50097, 50125, 50127,
+    50129, 50140, 50143, 50144, 50199, 50203, 51006, 52004, 65001, 81010, 81012, 81014,
 ];
 
 /// Whether Azure's other logs leave records of this category to Entra ID.
@@ -163,6 +166,11 @@ pub static AUDIT: Mapping = Mapping {
         ("properties.initiatedBy.app.appId", col::ACTOR_UID, How::Lower),
         ("properties.initiatedBy.app.displayName", col::ACTOR_NAME, How::Text),
         ("properties.initiatedBy.app.servicePrincipalName", col::ACTOR_NAME, How::Text),
+        // Of Intune, whose audit log has the same category.
+        ("properties.Actor.ObjectId", col::ACTOR_UID, How::Lower),
+        ("properties.Actor.UPN", col::ACTOR_UID, How::Lower),
+        ("properties.Actor.UPN", col::ACTOR_NAME, How::Lower),
+        ("properties.Actor.ApplicationName", col::ACTOR_NAME, How::Text),
         ("identity", col::ACTOR_NAME, How::Text),
         ("properties.initiatedBy.app.displayName", col::ACTOR_UID, How::Text),
         ("identity", col::ACTOR_UID, How::Lower),
@@ -190,198 +198,19 @@ pub(super) fn finish_audit(event: &mut Event) -> Result<Decoded, Stop> {
     const DETAILS: usize = 2;
     let app = event.value(APP).is_some_and(|value| value.first == b'{');
     event.set(col::ACTOR_TYPE, if app { "Application" } else { "User" });
-    for target in event.tree(TARGETS).as_array().into_iter().flatten() {
-        if matches!(
-            target["type"].as_str(),
-            Some("User" | "Group" | "ServicePrincipal")
-        ) {
-            event.set(col::USER_UID, target["id"].as_str().unwrap_or_default());
-            let name = target["userPrincipalName"].as_str();
-            let name = name.or_else(|| target["displayName"].as_str());
-            event.set(col::USER_NAME, name.unwrap_or_default());
-            break;
+    let names = ["type", "id", "userPrincipalName", "displayName"];
+    let targets = event.strings(TARGETS, names).into_iter();
+    let mut people = targets.filter(|[kind, ..]| {
+        matches!(kind.as_deref(), Some("User" | "Group" | "ServicePrincipal"))
+    });
+    if let Some([_, id, principal, name]) = people.next() {
+        event.set(col::USER_UID, &id.unwrap_or_default());
+        event.set(col::USER_NAME, &principal.or(name).unwrap_or_default());
+    }
+    for [key, value] in event.strings(DETAILS, ["key", "value"]) {
+        if key.as_deref() == Some("User-Agent") {
+            event.set_late(col::USER_AGENT, &value.unwrap_or_default());
         }
-    }
-    for detail in event.tree(DETAILS).as_array().into_iter().flatten() {
-        if detail["key"] == "User-Agent" {
-            event.set_late(
-                col::USER_AGENT,
-                detail["value"].as_str().unwrap_or_default(),
-            );
-        }
-    }
-    Ok(Decoded::Row)
-}
-
-/// What ID Protection finds, and whom it takes for risky: told again with each change.
-#[rustfmt::skip]
-pub static RISK: Mapping = Mapping {
-    name: "Entra ID risk",
-    source: "entra_id",
-    family: "identity",
-    product: "Entra ID",
-    class: 2004,
-    needs: &[&[("category", RISKS)]],
-    nothing: NOTHING,
-    uid: &["properties.id", "properties.riskState", "properties.riskLevel", "properties.riskLastUpdatedDateTime", "properties.lastUpdatedDateTime"],
-    fields: &[
-        ("properties.riskLastUpdatedDateTime", col::TIME, How::Utc),
-        ("properties.detectedDateTime", col::TIME, How::Utc),
-        ("time", col::TIME, How::Utc),
-        ("properties.activityDateTime", col::START_TIME, How::Utc),
-        ("correlationId", col::CORRELATION_UID, How::Text),
-        ("properties.correlationId", col::CORRELATION_UID, How::Text),
-        ("operationName", col::API_OPERATION, How::Text),
-        ("category", col::ACTIVITY, How::Text),
-        ("properties.riskLevel", col::SEVERITY_ID, SEVERITY),
-        ("properties.riskLevel", col::RISK_LEVEL, How::Lower),
-        ("properties.id", col::FINDING_UID, How::Text),
-        ("properties.riskEventType", col::FINDING_TITLE, How::Text),
-        ("operationName", col::FINDING_TITLE, How::Text),
-        ("properties.riskEventType", col::FINDING_TYPE, How::Text),
-        ("properties.riskDetail", col::FINDING_DESC, How::Text),
-        ("properties.riskState", col::FINDING_STATUS, How::Lower),
-        ("properties.userId", col::ACTOR_UID, How::Lower),
-        ("properties.servicePrincipalId", col::ACTOR_UID, How::Lower),
-        ("properties.userPrincipalName", col::ACTOR_NAME, How::Lower),
-        ("properties.userPrincipalName", col::ACTOR_EMAIL, How::Lower),
-        ("properties.servicePrincipalDisplayName", col::ACTOR_NAME, How::Text),
-        ("properties.userDisplayName", col::ACTOR_NAME, How::Text),
-        ("properties.displayName", col::ACTOR_NAME, How::Text),
-        ("identity", col::ACTOR_NAME, How::Text),
-        ("properties.appId", col::ACTOR_APP_UID, How::Lower),
-        ("properties.ipAddress", col::SRC_IP, How::HostOf),
-        ("callerIpAddress", col::SRC_IP, How::HostOf),
-        ("properties.location.city", col::SRC_CITY, How::Text),
-        ("properties.location.countryOrRegion", col::SRC_COUNTRY, How::Text),
-        ("tenantId", col::CLOUD_ORG, How::Lower),
-    ],
-    fixed: &[(col::CLOUD_PROVIDER, "Azure")],
-    reads: &["category", "properties.id"],
-    finish: Some(finish_risk),
-    ..Mapping::NEW
-};
-
-fn finish_risk(event: &mut Event) -> Result<Decoded, Stop> {
-    let risky = event.text(0).is_some_and(|category| category.starts_with("Risky"));
-    if let Some(id) = event.text(1).filter(|_| risky) {
-        event.set_late(col::ACTOR_UID, &id.to_lowercase());
-    }
-    Ok(Decoded::Row)
-}
-
-#[rustfmt::skip]
-pub static PROVISIONING: Mapping = Mapping {
-    name: "Entra ID provisioning event",
-    source: "entra_id",
-    family: "identity",
-    product: "Entra ID",
-    class: 3001,
-    needs: &[&[("category", PROVISIONINGS)]],
-    nothing: NOTHING,
-    uid: &["properties.id"],
-    fields: &[
-        ("properties.activityDateTime", col::TIME, How::Utc),
-        ("time", col::TIME, How::Utc),
-        ("properties.cycleId", col::CORRELATION_UID, How::Text),
-        ("correlationId", col::CORRELATION_UID, How::Text),
-        ("properties.durationInMilliseconds", col::DURATION, How::Int),
-        ("durationMs", col::DURATION, How::Int),
-        ("properties.provisioningAction", col::ACTIVITY, How::Lower),
-        ("properties.action", col::ACTIVITY, How::Lower),
-        ("operationName", col::API_OPERATION, How::Text),
-        ("properties.provisioningStatusInfo.status", col::STATUS, STATUS),
-        ("properties.statusInfo.status", col::STATUS, STATUS),
-        ("resultType", col::STATUS, STATUS),
-        ("properties.provisioningStatusInfo.errorInformation.errorCode", col::STATUS_CODE, How::Text),
-        ("properties.statusInfo.errorInformation.errorCode", col::STATUS_CODE, How::Text),
-        ("properties.statusInfo.errorCode", col::STATUS_CODE, How::Text),
-        ("properties.provisioningStatusInfo.status", col::STATUS_CODE, How::Lower),
-        ("properties.statusInfo.status", col::STATUS_CODE, How::Lower),
-        ("properties.provisioningStatusInfo.errorInformation.reason", col::STATUS_DETAIL, How::Text),
-        ("properties.statusInfo.errorInformation.reason", col::STATUS_DETAIL, How::Text),
-        ("properties.statusInfo.reason", col::STATUS_DETAIL, How::Text),
-        ("resultDescription", col::STATUS_DETAIL, How::Text),
-        ("properties.initiatedBy.id", col::ACTOR_UID, How::Lower),
-        ("properties.servicePrincipal.id", col::ACTOR_UID, How::Lower),
-        ("properties.initiatedBy.displayName", col::ACTOR_NAME, How::Text),
-        ("properties.initiatedBy.name", col::ACTOR_NAME, How::Text),
-        ("properties.servicePrincipal.displayName", col::ACTOR_NAME, How::Text),
-        ("properties.servicePrincipal.name", col::ACTOR_NAME, How::Text),
-        ("identity", col::ACTOR_NAME, How::Text),
-        ("properties.initiatedBy.initiatorType", col::ACTOR_TYPE, How::Text),
-        ("properties.initiatedBy.initiatingType", col::ACTOR_TYPE, How::Text),
-        ("properties.servicePrincipal.displayName", col::ACTOR_APP_NAME, How::Text),
-        ("properties.servicePrincipal.name", col::ACTOR_APP_NAME, How::Text),
-        ("properties.sourceIdentity.id", col::USER_UID, How::Text),
-        ("properties.sourceIdentity.displayName", col::USER_NAME, How::Text),
-        ("properties.sourceIdentity.name", col::USER_NAME, How::Text),
-        ("properties.targetIdentity.id", col::RESOURCE_UID, How::Text),
-        ("properties.targetIdentity.displayName", col::RESOURCE_NAME, How::Text),
-        ("properties.targetIdentity.name", col::RESOURCE_NAME, How::Text),
-        ("properties.targetIdentity.identityType", col::RESOURCE_TYPE, How::Text),
-        ("tenantId", col::CLOUD_ORG, How::Lower),
-    ],
-    fixed: &[(col::CLOUD_PROVIDER, "Azure")],
-    ..Mapping::NEW
-};
-
-/// Calls of Microsoft Graph.
-#[rustfmt::skip]
-pub static CALL: Mapping = Mapping {
-    name: "Microsoft Graph activity",
-    source: "entra_id",
-    family: "cloud_audit",
-    product: "Microsoft Graph",
-    class: 6003,
-    needs: &[&[("category", CALLS)]],
-    nothing: NOTHING,
-    uid: &["properties.requestId", "time"],
-    fields: &[
-        ("properties.timeGenerated", col::TIME, How::Utc),
-        ("time", col::TIME, How::Utc),
-        ("properties.clientRequestId", col::CORRELATION_UID, How::Text),
-        ("correlationId", col::CORRELATION_UID, How::Text),
-        ("properties.durationMs", col::DURATION, How::Int),
-        ("durationMs", col::DURATION, How::Int),
-        ("properties.requestMethod", col::API_OPERATION, How::Text),
-        ("operationName", col::ACTIVITY, How::Text),
-        ("properties.requestId", col::API_REQUEST_UID, How::Text),
-        ("properties.responseStatusCode", col::HTTP_CODE, How::Int),
-        ("properties.responseStatusCode", col::STATUS_CODE, How::Text),
-        ("resultSignature", col::STATUS_CODE, How::Text),
-        ("properties.userId", col::ACTOR_UID, How::Lower),
-        ("properties.servicePrincipalId", col::ACTOR_UID, How::Lower),
-        ("properties.appId", col::ACTOR_UID, How::Lower),
-        ("properties.userPrincipalName", col::ACTOR_NAME, How::Lower),
-        ("properties.appId", col::ACTOR_APP_UID, How::Lower),
-        ("properties.C_Idtyp", col::ACTOR_TYPE, How::Text),
-        ("properties.roles", col::ACTOR_ROLE, How::Text),
-        ("properties.scopes", col::ACTOR_ROLE, How::Text),
-        ("properties.signInActivityId", col::ACTOR_CREDENTIAL, How::Text),
-        ("properties.sessionId", col::ACTOR_SESSION_UID, How::Text),
-        ("properties.C_Sid", col::ACTOR_SESSION_UID, How::Text),
-        ("properties.identityProvider", col::ACTOR_ISSUER, How::Text),
-        ("properties.ipAddress", col::SRC_IP, How::HostOf),
-        ("callerIpAddress", col::SRC_IP, How::HostOf),
-        ("properties.userAgent", col::USER_AGENT, How::Text),
-        ("properties.requestMethod", col::HTTP_METHOD, How::Text),
-        ("properties.requestUri", col::URL, How::Text),
-        ("tenantId", col::CLOUD_ORG, How::Lower),
-    ],
-    fixed: &[(col::CLOUD_PROVIDER, "Azure")],
-    reads: &["properties.responseStatusCode", "resultSignature", "properties.requestMethod"],
-    finish: Some(finish_call),
-    ..Mapping::NEW
-};
-
-fn finish_call(event: &mut Event) -> Result<Decoded, Stop> {
-    let code = event.text(0).or_else(|| event.text(1));
-    if let Some(code) = code.and_then(|code| http_code(&code)).filter(|code| *code >= 200) {
-        event.row.status(code >= 400);
-    }
-    if let Some(method) = event.text(2) {
-        event.row.builder.bool(col::IS_READ_ONLY, matches!(&*method, "GET" | "HEAD"));
     }
     Ok(Decoded::Row)
 }

@@ -222,7 +222,12 @@ hunting!(
     "properties.",
     "category",
     &[&[("category", STREAMED)]],
-    &["properties.ReportId", "properties.DeviceId", "properties.Timestamp", "category"],
+    &[
+        "properties.ReportId",
+        "properties.DeviceId",
+        "properties.Timestamp",
+        "category"
+    ],
     "time"
 );
 hunting!(
@@ -235,18 +240,23 @@ hunting!(
     "TimeGenerated"
 );
 
-
 /// Family and class of a table; nothing for an inventory.
 fn kind(table: &str) -> Option<(&'static str, i64)> {
     Some(match table {
-        "DeviceInfo" | "DeviceNetworkInfo" | "DeviceFileCertificateInfo" | "IdentityInfo" => return None,
+        "DeviceInfo" | "DeviceNetworkInfo" | "DeviceFileCertificateInfo" | "IdentityInfo" => {
+            return None;
+        }
         "DeviceFileEvents" => ("agent_alerts", 1001),
         "DeviceImageLoadEvents" => ("agent_alerts", 1005),
         "DeviceNetworkEvents" => ("agent_alerts", 4001),
         "DeviceLogonEvents" => ("agent_alerts", 3002),
-        "EmailEvents" | "EmailUrlInfo" | "EmailAttachmentInfo" | "EmailPostDeliveryEvents" => ("agent_alerts", 4009),
+        "EmailEvents" | "EmailUrlInfo" | "EmailAttachmentInfo" | "EmailPostDeliveryEvents" => {
+            ("agent_alerts", 4009)
+        }
         "UrlClickEvents" => ("agent_alerts", 4002),
-        "AlertInfo" | "AlertEvidence" | "BehaviorInfo" | "BehaviorEntities" => ("agent_alerts", 2004),
+        "AlertInfo" | "AlertEvidence" | "BehaviorInfo" | "BehaviorEntities" => {
+            ("agent_alerts", 2004)
+        }
         "CloudAppEvents" | "CloudAuditEvents" => ("cloud_audit", 6003),
         "IdentityDirectoryEvents" => ("identity", 3001),
         "IdentityQueryEvents" => ("identity", 6003),
@@ -325,7 +335,9 @@ fn path(folder: &str, name: &str) -> String {
     match (folder.is_empty(), named) {
         (true, _) => name.to_owned(),
         (false, true) => folder.to_owned(),
-        (false, false) if folder.contains('/') => format!("{}/{name}", folder.trim_end_matches('/')),
+        (false, false) if folder.contains('/') => {
+            format!("{}/{name}", folder.trim_end_matches('/'))
+        }
         (false, false) => format!("{}\\{name}", folder.trim_end_matches('\\')),
     }
 }

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use super::{
     Decoded, Reject, Row, Stop, aside, azure, azure_flow, cloudtrail, defender, entra, envoy,
-    falco, gatekeeper, gcp, gcp_flow, github, graph, guardduty, hunting, k8s_audit, log_analytics, ocsf, okta, prisma,
-    tetragon, trivy, vpc_flow, ztunnel,
+    falco, gatekeeper, gcp, gcp_flow, github, graph, guardduty, hunting, k8s_audit, log_analytics,
+    ocsf, okta, prisma, tetragon, trivy, vpc_flow, ztunnel,
 };
 use crate::json::Scanner;
 use crate::mapping::{Compiled, Mapping, Need, Value};

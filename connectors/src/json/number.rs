@@ -128,7 +128,10 @@ impl Decimal {
 
     /// How many digits stand before its point.
     pub fn magnitude(self) -> i64 {
-        let digits = self.digits.checked_ilog10().map_or(0, |log| i64::from(log) + 1);
+        let digits = self
+            .digits
+            .checked_ilog10()
+            .map_or(0, |log| i64::from(log) + 1);
         digits + self.exponent
     }
 }
@@ -171,7 +174,11 @@ pub fn plain(number: &[u8]) -> Option<String> {
 fn plain_slow(number: &[u8]) -> Option<String> {
     let decimal = Decimal::parse(number)?;
     let size = decimal.integer()?;
-    let sign = if decimal.negative && size != 0 { "-" } else { "" };
+    let sign = if decimal.negative && size != 0 {
+        "-"
+    } else {
+        ""
+    };
     Some(format!("{sign}{size}"))
 }
 
@@ -207,9 +214,29 @@ mod tests {
             assert_eq!(int(text.as_bytes()), Some(value), "{text}");
         }
         for text in [
-            "", "-", "+5", "5.", ".5", "5.5", "403.01", "1e", "1e+", "1e-1", "x", "5x", " 5", "0x5",
-            "9223372036854775808", "9.3e18", "1e400", "1e99999999999999999999", "-9223372036854775809",
-            "1.00000000000000000000000000000000000000000000001", "inf", "NaN", "1_000",
+            "",
+            "-",
+            "+5",
+            "5.",
+            ".5",
+            "5.5",
+            "403.01",
+            "1e",
+            "1e+",
+            "1e-1",
+            "x",
+            "5x",
+            " 5",
+            "0x5",
+            "9223372036854775808",
+            "9.3e18",
+            "1e400",
+            "1e99999999999999999999",
+            "-9223372036854775809",
+            "1.00000000000000000000000000000000000000000000001",
+            "inf",
+            "NaN",
+            "1_000",
         ] {
             assert_eq!(int(text.as_bytes()), None, "{text}");
         }

@@ -135,8 +135,13 @@ impl Compiled {
     /// Whether the value stands for none.
     #[inline]
     pub fn is_nothing(&self, s: &Scanner, value: Value) -> bool {
-        let text = s.value(value.text);
-        text.is_empty() || self.nothing.iter().any(|word| word.as_bytes() == &*text)
+        let slice = s.slice(value.text);
+        let is_one = |text: &[u8]| self.nothing.iter().any(|word| word.as_bytes() == text);
+        match value.text.is_escaped() {
+            false => slice.is_empty() || is_one(slice),
+            // Each character may be an escape of six.
+            true => slice.len() <= 6 * self.longest_nothing && is_one(&s.value(value.text)),
+        }
     }
 
     /// Sets a column to the parts that were found, joined; nothing without the first.
@@ -158,12 +163,17 @@ impl Compiled {
         if more.is_empty() && outer.is_empty() {
             return set_text(s, row, column, first);
         }
-        let mut joined = format!("{outer}{}", string(s, first));
+        let mut scratch = std::mem::take(row.scratch);
+        scratch.clear();
+        let mut joined = String::from_utf8(scratch).unwrap_or_default();
+        joined.push_str(outer);
+        joined.push_str(&string(s, first));
         for value in more.iter().filter_map(part) {
             joined.push('/');
             joined.push_str(&string(s, value));
         }
         row.builder.text(column, &joined);
+        *row.scratch = joined.into_bytes();
     }
 
     /// A part of an id: a string or number.
@@ -232,16 +242,21 @@ fn set_text(s: &Scanner, row: &mut Row, column: usize, value: Value) {
 }
 
 fn apply(s: &Scanner, row: &mut Row, value: Value, column: usize, how: How) {
-    let bytes = &*s.value(value.text);
     let scalar = !matches!(value.first, b'{' | b'[');
     match how {
         How::Json if !scalar => {
-            if !json::is_empty(bytes) {
+            if !json::is_empty(s.slice(value.text)) {
                 row.slice(s, column, value.json());
             }
+            return;
         }
-        _ if !scalar => {}
-        How::Text | How::Json => set_text(s, row, column, value),
+        _ if !scalar => return,
+        How::Text | How::Json => return set_text(s, row, column, value),
+        _ => {}
+    }
+    let bytes = &*s.value(value.text);
+    match how {
+        How::Text | How::Json => {}
         How::Lower => match bytes
             .iter()
             .any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii())

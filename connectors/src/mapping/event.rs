@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::apply::string;
 use super::{Compiled, Value};
 use crate::format::Row;
-use crate::json::{Scanner, int};
+use crate::json::{self, Scanner, int};
 
 /// The integer that a value of a tree is, also in quotes.
 pub(crate) fn int_of(value: &serde_json::Value) -> Option<i64> {
@@ -60,6 +60,38 @@ impl<'s> Event<'_, '_, 's, '_> {
             serde_json::Value::String(text) => serde_json::from_str(&text).unwrap_or_default(),
             tree => tree,
         }
+    }
+
+    /// The strings under these keys, of each object in an array: what a tree would tell, without one. Of a key that
+    /// comes back, the last counts.
+    pub fn strings<const N: usize>(
+        &self,
+        index: usize,
+        keys: [&str; N],
+    ) -> Vec<[Option<Cow<'s, str>>; N]> {
+        let mut found = vec![];
+        let Some(array) = self.value(index).filter(|value| value.first == b'[') else {
+            return found;
+        };
+        let mut s = Scanner::new(self.s.bytes(), array.json().start, usize::MAX);
+        // It was read once: it cannot fail.
+        let _ = s.array(|s| {
+            if s.peek() != b'{' {
+                return s.skip();
+            }
+            let mut object = [const { None }; N];
+            s.object(|s, key| {
+                let Some(at) = keys.iter().position(|one| one.as_bytes() == key) else {
+                    return s.skip();
+                };
+                let first = s.peek();
+                object[at] = s.text()?.map(|text| string(s, Value { text, first }));
+                json::Result::Ok(())
+            })?;
+            found.push(object);
+            Ok(())
+        });
+        found
     }
 
     pub fn set(&mut self, column: usize, text: &str) {

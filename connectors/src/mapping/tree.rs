@@ -107,6 +107,7 @@ pub(crate) struct Compiled {
     pub product: Box<str>,
     pub class: i64,
     pub nothing: &'static [&'static str],
+    pub longest_nothing: usize,
     pub needs: Vec<Vec<(u16, Vec<Box<str>>)>>,
     /// The paths of `needs`, for messages.
     pub required: Box<str>,
@@ -133,6 +134,12 @@ impl Compiled {
             product: mapping.product.into(),
             class: mapping.class,
             nothing: mapping.nothing,
+            longest_nothing: mapping
+                .nothing
+                .iter()
+                .map(|word| word.len())
+                .max()
+                .unwrap_or(0),
             needs: vec![],
             required: required(mapping).into(),
             uid: vec![],

@@ -65,7 +65,9 @@ const HTTP: &[(&str, i64)] = &[
 
 /// The HTTP code that a word is or names.
 pub(crate) fn http_code(word: &str) -> Option<i64> {
-    let named = HTTP.iter().find(|(name, _)| name.eq_ignore_ascii_case(word));
+    let named = HTTP
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(word));
     let code = named.map(|(_, code)| *code);
     code.or_else(|| int(word.as_bytes()).filter(|code| (100..600).contains(code)))
 }
@@ -75,31 +77,41 @@ fn failed(word: &str) -> Option<bool> {
     if let Some(code) = http_code(word) {
         return (code >= 200).then_some(code >= 400);
     }
-    match int(word.as_bytes()) {
-        Some(code) => Some(code != 0),
-        None => match word.to_ascii_lowercase().as_str() {
-            "success" | "succeeded" | "true" => Some(false),
-            "failure" | "failed" | "fail" | "error" | "denied" | "deny" | "false" | "clienterror"
-            | "servererror" => Some(true),
-            _ => None,
-        },
+    if let Some(code) = int(word.as_bytes()) {
+        return Some(code != 0);
     }
+    let known = WORDS
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(word));
+    known.map(|(_, failed)| *failed)
 }
+
+/// Words for how it ended, and whether that is a failure.
+const WORDS: &[(&str, bool)] = &[
+    ("success", false),
+    ("succeeded", false),
+    ("true", false),
+    ("failure", true),
+    ("failed", true),
+    ("fail", true),
+    ("error", true),
+    ("denied", true),
+    ("deny", true),
+    ("false", true),
+    ("clienterror", true),
+    ("servererror", true),
+];
 
 /// A code of failure outweighs a word of success: Key Vault answers 403 with `resultType` Success. A start has not
 /// ended, whatever it was answered.
 fn set_outcome(event: &mut Event) {
     const CODES: Range<usize> = 9..15;
-    const WORDS: Range<usize> = 9..24;
+    const TOLD: Range<usize> = 9..24;
     const RESULT: usize = 19;
     const DESCRIPTION: usize = 24;
     // The container registry writes its code where others explain it.
-    let code = match event.is(RESULT, "HttpStatusCode") {
-        true => event.text(DESCRIPTION),
-        false => None,
-    };
-    let code = code.map(|code| code.into_owned());
-    set_words(event, CODES, WORDS, code);
+    let first = event.is(RESULT, "HttpStatusCode").then_some(DESCRIPTION);
+    set_words(event, CODES, TOLD, first);
 }
 
 /// Sets the HTTP code and the outcome that the values tell which `finish` reads at these places; `codes` come
@@ -108,39 +120,51 @@ pub(crate) fn set_words(
     event: &mut Event,
     codes: Range<usize>,
     all: Range<usize>,
-    first: Option<String>,
+    first: Option<usize>,
 ) {
-    let mut code = first.as_deref().and_then(http_code);
-    let mut words: Vec<String> = first.into_iter().collect();
-    for at in all {
+    let (mut code, mut began) = (None, false);
+    let mut told = [false; 2];
+    for at in first.into_iter().chain(all) {
         let Some(text) = event.text(at) else { continue };
         // `Succeeded.OK`
-        let parts = || text.split('.').filter(|part| !part.is_empty());
-        code = code.or_else(|| match codes.contains(&at) {
+        let parts = || text.split('.');
+        code = code.or_else(|| match codes.contains(&at) || first == Some(at) {
             true => http_code(&text),
             false => parts().find_map(http_code),
         });
-        match int(text.as_bytes()) {
-            Some(_) => words.push(text.into_owned()),
-            None => words.extend(parts().map(str::to_owned)),
+        let mut judge = |word: &str| {
+            began |= has_begun(word);
+            if let Some(failed) = failed(word) {
+                told[usize::from(failed)] = true;
+            }
+        };
+        match first == Some(at) || int(text.as_bytes()).is_some() {
+            true => judge(&text),
+            false => parts().for_each(judge),
         }
     }
     if let Some(code) = code {
         event.set_int(col::HTTP_CODE, code);
     }
-    let began = |word: &String| {
-        let word = word.to_ascii_lowercase();
-        matches!(
-            &*word,
-            "start" | "started" | "accept" | "accepted" | "inprogress" | "active"
-        )
-    };
-    let told = |outcome| words.iter().any(|word| failed(word) == Some(outcome));
-    if told(true) {
-        event.row.status(true);
-    } else if !words.iter().any(began) && told(false) {
-        event.row.status(false);
+    match (told, began) {
+        ([_, true], _) => event.row.status(true),
+        ([true, false], false) => event.row.status(false),
+        _ => {}
     }
+}
+
+/// Whether a word tells of what has not ended.
+fn has_begun(word: &str) -> bool {
+    [
+        "start",
+        "started",
+        "accept",
+        "accepted",
+        "inprogress",
+        "active",
+    ]
+    .iter()
+    .any(|begun| begun.eq_ignore_ascii_case(word))
 }
 
 /// What the table does not reach: an identity that is a name or JSON in text, and what is told in properties
@@ -166,9 +190,15 @@ fn set_actor(event: &mut Event) {
     }
     if let Some(properties) = event.text(PROPERTIES).as_deref().and_then(json_of) {
         for (name, column) in APP_SERVICE {
-            event.set_late(*column, properties[*name].as_str().unwrap_or_default());
+            let text = properties[*name].as_str().unwrap_or_default();
+            match *column {
+                col::ACTOR_UID => event.set_late(col::ACTOR_UID, &text.to_lowercase()),
+                column => event.set_late(column, text),
+            }
         }
-        if let Some(address) = ["UserAddress", "CIp"].iter().find_map(|name| properties[*name].as_str())
+        if let Some(address) = ["UserAddress", "CIp"]
+            .iter()
+            .find_map(|name| properties[*name].as_str())
             && let Ok(address) = address.parse::<std::net::IpAddr>()
         {
             event.set_late(col::SRC_IP, &address.to_canonical().to_string());
@@ -211,7 +241,9 @@ const APP_SERVICE: &[(&str, usize)] = &[
 fn set_identity(event: &mut Event, identity: &Value) {
     for holder in ["claim", "claims", "requester"] {
         let text = |names: &[&str]| {
-            let found = names.iter().find_map(|name| identity[holder][*name].as_str());
+            let found = names
+                .iter()
+                .find_map(|name| identity[holder][*name].as_str());
             found.unwrap_or_default().to_lowercase()
         };
         event.set_late(col::ACTOR_UID, &text(&[OBJECT_ID, "oid", "objectId"]));

@@ -43,7 +43,11 @@ fn spellings(number: &str) -> Vec<(String, bool)> {
         Some(digits) => ("-", digits),
         None => ("", &*text),
     };
-    let tenth = if value == 0 { "0e-1".to_owned() } else { format!("{value}0e-1") };
+    let tenth = if value == 0 {
+        "0e-1".to_owned()
+    } else {
+        format!("{value}0e-1")
+    };
     let (first, rest) = digits.split_at(1);
     let exponent = match rest {
         "" => format!("{sign}{first}e0"),
@@ -69,7 +73,11 @@ fn by_value(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(by_value).collect(),
         Value::Object(map) => {
             let members = map.iter();
-            Value::Object(members.map(|(key, one)| (key.clone(), by_value(one))).collect())
+            Value::Object(
+                members
+                    .map(|(key, one)| (key.clone(), by_value(one)))
+                    .collect(),
+            )
         }
         Value::Number(number) => {
             let text = number.to_string();
@@ -92,7 +100,9 @@ fn rows(line: &str, texts: bool) -> Vec<Value> {
             !(name == "event_uid" && is_hash)
                 && (texts || column.kind != Kind::Text || name == "status")
         });
-        columns.values_mut().for_each(|value| *value = by_value(value));
+        columns
+            .values_mut()
+            .for_each(|value| *value = by_value(value));
         row
     });
     rows.collect()
@@ -116,7 +126,10 @@ fn a_number_is_the_same_in_all_its_spellings() {
                     }
                     let start = before.len().saturating_sub(40);
                     let start = (start..).find(|at| before.is_char_boundary(*at)).unwrap();
-                    differ.push(format!("{name}: …{}{spelling}: {other:?}", &before[start..]));
+                    differ.push(format!(
+                        "{name}: …{}{spelling}: {other:?}",
+                        &before[start..]
+                    ));
                 }
             }
         }

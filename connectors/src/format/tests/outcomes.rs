@@ -76,7 +76,10 @@ fn azure_resource_logs() {
     let storage = &rows[4];
     assert_eq!(storage["src_endpoint_ip"], "203.0.113.7");
     assert_eq!(storage["src_endpoint_port"], 50_123);
-    assert_eq!(storage["http_request_url"], "https://st1.blob.example.net/c/x");
+    assert_eq!(
+        storage["http_request_url"],
+        "https://st1.blob.example.net/c/x"
+    );
     assert_eq!(rows[13]["time"], 1_767_323_045_000_000i64);
 }
 
@@ -93,10 +96,27 @@ fn azure_words_and_codes() {
     for word in ["Success", "Succeeded", "0", "200", "succeeded"] {
         assert_eq!(status(json!({"resultType": word})), success, "{word}");
     }
-    for word in ["Failure", "Failed", "Error", "ClientError", "50126", "403", "NotFound"] {
+    for word in [
+        "Failure",
+        "Failed",
+        "Error",
+        "ClientError",
+        "50126",
+        "403",
+        "NotFound",
+    ] {
         assert_eq!(status(json!({"resultType": word})), failure, "{word}");
     }
-    for word in ["Start", "Started", "Accept", "InProgress", "None", "Whatever", "", "101"] {
+    for word in [
+        "Start",
+        "Started",
+        "Accept",
+        "InProgress",
+        "None",
+        "Whatever",
+        "",
+        "101",
+    ] {
         assert_eq!(status(json!({"resultType": word})), None, "{word}");
     }
     for (signature, outcome) in [
@@ -135,7 +155,10 @@ fn entra_categories() {
             json!(["ann@example.org", "ann@example.org"]),
             json!([ANN, "ann@example.org"]),
             json!([ANN, null]),
-            json!(["44444444-0000-4000-8000-000000000004", "Azure AD Provisioning Service"]),
+            json!([
+                "44444444-0000-4000-8000-000000000004",
+                "Azure AD Provisioning Service"
+            ]),
             json!(["sp9", "Shop"]),
             json!([ANN, null]),
             json!(["22222222-0000-4000-8000-000000000002", null]),
@@ -193,12 +216,22 @@ fn entra_interrupts_are_neither_success_nor_failure() {
 #[test]
 fn rows_of_log_analytics_are_the_native_events() {
     let rows = fixture("entra_id-rows.ndjson");
-    let columns = ["family", "actor_user_uid", "status", "metadata_product_name"];
+    let columns = [
+        "family",
+        "actor_user_uid",
+        "status",
+        "metadata_product_name",
+    ];
     assert_eq!(
         pick(&rows, &columns),
         [
             json!(["identity", ANN, "failure", "Entra ID"]),
-            json!(["identity", "22222222-0000-4000-8000-000000000002", "success", "Entra ID"]),
+            json!([
+                "identity",
+                "22222222-0000-4000-8000-000000000002",
+                "success",
+                "Entra ID"
+            ]),
             json!(["identity", "ann@example.org", "interrupted", "Entra ID"]),
             json!(["identity", ANN, "success", "Entra ID"]),
             json!(["identity", ANN, null, "Entra ID"]),
@@ -210,7 +243,12 @@ fn rows_of_log_analytics_are_the_native_events() {
     assert_eq!(rows[3]["user_name"], "bob@example.org");
     assert_eq!(rows[3]["http_request_user_agent"], "PowerShell/7");
     let rows = fixture("azure_activity-rows.ndjson");
-    let columns = ["actor_user_uid", "actor_user_name", "status", "http_response_code"];
+    let columns = [
+        "actor_user_uid",
+        "actor_user_name",
+        "status",
+        "http_response_code",
+    ];
     assert_eq!(
         pick(&rows, &columns),
         [
@@ -231,7 +269,13 @@ fn rows_of_log_analytics_are_the_native_events() {
 fn tables_of_advanced_hunting() {
     let batch = |name: &str| fixture(name);
     let rows = batch("defender-hunting.ndjson");
-    let columns = ["family", "class_uid", "actor_user_uid", "process_name", "status"];
+    let columns = [
+        "family",
+        "class_uid",
+        "actor_user_uid",
+        "process_name",
+        "status",
+    ];
     assert_eq!(
         pick(&rows, &columns),
         [
@@ -246,7 +290,10 @@ fn tables_of_advanced_hunting() {
         ],
         "an inventory is left out"
     );
-    assert_eq!(rows[0]["process_file_path"], "C:\\Windows\\System32\\powershell.exe");
+    assert_eq!(
+        rows[0]["process_file_path"],
+        "C:\\Windows\\System32\\powershell.exe"
+    );
     assert_eq!(rows[0]["process_parent_process_name"], "winword.exe");
     assert_eq!(rows[1]["dst_endpoint_ip"], "198.51.100.9");
     assert_eq!(rows[1]["process_file_path"], "/usr/bin/nc");
@@ -254,7 +301,10 @@ fn tables_of_advanced_hunting() {
     assert_eq!(rows[3]["src_endpoint_ip"], "203.0.113.7");
     assert_eq!(rows[4]["finding_info_title"], "Odd process");
     let incidents = batch("defender-incident.ndjson");
-    assert_eq!(incidents[0]["finding_info_uid"], incidents[1]["finding_info_uid"]);
+    assert_eq!(
+        incidents[0]["finding_info_uid"],
+        incidents[1]["finding_info_uid"]
+    );
     assert_ne!(incidents[0]["event_uid"], incidents[1]["event_uid"]);
 }
 

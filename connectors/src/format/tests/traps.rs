@@ -644,7 +644,9 @@ fn lists_of_packages_are_refused_by_name_and_those_with_vulnerabilities_read() {
 
 #[test]
 fn azure_times_without_a_zone_are_utc_and_others_are_not_guessed_at() {
-    let record = |time: &str| json!({"time": time, "resourceId": "/subscriptions/s1", "operationName": "a/b/write", "category": "Administrative"}).to_string();
+    let record = |time: &str| {
+        json!({"time": time, "resourceId": "/subscriptions/s1", "operationName": "a/b/write", "category": "Administrative"}).to_string()
+    };
     for time in [
         "10/14/2026 09:00:00",
         "10/14/2026 9:00:00 AM",
@@ -656,12 +658,20 @@ fn azure_times_without_a_zone_are_utc_and_others_are_not_guessed_at() {
         let (found, ..) = rows(&record(time));
         assert_eq!(found[0]["time"], 1_791_968_400_000_000i64, "{time}");
     }
-    for time in ["0001-01-01T00:00:00", "9999-12-31T23:59:59.9999999Z", "14.10.2026 09:00"] {
+    for time in [
+        "0001-01-01T00:00:00",
+        "9999-12-31T23:59:59.9999999Z",
+        "14.10.2026 09:00",
+    ] {
         let batch = decode_with(DecoderConfig::new("log"), &[record(time).as_bytes()]);
         assert_eq!(batch.dead_letters[0].reason, "bad_time", "{time}");
         assert!(batch.dead_letters[0].detail.contains(time));
     }
-    let okta = fixture("okta.ndjson", 0, &[("/published", json!("2026-10-14T09:00:00"))]);
+    let okta = fixture(
+        "okta.ndjson",
+        0,
+        &[("/published", json!("2026-10-14T09:00:00"))],
+    );
     let batch = decode_with(DecoderConfig::new("log"), &[okta.to_string().as_bytes()]);
     assert_eq!(batch.dead_letters[0].reason, "bad_time");
 }

@@ -136,7 +136,14 @@ pub fn outcome(seen: &mut Seen, mut all: Vec<String>, codes: &[&str], words: &[&
         },
     };
     let began = all.iter().any(|word| {
-        let starts = ["start", "started", "accept", "accepted", "inprogress", "active"];
+        let starts = [
+            "start",
+            "started",
+            "accept",
+            "accepted",
+            "inprogress",
+            "active",
+        ];
         starts.contains(&word.to_ascii_lowercase().as_str())
     });
     let outcomes: Vec<bool> = all.iter().filter_map(outcome).collect();
@@ -165,14 +172,17 @@ fn azure_actor(seen: &mut Seen) {
             Some(identity) => {
                 for holder in ["claim", "claims", "requester"] {
                     let any = |names: &[&str]| {
-                        let mut found = names.iter().filter_map(|name| identity[holder][name].as_str());
+                        let mut found = names
+                            .iter()
+                            .filter_map(|name| identity[holder][name].as_str());
                         found.next().unwrap_or_default().to_lowercase()
                     };
                     let id = "http://schemas.microsoft.com/identity/claims/objectidentifier";
                     let name = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn";
                     let upn = any(&[name, "upn"]);
                     let app = any(&["appid", "appId"]);
-                    seen.late.push((col::ACTOR_UID, any(&[id, "oid", "objectId"])));
+                    seen.late
+                        .push((col::ACTOR_UID, any(&[id, "oid", "objectId"])));
                     seen.late.push((col::ACTOR_NAME, upn.clone()));
                     seen.late.push((col::ACTOR_EMAIL, upn));
                     seen.late.push((col::ACTOR_UID, app.clone()));
@@ -193,11 +203,15 @@ fn azure_actor(seen: &mut Seen) {
             ("UserAgent", &[col::USER_AGENT]),
         ] {
             for column in columns {
-                seen.late.push((*column, text(name).unwrap_or_default()));
+                let text = text(name).unwrap_or_default();
+                let small = *column == col::ACTOR_UID;
+                seen.late
+                    .push((*column, if small { text.to_lowercase() } else { text }));
             }
         }
         let from = text("UserAddress").or(text("CIp")).unwrap_or_default();
-        seen.late.push((col::SRC_IP, address(&from).unwrap_or_default()));
+        seen.late
+            .push((col::SRC_IP, address(&from).unwrap_or_default()));
         let code = match &properties["ScStatus"] {
             serde_json::Value::String(text) => int(text),
             number => int(&number.to_string()),
@@ -212,14 +226,18 @@ fn azure_actor(seen: &mut Seen) {
     for base in ["identity.authorization", "authorization"] {
         let kind = seen.text(&format!("{base}.evidence.principalType"));
         let group = kind.is_some_and(|kind| kind.ends_with("Group"));
-        if let Some(id) = seen.text(&format!("{base}.evidence.principalId")).filter(|_| !group) {
+        if let Some(id) = seen
+            .text(&format!("{base}.evidence.principalId"))
+            .filter(|_| !group)
+        {
             let id = id.to_lowercase();
             let hex = id.len() == 32 && id.chars().all(|digit| digit.is_ascii_hexdigit());
             let dashed = || {
                 let parts = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]];
                 parts.join("-")
             };
-            seen.late.push((col::ACTOR_UID, if hex { dashed() } else { id.clone() }));
+            seen.late
+                .push((col::ACTOR_UID, if hex { dashed() } else { id.clone() }));
         }
     }
     for app in [

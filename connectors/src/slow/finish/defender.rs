@@ -80,7 +80,11 @@ fn entity(seen: &mut Seen, all: &[Value], one: &Value) {
                 true => String::new(),
                 false => format!("{}@{suffix}", own("Name")).to_lowercase(),
             };
-            let name = if suffix.is_empty() { own("Name") } else { upn.clone() };
+            let name = if suffix.is_empty() {
+                own("Name")
+            } else {
+                upn.clone()
+            };
             seen.late.push((col::ACTOR_UID, name.clone()));
             vec![
                 (col::ACTOR_NAME, name),

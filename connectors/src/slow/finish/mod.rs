@@ -153,7 +153,11 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
             if !kind.starts_with("violation") || !export && seen.is("semantic", "false") {
                 return filtered;
             }
-            let action = if export { "enforcementAction" } else { "constraint_action" };
+            let action = if export {
+                "enforcementAction"
+            } else {
+                "constraint_action"
+            };
             if kind == "violation" {
                 seen.columns.set(col::CLASS_UID, 2004);
             }

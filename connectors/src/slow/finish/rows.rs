@@ -54,10 +54,18 @@ pub fn audit(seen: &mut Seen) {
     let by = inner(seen, "InitiatedBy");
     let says = |value: &Value| {
         let text = text(value);
-        if NOTHING.contains(&text.as_str()) { String::new() } else { text }
+        if NOTHING.contains(&text.as_str()) {
+            String::new()
+        } else {
+            text
+        }
     };
     let (user, app) = (&by["user"], &by["app"]);
-    let kind = if app.is_object() { "Application" } else { "User" };
+    let kind = if app.is_object() {
+        "Application"
+    } else {
+        "User"
+    };
     seen.set(col::ACTOR_TYPE, kind);
     let identity = seen.text("Identity").unwrap_or_default();
     let upn = says(&user["userPrincipalName"]).to_lowercase();
@@ -82,7 +90,10 @@ pub fn audit(seen: &mut Seen) {
     seen.set(col::ACTOR_EMAIL, &upn);
     seen.set(col::ACTOR_APP_UID, &says(&app["appId"]));
     seen.set(col::ACTOR_APP_NAME, &says(&app["displayName"]));
-    seen.set(col::SRC_IP, &address(&says(&user["ipAddress"])).unwrap_or_default());
+    seen.set(
+        col::SRC_IP,
+        &address(&says(&user["ipAddress"])).unwrap_or_default(),
+    );
     let targets = inner(seen, "TargetResources");
     let first = &targets[0];
     seen.set(col::RESOURCE_UID, &says(&first["id"]));
@@ -99,7 +110,11 @@ pub fn audit(seen: &mut Seen) {
         seen.set(col::USER_NAME, &says(&target["userPrincipalName"]));
         seen.set(col::USER_NAME, &says(&target["displayName"]));
     }
-    for detail in inner(seen, "AdditionalDetails").as_array().into_iter().flatten() {
+    for detail in inner(seen, "AdditionalDetails")
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         if detail["key"] == "User-Agent" {
             seen.set(col::USER_AGENT, &says(&detail["value"]));
         }
@@ -140,9 +155,13 @@ pub fn resource(seen: &mut Seen) {
         let name = seen.text(path).unwrap_or_default();
         seen.late.push((col::ACTOR_UID, name.to_lowercase()));
     }
-    let operation = seen.text("OperationNameValue").unwrap_or_default().to_lowercase();
+    let operation = seen
+        .text("OperationNameValue")
+        .unwrap_or_default()
+        .to_lowercase();
     if operation.contains('/') {
-        seen.columns.set(col::IS_READ_ONLY, operation.ends_with("/read"));
+        seen.columns
+            .set(col::IS_READ_ONLY, operation.ends_with("/read"));
     }
 }
 
@@ -161,20 +180,26 @@ pub fn call(seen: &mut Seen, codes: &[&str], method: &str) {
         seen.columns.status(code >= 400);
     }
     if let Some(method) = seen.text(method) {
-        seen.columns.set(col::IS_READ_ONLY, method == "GET" || method == "HEAD");
+        seen.columns
+            .set(col::IS_READ_ONLY, method == "GET" || method == "HEAD");
     }
 }
 
 /// Says whether the record is left out.
 pub fn hunting(seen: &mut Seen, table: &str, under: &str) -> bool {
-    let table = seen.text(table).unwrap_or_default().replacen("AdvancedHunting-", "", 1);
+    let table = seen
+        .text(table)
+        .unwrap_or_default()
+        .replacen("AdvancedHunting-", "", 1);
     let own = |seen: &Seen, name: &str| seen.text(&format!("{under}{name}")).unwrap_or_default();
     let table = table.as_str();
     let (family, class) = match table {
         "DeviceInfo" | "DeviceNetworkInfo" | "DeviceFileCertificateInfo" | "IdentityInfo" => {
             return true;
         }
-        "AlertInfo" | "AlertEvidence" | "BehaviorInfo" | "BehaviorEntities" => ("agent_alerts", 2004),
+        "AlertInfo" | "AlertEvidence" | "BehaviorInfo" | "BehaviorEntities" => {
+            ("agent_alerts", 2004)
+        }
         "CloudAppEvents" | "CloudAuditEvents" => ("cloud_audit", 6003),
         "DeviceFileEvents" => ("agent_alerts", 1001),
         "DeviceImageLoadEvents" => ("agent_alerts", 1005),
@@ -193,7 +218,10 @@ pub fn hunting(seen: &mut Seen, table: &str, under: &str) -> bool {
     let new = ["DeviceProcessEvents", "CloudProcessEvents"].contains(&table);
     let by = if new { "" } else { "InitiatingProcess" };
     let file = |seen: &Seen, by: &str| {
-        let (folder, name) = (own(seen, &format!("{by}FolderPath")), own(seen, &format!("{by}FileName")));
+        let (folder, name) = (
+            own(seen, &format!("{by}FolderPath")),
+            own(seen, &format!("{by}FileName")),
+        );
         if folder.is_empty() {
             name
         } else if folder.to_lowercase().ends_with(&name.to_lowercase()) {
@@ -203,8 +231,16 @@ pub fn hunting(seen: &mut Seen, table: &str, under: &str) -> bool {
             format!("{}{slash}{name}", folder.trim_end_matches(slash))
         }
     };
-    let command = if new { "ProcessCommandLine" } else { "InitiatingProcessCommandLine" };
-    let pid = if new { "ProcessId" } else { "InitiatingProcessId" };
+    let command = if new {
+        "ProcessCommandLine"
+    } else {
+        "InitiatingProcessCommandLine"
+    };
+    let pid = if new {
+        "ProcessId"
+    } else {
+        "InitiatingProcessId"
+    };
     for (column, value) in [
         (col::PROCESS_NAME, own(seen, &format!("{by}FileName"))),
         (col::PROCESS_EXE, file(seen, by)),
@@ -217,25 +253,44 @@ pub fn hunting(seen: &mut Seen, table: &str, under: &str) -> bool {
         seen.columns.set(col::PROCESS_PID, pid);
     }
     if new {
-        seen.set(col::PROCESS_PARENT_NAME, &own(seen, "InitiatingProcessFileName"));
+        seen.set(
+            col::PROCESS_PARENT_NAME,
+            &own(seen, "InitiatingProcessFileName"),
+        );
     } else {
-        seen.set(col::PROCESS_PARENT_NAME, &own(seen, "InitiatingProcessParentFileName"));
+        seen.set(
+            col::PROCESS_PARENT_NAME,
+            &own(seen, "InitiatingProcessParentFileName"),
+        );
         seen.set(col::FILE_PATH, &file(seen, ""));
     }
     let action = own(seen, "ActionType");
     let outgoing = table == "DeviceNetworkEvents" && !action.starts_with("Inbound");
-    let sides = if outgoing { ["Local", "Remote"] } else { ["Remote", "Local"] };
+    let sides = if outgoing {
+        ["Local", "Remote"]
+    } else {
+        ["Remote", "Local"]
+    };
     for (side, ip, port) in [
         (sides[0], col::SRC_IP, col::SRC_PORT),
         (sides[1], col::DST_IP, col::DST_PORT),
     ] {
-        let found = seen.value(&format!("{under}{side}IP")).and_then(|value| value.string());
+        let found = seen
+            .value(&format!("{under}{side}IP"))
+            .and_then(|value| value.string());
         seen.columns.address(ip, found);
         if let Some(number) = seen.int(&format!("{under}{side}Port")) {
             seen.columns.set(port, number);
         }
     }
-    if ["LogonSuccess", "ConnectionSuccess", "LogonFailed", "ConnectionFailed"].contains(&action.as_str()) {
+    if [
+        "LogonSuccess",
+        "ConnectionSuccess",
+        "LogonFailed",
+        "ConnectionFailed",
+    ]
+    .contains(&action.as_str())
+    {
         seen.columns.status(action.ends_with("Failed"));
     }
     let code = seen.text(&format!("{under}ErrorCode"));

@@ -8,28 +8,26 @@ use crate::slow::Json;
 use crate::slow::columns::int;
 
 pub fn sign_in(name: &str, seen: &mut Seen) {
-            let graph = name.ends_with("Graph");
-            let (code, requirement) = match graph {
-                true => (
-                    seen.text("status.errorCode"),
-                    seen.text("authenticationRequirement"),
-                ),
-                false => (
-                    seen.any(&["resultType", "properties.status.errorCode"]),
-                    seen.text("properties.authenticationRequirement"),
-                ),
-            };
-            if let Some(code) = code {
-                sign_in_status(seen, &code);
-            }
-            match requirement.as_deref() {
-                Some("multiFactorAuthentication") => seen.columns.set(col::ACTOR_SESSION_MFA, true),
-                Some("singleFactorAuthentication") => {
-                    seen.columns.set(col::ACTOR_SESSION_MFA, false)
-                }
-                _ => {}
-            }
-        }
+    let graph = name.ends_with("Graph");
+    let (code, requirement) = match graph {
+        true => (
+            seen.text("status.errorCode"),
+            seen.text("authenticationRequirement"),
+        ),
+        false => (
+            seen.any(&["resultType", "properties.status.errorCode"]),
+            seen.text("properties.authenticationRequirement"),
+        ),
+    };
+    if let Some(code) = code {
+        sign_in_status(seen, &code);
+    }
+    match requirement.as_deref() {
+        Some("multiFactorAuthentication") => seen.columns.set(col::ACTOR_SESSION_MFA, true),
+        Some("singleFactorAuthentication") => seen.columns.set(col::ACTOR_SESSION_MFA, false),
+        _ => {}
+    }
+}
 
 /// The outcome that an error code of a sign-in tells.
 pub fn sign_in_status(seen: &mut Seen, code: &str) {
@@ -142,7 +140,9 @@ pub fn github(seen: &mut Seen) {
     };
     seen.columns.set(col::CLASS_UID, class);
     let conclusion = seen.text("conclusion").unwrap_or_default();
-    let code = seen.int("status_code").filter(|code| (200..600).contains(code));
+    let code = seen
+        .int("status_code")
+        .filter(|code| (200..600).contains(code));
     let failed = if action == "user.login" || conclusion == "success" {
         Some(false)
     } else if conclusion == "failure"
@@ -183,7 +183,10 @@ pub fn ocsf(seen: &mut Seen) {
         };
         seen.set(col::FINDING_STATUS, state);
         let check = seen.text("compliance.status").unwrap_or_default();
-        match (check.to_lowercase().as_str(), seen.int("compliance.status_id")) {
+        match (
+            check.to_lowercase().as_str(),
+            seen.int("compliance.status_id"),
+        ) {
             ("pass", _) | ("", Some(1)) => seen.columns.status(false),
             ("fail", _) | ("", Some(3)) => seen.columns.status(true),
             _ => {}
@@ -213,4 +216,3 @@ pub fn ocsf(seen: &mut Seen) {
         seen.set(col::EVENT_UID, &format!("{uid}/{modified}"));
     }
 }
-
