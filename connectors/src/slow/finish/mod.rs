@@ -63,6 +63,12 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// The objects in an array.
+    fn objects(&self, path: &str) -> Vec<Json<'a>> {
+        let elements = self.value(path).map_or(vec![], Json::elements);
+        elements.into_iter().filter(|one| one.is_object()).collect()
+    }
+
     fn set(&mut self, column: usize, text: &str) {
         self.columns.text(column, Some(text.to_owned()));
     }

@@ -5,7 +5,7 @@ use weir_engine::schema::col;
 
 use super::{Seen, azure, saas};
 use crate::format::azure::NOTHING;
-use crate::slow::columns::address;
+use crate::slow::columns::{address, int};
 
 /// JSON of an object or array, or of the text that holds it.
 fn inner(seen: &Seen, path: &str) -> Value {
@@ -25,7 +25,7 @@ pub fn sign_in(seen: &mut Seen) {
     let status = inner(seen, "Status");
     let code = seen.text("ResultType").or(match &status["errorCode"] {
         Value::String(code) => Some(code.clone()),
-        Value::Number(code) => Some(code.to_string()),
+        Value::Number(code) => int(&code.to_string()).map(|code| code.to_string()),
         _ => None,
     });
     if let Some(code) = code {

@@ -49,23 +49,27 @@ pub fn entra_audit(seen: &mut Seen, under: &str) {
         .value(&format!("{under}initiatedBy.app"))
         .is_some_and(Json::is_object);
     seen.set(col::ACTOR_TYPE, if app { "Application" } else { "User" });
-    let targets = seen.list(&format!("{under}targetResources"));
-    let target = targets.iter().find(|target| {
-        let kind = target["type"].as_str().unwrap_or_default();
-        ["User", "Group", "ServicePrincipal"].contains(&kind)
+    let targets = seen.objects(&format!("{under}targetResources"));
+    let target = targets.into_iter().find(|target| {
+        let kind = last(*target, "type").unwrap_or_default();
+        ["User", "Group", "ServicePrincipal"].contains(&kind.as_str())
     });
     if let Some(target) = target {
-        let text = |name: &str| target[name].as_str();
-        seen.set(col::USER_UID, text("id").unwrap_or_default());
-        let name = text("userPrincipalName").or(text("displayName"));
-        seen.set(col::USER_NAME, name.unwrap_or_default());
+        seen.set(col::USER_UID, &last(target, "id").unwrap_or_default());
+        let name = last(target, "userPrincipalName").or(last(target, "displayName"));
+        seen.set(col::USER_NAME, &name.unwrap_or_default());
     }
-    for detail in seen.list(&format!("{under}additionalDetails")) {
-        if detail["key"] == "User-Agent" {
-            let agent = detail["value"].as_str().unwrap_or_default().to_owned();
+    for detail in seen.objects(&format!("{under}additionalDetails")) {
+        if last(detail, "key").as_deref() == Some("User-Agent") {
+            let agent = last(detail, "value").unwrap_or_default();
             seen.late.push((col::USER_AGENT, agent));
         }
     }
+}
+
+/// The string under a key; of a key that comes back, the last value counts.
+fn last(object: Json, key: &str) -> Option<String> {
+    object.under(key).last()?.string()
 }
 
 pub fn okta(seen: &mut Seen) {
@@ -92,9 +96,9 @@ pub fn okta(seen: &mut Seen) {
     if class == 2004 {
         seen.set(col::FINDING_TYPE, &kind);
     }
-    for target in seen.list("target") {
-        let text = |name: &str| target[name].as_str().unwrap_or_default().to_owned();
-        match target["type"].as_str() {
+    for target in seen.objects("target") {
+        let text = |name: &str| last(target, name).unwrap_or_default();
+        match last(target, "type").as_deref() {
             Some("User" | "AppUser" | "UserGroup") => {
                 seen.set(col::USER_UID, &text("id"));
                 seen.set(col::USER_NAME, &text("alternateId"));
