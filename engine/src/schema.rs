@@ -60,7 +60,7 @@ columns! {
     LOG_NAME Text "metadata_log_name" "Name of the configured source. Never null.";
     CLASS_UID Int "class_uid" "OCSF class: 6003 API Activity, 3002 Authentication, 2004 Detection Finding, 4001 Network Activity, …";
     SEVERITY_ID Int "severity_id" "OCSF severity, 1 informational to 6 fatal, where the vendor gives one.";
-    STATUS Text "status" "success or failure.";
+    STATUS Text "status" "success, failure or interrupted; null where the vendor does not say.";
     STATUS_CODE Text "status_code" "The vendor's error code, or the HTTP code as text.";
     STATUS_DETAIL Text "status_detail" "The vendor's error message.";
     API_SERVICE Text "api_service_name" "s3.amazonaws.com; the API group for Kubernetes, `core` for the unnamed one.";

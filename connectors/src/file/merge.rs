@@ -360,4 +360,3 @@ fn middle(times: &[i64]) -> Option<i64> {
     let at = times.len() / 2;
     (at < times.len()).then(|| *times.select_nth_unstable(at).1)
 }
-

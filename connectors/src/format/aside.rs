@@ -1,6 +1,6 @@
-//! What lies beside the events and is no event: recognised, counted and left out.
+//! What lies beside the events and is no event: recognised, counted and left out; or refused by its name.
 
-use super::{Decoded, Stop};
+use super::{Decoded, Stop, fault};
 use crate::mapping::{Event, Mapping};
 
 /// CloudTrail Insights: a summary of calls that are events of their own.
@@ -25,4 +25,20 @@ pub static DIGEST: Mapping = Mapping {
 
 fn leave_out(_: &mut Event) -> Result<Decoded, Stop> {
     Ok(Decoded::Filtered)
+}
+
+/// SPDX documents: lists of packages, as Trivy and others write them.
+pub static SPDX: Mapping = Mapping {
+    name: "SPDX document",
+    source: "trivy",
+    family: "posture",
+    product: "Trivy",
+    needs: &[&[("spdxVersion", &[]), ("SPDXID", &[])]],
+    finish: Some(refuse_packages),
+    ..Mapping::NEW
+};
+
+fn refuse_packages(_: &mut Event) -> Result<Decoded, Stop> {
+    let detail = "an SPDX document lists packages and no findings; have the scanner write its own JSON, or CycloneDX with vulnerabilities";
+    Err(Stop::Event(fault("unknown_format", detail)))
 }

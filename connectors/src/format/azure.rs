@@ -2,14 +2,19 @@
 //! gives them, and with the Python client's names.
 //!
 //! Traps: the case of operations and resource ids varies, so both are lowered; `operationName`, `category`
-//! and `status` are text or `{value}`; claims are keyed by URIs; start and end of one operation are two
-//! records with one `correlationId`; the Event Hub form has no id, so it is a hash; `durationMs` is a number
-//! or text. Kubernetes audit of AKS lies in `properties.log` and is read by its own format.
+//! and `status` are text or `{value}`; claims are keyed by URIs in `identity.claims`, by short names in
+//! `identity.claim` (Key Vault), and Storage has `identity.requester`; `identity` may be a name or JSON in text;
+//! start and end of one operation are two records with one `correlationId`; the Event Hub form has no id, so
+//! it is a hash; `durationMs` is a number or text; `resultType` may say Success where the HTTP code says
+//! 403. Kubernetes audit of AKS lies in `properties.log` and is read by its own format.
+
+mod finish;
 
 use weir_engine::schema::col;
 
-use super::{Decoded, Stop, azure_flow, entra};
-use crate::mapping::{Event, How, Mapping, STATUS};
+use self::finish::finish;
+pub(crate) use self::finish::{http_code, set_words};
+use crate::mapping::{How, Mapping};
 
 const LEVEL: How = How::Words(&[
     ("Informational", 1),
@@ -18,7 +23,34 @@ const LEVEL: How = How::Words(&[
     ("Warning", 3),
     ("Error", 4),
     ("Critical", 5),
+    // As numbers, from Entra ID and others.
+    ("4", 1),
+    ("5", 1),
+    ("3", 3),
+    ("2", 4),
+    ("1", 5),
 ]);
+
+/// Whom a role was given to, unless that is a group: then it is nobody.
+const PRINCIPAL: How = How::Names(&[
+    ("User", "User"),
+    ("ServicePrincipal", "ServicePrincipal"),
+    ("ForeignServicePrincipal", "ServicePrincipal"),
+]);
+
+/// What Microsoft's clouds write where they name nobody and nothing.
+pub(crate) const NOTHING: &[&str] = &[
+    "None",
+    "none",
+    "hidden",
+    "(hidden)",
+    "Not available",
+    "Not Available",
+    "N/A",
+    "{PII Removed}",
+    "PII Removed",
+    "00000000-0000-0000-0000-000000000000",
+];
 
 #[rustfmt::skip]
 pub static ACTIVITY: Mapping = Mapping {
@@ -31,125 +63,200 @@ pub static ACTIVITY: Mapping = Mapping {
         &[("eventTimestamp", &[]), ("operationName", &[])],
         &[("event_timestamp", &[]), ("operation_name", &[])],
     ],
-    nothing: &["None"],
+    nothing: NOTHING,
     uid: &["eventDataId"],
     fields: &[
-        ("time", col::TIME, How::Time),
-        ("eventTimestamp", col::TIME, How::Time),
-        ("event_timestamp", col::TIME, How::Time),
+        ("time", col::TIME, How::Utc),
+        ("eventTimestamp", col::TIME, How::Utc),
+        ("event_timestamp", col::TIME, How::Utc),
         ("event_data_id", col::EVENT_UID, How::Text),
         ("correlationId", col::CORRELATION_UID, How::Text),
         ("correlation_id", col::CORRELATION_UID, How::Text),
         ("level", col::SEVERITY_ID, LEVEL),
         ("Level", col::SEVERITY_ID, LEVEL),
         ("durationMs", col::DURATION, How::Int),
-        ("resultType", col::STATUS, STATUS),
-        ("status.value", col::STATUS, STATUS),
         ("resultType", col::ACTIVITY, How::Lower),
         ("status.value", col::ACTIVITY, How::Lower),
+        ("properties.action_name", col::ACTIVITY, How::Lower),
         ("properties.statusCode", col::STATUS_CODE, How::Text),
         ("subStatus.value", col::STATUS_CODE, How::Text),
+        ("sub_status.value", col::STATUS_CODE, How::Text),
+        ("statusText", col::STATUS_CODE, How::Text),
         ("resultSignature", col::STATUS_CODE, How::Text),
+        ("properties.httpStatusCode", col::STATUS_CODE, How::Text),
+        ("statusCode", col::STATUS_CODE, How::Text),
         ("resultDescription", col::STATUS_DETAIL, How::Text),
         ("properties.statusMessage", col::STATUS_DETAIL, How::Text),
         ("description", col::MESSAGE, How::Text),
+        ("properties.statement", col::MESSAGE, How::Text),
         ("operationName.value", col::API_OPERATION, How::Lower),
         ("operationName", col::API_OPERATION, How::Lower),
         ("operation_name.value", col::API_OPERATION, How::Lower),
         ("operationId", col::API_REQUEST_UID, How::Text),
-        ("identity.claims.\"http://schemas.microsoft.com/identity/claims/objectidentifier\"", col::ACTOR_UID, How::Text),
-        ("claims.\"http://schemas.microsoft.com/identity/claims/objectidentifier\"", col::ACTOR_UID, How::Text),
-        ("identity.authorization.evidence.principalId", col::ACTOR_UID, How::Text),
-        ("identity.claims.appid", col::ACTOR_UID, How::Text),
-        ("caller", col::ACTOR_UID, How::Text),
-        ("identity.claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_NAME, How::Text),
-        ("claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_NAME, How::Text),
+        ("operation_id", col::API_REQUEST_UID, How::Text),
+        ("identity.claims.\"http://schemas.microsoft.com/identity/claims/objectidentifier\"", col::ACTOR_UID, How::Lower),
+        ("identity.claims.oid", col::ACTOR_UID, How::Lower),
+        ("claims.\"http://schemas.microsoft.com/identity/claims/objectidentifier\"", col::ACTOR_UID, How::Lower),
+        ("claims.oid", col::ACTOR_UID, How::Lower),
+        ("identity.claim.\"http://schemas.microsoft.com/identity/claims/objectidentifier\"", col::ACTOR_UID, How::Lower),
+        ("identity.claim.oid", col::ACTOR_UID, How::Lower),
+        ("identity.requester.objectId", col::ACTOR_UID, How::Lower),
+        ("properties.userId", col::ACTOR_UID, How::Lower),
+        ("properties.servicePrincipalId", col::ACTOR_UID, How::Lower),
+        ("properties.aadPrincipalId", col::ACTOR_UID, How::Lower),
+        ("caller", col::ACTOR_UID, How::Lower),
+        ("identity.claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_UID, How::Lower),
+        ("identity.claims.upn", col::ACTOR_UID, How::Lower),
+        ("claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_UID, How::Lower),
+        ("claims.upn", col::ACTOR_UID, How::Lower),
+        ("identity.claim.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_UID, How::Lower),
+        ("identity.claim.upn", col::ACTOR_UID, How::Lower),
+        ("identity.requester.upn", col::ACTOR_UID, How::Lower),
+        ("properties.userPrincipalName", col::ACTOR_UID, How::Lower),
+        ("properties.server_principal_name", col::ACTOR_UID, How::Lower),
+        ("properties.database_principal_name", col::ACTOR_UID, How::Lower),
+        ("properties.UserId", col::ACTOR_UID, How::Lower),
+        ("properties.User", col::ACTOR_UID, How::Lower),
+        ("identity.claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_NAME, How::Lower),
+        ("identity.claims.upn", col::ACTOR_NAME, How::Lower),
+        ("claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_NAME, How::Lower),
+        ("claims.upn", col::ACTOR_NAME, How::Lower),
+        ("identity.claim.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_NAME, How::Lower),
+        ("identity.claim.upn", col::ACTOR_NAME, How::Lower),
+        ("identity.requester.upn", col::ACTOR_NAME, How::Lower),
+        ("properties.userPrincipalName", col::ACTOR_NAME, How::Lower),
         ("identity.claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name\"", col::ACTOR_NAME, How::Text),
+        ("identity.claims.unique_name", col::ACTOR_NAME, How::Lower),
         ("identity.claims.name", col::ACTOR_NAME, How::Text),
-        ("caller", col::ACTOR_NAME, How::Text),
-        ("identity.claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress\"", col::ACTOR_EMAIL, How::Text),
-        ("claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress\"", col::ACTOR_EMAIL, How::Text),
-        ("identity.claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_EMAIL, How::Text),
-        ("claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_EMAIL, How::Text),
-        ("identity.authorization.evidence.principalType", col::ACTOR_TYPE, How::Text),
+        ("claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name\"", col::ACTOR_NAME, How::Text),
+        ("claims.unique_name", col::ACTOR_NAME, How::Lower),
+        ("claims.name", col::ACTOR_NAME, How::Text),
+        ("identity.claim.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name\"", col::ACTOR_NAME, How::Text),
+        ("identity.claim.unique_name", col::ACTOR_NAME, How::Lower),
+        ("identity.claim.name", col::ACTOR_NAME, How::Text),
+        ("properties.server_principal_name", col::ACTOR_NAME, How::Lower),
+        ("properties.database_principal_name", col::ACTOR_NAME, How::Lower),
+        ("properties.UserId", col::ACTOR_NAME, How::Lower),
+        ("properties.User", col::ACTOR_NAME, How::Lower),
+        ("caller", col::ACTOR_NAME, How::Lower),
+        ("properties.servicePrincipalName", col::ACTOR_NAME, How::Text),
+        ("identity.claims.xms_mirid", col::ACTOR_NAME, How::Lower),
+        ("claims.xms_mirid", col::ACTOR_NAME, How::Lower),
+        ("identity.claim.xms_mirid", col::ACTOR_NAME, How::Lower),
+        ("identity.claims.appid", col::ACTOR_NAME, How::Lower),
+        ("claims.appid", col::ACTOR_NAME, How::Lower),
+        ("identity.claim.appid", col::ACTOR_NAME, How::Lower),
+        ("identity.requester.appId", col::ACTOR_NAME, How::Lower),
+        ("identity.claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress\"", col::ACTOR_EMAIL, How::Lower),
+        ("identity.claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_EMAIL, How::Lower),
+        ("identity.claims.upn", col::ACTOR_EMAIL, How::Lower),
+        ("claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress\"", col::ACTOR_EMAIL, How::Lower),
+        ("claims.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_EMAIL, How::Lower),
+        ("claims.upn", col::ACTOR_EMAIL, How::Lower),
+        ("identity.claim.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/emailaddress\"", col::ACTOR_EMAIL, How::Lower),
+        ("identity.claim.\"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn\"", col::ACTOR_EMAIL, How::Lower),
+        ("identity.claim.upn", col::ACTOR_EMAIL, How::Lower),
+        ("identity.requester.upn", col::ACTOR_EMAIL, How::Lower),
+        ("properties.userPrincipalName", col::ACTOR_EMAIL, How::Lower),
+        ("identity.authorization.evidence.principalType", col::ACTOR_TYPE, PRINCIPAL),
         ("identity.claims.idtyp", col::ACTOR_TYPE, How::Text),
         ("claims.idtyp", col::ACTOR_TYPE, How::Text),
+        ("identity.claim.idtyp", col::ACTOR_TYPE, How::Text),
+        ("identity.type", col::ACTOR_TYPE, How::Text),
         ("identity.authorization.evidence.role", col::ACTOR_ROLE, How::Text),
         ("authorization.evidence.role", col::ACTOR_ROLE, How::Text),
-        ("identity.claims.appid", col::ACTOR_APP_UID, How::Text),
-        ("claims.appid", col::ACTOR_APP_UID, How::Text),
+        ("identity.claims.appid", col::ACTOR_APP_UID, How::Lower),
+        ("claims.appid", col::ACTOR_APP_UID, How::Lower),
+        ("identity.claim.appid", col::ACTOR_APP_UID, How::Lower),
+        ("identity.requester.appId", col::ACTOR_APP_UID, How::Lower),
+        ("properties.appId", col::ACTOR_APP_UID, How::Lower),
+        ("properties.application_name", col::ACTOR_APP_NAME, How::Text),
         ("identity.claims.iss", col::ACTOR_ISSUER, How::Text),
         ("claims.iss", col::ACTOR_ISSUER, How::Text),
+        ("identity.claim.iss", col::ACTOR_ISSUER, How::Text),
+        ("identity.requester.tokenIssuer", col::ACTOR_ISSUER, How::Text),
         ("identity.claims.uti", col::ACTOR_CREDENTIAL, How::Text),
         ("claims.uti", col::ACTOR_CREDENTIAL, How::Text),
+        ("identity.claim.uti", col::ACTOR_CREDENTIAL, How::Text),
+        ("identity.tokenHash", col::ACTOR_CREDENTIAL, How::Text),
         ("callerIpAddress", col::SRC_IP, How::HostOf),
         ("httpRequest.clientIpAddress", col::SRC_IP, How::HostOf),
+        ("http_request.client_ip_address", col::SRC_IP, How::HostOf),
         ("identity.claims.ipaddr", col::SRC_IP, How::Address),
         ("claims.ipaddr", col::SRC_IP, How::Address),
+        ("identity.claim.ipaddr", col::SRC_IP, How::Address),
+        ("properties.clientIpAddress", col::SRC_IP, How::HostOf),
+        ("properties.ipAddress", col::SRC_IP, How::HostOf),
+        ("properties.client_ip", col::SRC_IP, How::HostOf),
+        ("properties.clientIP", col::SRC_IP, How::HostOf),
+        ("properties.clientIp", col::SRC_IP, How::HostOf),
+        ("properties.ClientIp", col::SRC_IP, How::HostOf),
+        ("properties.UserAddress", col::SRC_IP, How::HostOf),
+        ("properties.CIp", col::SRC_IP, How::HostOf),
+        ("callerIpAddress", col::SRC_PORT, How::PortOf),
+        ("properties.clientInfo", col::USER_AGENT, How::Text),
+        ("properties.userAgentHeader", col::USER_AGENT, How::Text),
+        ("properties.userAgent", col::USER_AGENT, How::Text),
         ("httpRequest.method", col::HTTP_METHOD, How::Text),
+        ("http_request.method", col::HTTP_METHOD, How::Text),
+        ("properties.httpMethod", col::HTTP_METHOD, How::Text),
+        ("properties.method", col::HTTP_METHOD, How::Text),
         ("httpRequest.uri", col::URL, How::Text),
+        ("http_request.uri", col::URL, How::Text),
+        ("uri", col::URL, How::Text),
+        ("properties.requestUri", col::URL, How::Text),
+        ("properties.url", col::URL, How::Text),
         ("resourceId", col::RESOURCE_UID, How::Lower),
         ("resource_id", col::RESOURCE_UID, How::Lower),
         ("resourceType.value", col::RESOURCE_TYPE, How::Lower),
+        ("properties.riskLevel", col::RISK_LEVEL, How::Lower),
         ("subscriptionId", col::CLOUD_ACCOUNT, How::Lower),
         ("subscription_id", col::CLOUD_ACCOUNT, How::Lower),
         ("tenantId", col::CLOUD_ORG, How::Lower),
+        ("tenant_id", col::CLOUD_ORG, How::Lower),
         ("identity.claims.\"http://schemas.microsoft.com/identity/claims/tenantid\"", col::CLOUD_ORG, How::Lower),
+        ("identity.requester.tenantId", col::CLOUD_ORG, How::Lower),
         ("location", col::CLOUD_REGION, How::Text),
     ],
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &[
         "properties.log",
         "resourceId",
-        "operationName",
+        "resource_id",
         "operationName.value",
+        "operationName",
+        "operation_name.value",
         "identity.claims.\"http://schemas.microsoft.com/claims/authnmethodsreferences\"",
         "claims.\"http://schemas.microsoft.com/claims/authnmethodsreferences\"",
-        "resource_id",
-        "operation_name.value",
         "category",
+        "properties.httpStatusCode",
+        "statusCode",
+        "properties.statusCode",
+        "properties.httpStatus",
+        "properties.responseCode",
+        "properties.scStatus",
+        "subStatus.value",
+        "sub_status.value",
+        "resultSignature",
+        "statusText",
+        "resultType",
+        "status.value",
+        "status",
+        "properties.succeeded",
+        "isRequestSuccess",
+        "resultDescription",
+        "identity",
+        "properties",
+        "identity.authorization.evidence.principalId",
+        "authorization.evidence.principalId",
+        "identity.authorization.evidence.principalType",
+        "authorization.evidence.principalType",
+        "identity.claims.appid",
+        "claims.appid",
+        "identity.claim.appid",
+        "identity.requester.appId",
+        "caller",
     ],
     finish: Some(finish),
     ..Mapping::NEW
 };
-
-fn finish(event: &mut Event) -> Result<Decoded, Stop> {
-    const LOG: usize = 0;
-    const RESOURCE: [usize; 2] = [1, 6];
-    const OPERATION: [usize; 3] = [3, 2, 7];
-    const METHODS: [usize; 2] = [4, 5];
-    const CATEGORY: usize = 8;
-    let others = event
-        .text(CATEGORY)
-        .is_some_and(|text| entra::is_category(&text) || azure_flow::is_category(&text));
-    if others || event.value(LOG).is_some_and(|value| value.is_string()) {
-        return Ok(Decoded::NotThis);
-    }
-    if let Some(methods) = METHODS.into_iter().find_map(|at| event.text(at)) {
-        let second = methods.split(',').any(|method| method.trim() == "mfa");
-        event.row.builder.bool(col::ACTOR_SESSION_MFA, second);
-    }
-    if let Some(resource) = RESOURCE.into_iter().find_map(|at| event.text(at)) {
-        let resource = resource.to_lowercase();
-        let parts: Vec<_> = resource
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .collect();
-        if let ["subscriptions", subscription, ..] = parts.as_slice() {
-            event.set(col::CLOUD_ACCOUNT, subscription);
-        }
-        event.set(col::RESOURCE_NAME, parts.last().unwrap_or(&""));
-    }
-    // `Microsoft.KeyVault/vaults/write` is done to a `microsoft.keyvault/vaults`.
-    if let Some(operation) = OPERATION.into_iter().find_map(|at| event.text(at)) {
-        let operation = operation.to_lowercase();
-        if let Some((service, _)) = operation.split_once('/') {
-            event.set(col::API_SERVICE, service);
-            let kind = operation.strip_suffix("/action").unwrap_or(&operation);
-            let (kind, verb) = kind.rsplit_once('/').unwrap_or_default();
-            event.set_late(col::RESOURCE_TYPE, kind);
-            event.row.builder.bool(col::IS_READ_ONLY, verb == "read");
-        }
-    }
-    Ok(Decoded::Row)
-}

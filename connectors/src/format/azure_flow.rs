@@ -284,7 +284,7 @@ const FLOW: Mapping<'static> = Mapping {
     class: 4001,
     uid: &["time", "source", "destination", "source_port", "destination_port", "protocol", "direction", "decision", "state"],
     fields: &[
-        ("time", col::TIME, How::Time),
+        ("time", col::TIME, How::Utc),
         ("source", col::SRC_IP, How::Address),
         ("source_port", col::SRC_PORT, How::Int),
         ("destination", col::DST_IP, How::Address),

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use weir_engine::schema::col;
 
+use super::azure::NOTHING;
 use super::{Decoded, Stop};
 use crate::mapping::{Event, How, Mapping, SEVERITY};
 
@@ -24,21 +25,21 @@ pub static ALERT: Mapping = Mapping {
         &[("properties.systemAlertId", &[])],
     ],
     either_case: true,
-    nothing: &["None"],
+    nothing: NOTHING,
     fields: &[
-        ("endTimeUtc", col::TIME, How::Time),
-        ("endTime", col::TIME, How::Time),
-        ("timeGenerated", col::TIME, How::Time),
-        ("startTimeUtc", col::TIME, How::Time),
-        ("properties.endTimeUtc", col::TIME, How::Time),
-        ("properties.timeGeneratedUtc", col::TIME, How::Time),
-        ("properties.startTimeUtc", col::TIME, How::Time),
-        ("startTimeUtc", col::START_TIME, How::Time),
-        ("properties.startTimeUtc", col::START_TIME, How::Time),
-        ("startTime", col::START_TIME, How::Time),
-        ("endTimeUtc", col::END_TIME, How::Time),
-        ("endTime", col::END_TIME, How::Time),
-        ("properties.endTimeUtc", col::END_TIME, How::Time),
+        ("endTimeUtc", col::TIME, How::Utc),
+        ("endTime", col::TIME, How::Utc),
+        ("timeGenerated", col::TIME, How::Utc),
+        ("startTimeUtc", col::TIME, How::Utc),
+        ("properties.endTimeUtc", col::TIME, How::Utc),
+        ("properties.timeGeneratedUtc", col::TIME, How::Utc),
+        ("properties.startTimeUtc", col::TIME, How::Utc),
+        ("startTimeUtc", col::START_TIME, How::Utc),
+        ("properties.startTimeUtc", col::START_TIME, How::Utc),
+        ("startTime", col::START_TIME, How::Utc),
+        ("endTimeUtc", col::END_TIME, How::Utc),
+        ("endTime", col::END_TIME, How::Utc),
+        ("properties.endTimeUtc", col::END_TIME, How::Utc),
         ("correlationKey", col::CORRELATION_UID, How::Text),
         ("properties.correlationKey", col::CORRELATION_UID, How::Text),
         ("severity", col::SEVERITY_ID, SEVERITY),
@@ -197,9 +198,18 @@ impl<'a> Graph<'a> {
                     }
                 }
                 "account" => {
-                    set(event, col::ACTOR_NAME, "Name");
-                    set(event, col::ACTOR_UID, "AadUserId");
+                    let name = Self::text(entity, "Name");
+                    let upn = match Self::text(entity, "UPNSuffix") {
+                        "" => String::new(),
+                        suffix => format!("{name}@{suffix}").to_lowercase(),
+                    };
+                    let id = Self::text(entity, "AadUserId").to_lowercase();
+                    event.set(col::ACTOR_UID, &id);
                     set(event, col::ACTOR_UID, "Sid");
+                    event.set_late(col::ACTOR_UID, if upn.is_empty() { name } else { &upn });
+                    event.set(col::ACTOR_EMAIL, &upn);
+                    event.set(col::ACTOR_NAME, &upn);
+                    event.set(col::ACTOR_NAME, name);
                     if let Some(host) = self.resolve(Self::get(entity, "Host")) {
                         event.set_late(col::HOSTNAME, Self::text(host, "HostName"));
                     }

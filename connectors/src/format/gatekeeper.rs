@@ -41,8 +41,8 @@ pub static VIOLATION: Mapping = Mapping {
         ("resource_namespace", col::K8S_NAMESPACE, How::Text),
         ("resource_name", col::RESOURCE_NAME, How::Text),
     ],
-    fixed: &[(col::FINDING_STATUS, "open"), (col::STATUS, "failure")],
-    reads: &["semantic", "constraint_kind", "constraint_name", "resource_kind", "resource_namespace", "resource_name", "msg", "event_type"],
+    fixed: &[(col::FINDING_STATUS, "open")],
+    reads: &["semantic", "constraint_kind", "constraint_name", "resource_kind", "resource_namespace", "resource_name", "msg", "event_type", "constraint_action"],
     finish: Some(finish),
     ..Mapping::NEW
 };
@@ -70,8 +70,8 @@ pub static EXPORT: Mapping = Mapping {
         ("resourceNamespace", col::K8S_NAMESPACE, How::Text),
         ("resourceName", col::RESOURCE_NAME, How::Text),
     ],
-    fixed: &[(col::FINDING_STATUS, "open"), (col::STATUS, "failure")],
-    reads: &["eventType", "kind", "name", "resourceKind", "resourceNamespace", "resourceName", "message", "eventType"],
+    fixed: &[(col::FINDING_STATUS, "open")],
+    reads: &["eventType", "kind", "name", "resourceKind", "resourceNamespace", "resourceName", "message", "eventType", "enforcementAction"],
     finish: Some(finish),
     ..Mapping::NEW
 };
@@ -79,6 +79,7 @@ pub static EXPORT: Mapping = Mapping {
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const SEMANTIC: usize = 0;
     const TYPE: usize = 7;
+    const ACTION: usize = 8;
     let is_violation = event
         .text(TYPE)
         .is_some_and(|kind| kind.starts_with("violation"));
@@ -90,8 +91,13 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
         .map(|at| event.text(at).unwrap_or_default())
         .collect();
     event.set(col::FINDING_UID, &parts.join("/"));
-    if event.is(TYPE, "violation") {
+    // An audited object fails its check; a request fails only if it was denied.
+    let request = event.is(TYPE, "violation");
+    if request {
         event.set_int(col::CLASS_UID, 2004);
+    }
+    if !request || event.is(ACTION, "deny") {
+        event.row.status(true);
     }
     if event.is(3, "Pod") {
         event.set(col::K8S_POD, &parts[4]);

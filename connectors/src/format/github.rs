@@ -20,6 +20,7 @@ pub static AUDIT: Mapping = Mapping {
         &[("action", &[]), ("created_at", &[]), ("actor", &[]), ("_document_id", &[])],
         &[("action", &[]), ("created_at", &[]), ("actor", &[]), ("actor_ip", &[])],
     ],
+    nothing: &["(hidden)"],
     uid: &["_document_id"],
     fields: &[
         ("@timestamp", col::TIME, How::Time),
@@ -28,8 +29,16 @@ pub static AUDIT: Mapping = Mapping {
         ("operation_type", col::ACTIVITY, How::Text),
         ("request_id", col::API_REQUEST_UID, How::Text),
         ("actor", col::ACTOR_NAME, How::Text),
-        ("actor_id", col::ACTOR_UID, How::Text),
+        // The id of a user is told in some entries only, the name in all.
         ("actor", col::ACTOR_UID, How::Text),
+        ("actor_id", col::ACTOR_UID, How::Text),
+        ("external_identity_nameid", col::ACTOR_UID, How::Text),
+        ("external_identity_username", col::ACTOR_UID, How::Text),
+        ("oauth_application_name", col::ACTOR_UID, How::Text),
+        ("application_name", col::ACTOR_UID, How::Text),
+        ("external_identity_username", col::ACTOR_NAME, How::Text),
+        ("oauth_application_name", col::ACTOR_NAME, How::Text),
+        ("application_name", col::ACTOR_NAME, How::Text),
         ("external_identity_nameid", col::ACTOR_EMAIL, How::Text),
         ("external_identity_username", col::ACTOR_EMAIL, How::Text),
         ("hashed_token", col::ACTOR_CREDENTIAL, How::Text),
@@ -58,7 +67,7 @@ pub static AUDIT: Mapping = Mapping {
         ("message", col::MESSAGE, How::Text),
         ("explanation", col::MESSAGE, How::Text),
     ],
-    reads: &["action", "repo", "repository", "actor_is_bot"],
+    reads: &["action", "repo", "repository", "actor_is_bot", "status_code", "conclusion"],
     finish: Some(finish),
     ..Mapping::NEW
 };
@@ -83,8 +92,16 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
         _ => 6003,
     };
     event.set_int(col::CLASS_UID, class);
-    if action.ends_with("failed_login") {
-        event.row.status(true);
+    // Few entries say how it ended.
+    let code = event.int(4).filter(|code| (200..600).contains(code));
+    match (&*action, event.text(5).as_deref(), code) {
+        ("user.login", ..) | (_, Some("success"), _) => event.row.status(false),
+        (_, Some("failure"), _) => event.row.status(true),
+        (action, ..) if action.ends_with("failed_login") || action.contains(".rejected_") => {
+            event.row.status(true);
+        }
+        (_, _, Some(code)) => event.row.status(code >= 400),
+        _ => {}
     }
     Ok(Decoded::Row)
 }

@@ -7,9 +7,10 @@
 use serde_json::Value;
 use weir_engine::schema::col;
 
+use super::azure::NOTHING;
 use super::entra::{finish_audit, finish_sign_in};
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS};
+use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS, int_of};
 
 #[rustfmt::skip]
 pub static SIGN_IN: Mapping = Mapping {
@@ -19,19 +20,21 @@ pub static SIGN_IN: Mapping = Mapping {
     product: "Entra ID",
     class: 3002,
     needs: &[&[("createdDateTime", &[]), ("userPrincipalName", &[]), ("appId", &[]), ("conditionalAccessStatus", &[])]],
-    nothing: &["None", "none", "hidden"],
+    nothing: NOTHING,
     uid: &["id"],
     fields: &[
-        ("createdDateTime", col::TIME, How::Time),
+        ("createdDateTime", col::TIME, How::Utc),
         ("correlationId", col::CORRELATION_UID, How::Text),
         ("status.errorCode", col::STATUS_CODE, How::Text),
         ("status.failureReason", col::STATUS_DETAIL, How::Text),
         ("status.additionalDetails", col::MESSAGE, How::Text),
-        ("userId", col::ACTOR_UID, How::Text),
-        ("servicePrincipalId", col::ACTOR_UID, How::Text),
-        ("userPrincipalName", col::ACTOR_NAME, How::Text),
+        ("userId", col::ACTOR_UID, How::Lower),
+        ("servicePrincipalId", col::ACTOR_UID, How::Lower),
+        ("userPrincipalName", col::ACTOR_NAME, How::Lower),
+        ("userPrincipalName", col::ACTOR_UID, How::Lower),
         ("servicePrincipalName", col::ACTOR_NAME, How::Text),
-        ("userPrincipalName", col::ACTOR_EMAIL, How::Text),
+        ("userDisplayName", col::ACTOR_NAME, How::Text),
+        ("userPrincipalName", col::ACTOR_EMAIL, How::Lower),
         ("userType", col::ACTOR_TYPE, How::Text),
         ("appId", col::ACTOR_APP_UID, How::Text),
         ("appDisplayName", col::ACTOR_APP_NAME, How::Text),
@@ -69,22 +72,24 @@ pub static AUDIT: Mapping = Mapping {
     product: "Entra ID",
     class: 3001,
     needs: &[&[("activityDateTime", &[]), ("activityDisplayName", &[]), ("initiatedBy", &[])]],
-    nothing: &["None"],
+    nothing: NOTHING,
     uid: &["id"],
     fields: &[
-        ("activityDateTime", col::TIME, How::Time),
+        ("activityDateTime", col::TIME, How::Utc),
         ("correlationId", col::CORRELATION_UID, How::Text),
         ("activityDisplayName", col::API_OPERATION, How::Text),
         ("loggedByService", col::API_SERVICE, How::Text),
         ("operationType", col::ACTIVITY, How::Text),
         ("result", col::STATUS, STATUS),
         ("resultReason", col::STATUS_DETAIL, How::Text),
-        ("initiatedBy.user.id", col::ACTOR_UID, How::Text),
-        ("initiatedBy.app.servicePrincipalId", col::ACTOR_UID, How::Text),
-        ("initiatedBy.user.userPrincipalName", col::ACTOR_NAME, How::Text),
+        ("initiatedBy.user.id", col::ACTOR_UID, How::Lower),
+        ("initiatedBy.app.servicePrincipalId", col::ACTOR_UID, How::Lower),
+        ("initiatedBy.user.userPrincipalName", col::ACTOR_NAME, How::Lower),
         ("initiatedBy.user.displayName", col::ACTOR_NAME, How::Text),
+        ("initiatedBy.user.userPrincipalName", col::ACTOR_UID, How::Lower),
+        ("initiatedBy.app.appId", col::ACTOR_UID, How::Lower),
         ("initiatedBy.app.displayName", col::ACTOR_NAME, How::Text),
-        ("initiatedBy.user.userPrincipalName", col::ACTOR_EMAIL, How::Text),
+        ("initiatedBy.user.userPrincipalName", col::ACTOR_EMAIL, How::Lower),
         ("initiatedBy.app.appId", col::ACTOR_APP_UID, How::Text),
         ("initiatedBy.app.displayName", col::ACTOR_APP_NAME, How::Text),
         ("initiatedBy.user.ipAddress", col::SRC_IP, How::Address),
@@ -111,10 +116,10 @@ pub static ALERT: Mapping = Mapping {
     nothing: &["None", "unknownFutureValue"],
     uid: &["id", "lastUpdateDateTime", "status"],
     fields: &[
-        ("lastActivityDateTime", col::TIME, How::Time),
-        ("createdDateTime", col::TIME, How::Time),
-        ("firstActivityDateTime", col::START_TIME, How::Time),
-        ("lastActivityDateTime", col::END_TIME, How::Time),
+        ("lastActivityDateTime", col::TIME, How::Utc),
+        ("createdDateTime", col::TIME, How::Utc),
+        ("firstActivityDateTime", col::START_TIME, How::Utc),
+        ("lastActivityDateTime", col::END_TIME, How::Utc),
         ("incidentId", col::CORRELATION_UID, How::Text),
         ("severity", col::SEVERITY_ID, SEVERITY),
         ("id", col::FINDING_UID, How::Text),
@@ -139,6 +144,8 @@ const EVIDENCE: &[(&str, &[(&str, usize)])] = &[
     ("userEvidence", &[
         ("/userAccount/azureAdUserId", col::ACTOR_UID),
         ("/userAccount/userSid", col::ACTOR_UID),
+        ("/userAccount/userPrincipalName", col::ACTOR_UID),
+        ("/userAccount/accountName", col::ACTOR_UID),
         ("/userAccount/userPrincipalName", col::ACTOR_NAME),
         ("/userAccount/accountName", col::ACTOR_NAME),
         ("/userAccount/userPrincipalName", col::ACTOR_EMAIL),
@@ -169,10 +176,17 @@ fn finish_alert(event: &mut Event) -> Result<Decoded, Stop> {
         }
         let known = EVIDENCE.iter().find(|(one, _)| *one == kind);
         for (path, column) in known.into_iter().flat_map(|(_, columns)| *columns) {
-            event.set(*column, text(path).unwrap_or_default());
+            let text = text(path).unwrap_or_default();
+            match *column {
+                // Ids and names of people are the same in either case.
+                col::ACTOR_UID | col::ACTOR_EMAIL | col::ACTOR_NAME if kind == "userEvidence" => {
+                    event.set(*column, &text.to_lowercase());
+                }
+                column => event.set(column, text),
+            }
         }
         if kind == "processEvidence"
-            && let Some(pid) = evidence["processId"].as_i64()
+            && let Some(pid) = int_of(&evidence["processId"])
         {
             event.set_int(col::PROCESS_PID, pid);
         }

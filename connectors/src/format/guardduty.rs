@@ -27,6 +27,7 @@ pub static FINDING: Mapping = Mapping {
         ("service.serviceName", &["guardduty"]),
     ]],
     either_case: true,
+    nothing: &["HIDDEN_DUE_TO_SECURITY_REASONS"],
     uid: &["id", "updatedAt"],
     fields: &[
         ("service.eventLastSeen", col::TIME, How::Time),
@@ -69,6 +70,7 @@ pub static FINDING: Mapping = Mapping {
         ("resource.resourceType", col::RESOURCE_TYPE, How::Text),
         ("resource.accessKeyDetails.userName", col::ACTOR_NAME, How::Text),
         ("resource.accessKeyDetails.principalId", col::ACTOR_UID, How::Text),
+        ("resource.accessKeyDetails.userName", col::ACTOR_UID, How::Text),
         ("resource.accessKeyDetails.userType", col::ACTOR_TYPE, How::Text),
         ("resource.accessKeyDetails.accessKeyId", col::ACTOR_CREDENTIAL, How::Text),
         ("resource.kubernetesDetails.kubernetesUserDetails.username", col::ACTOR_NAME, How::Text),
@@ -92,11 +94,31 @@ pub static FINDING: Mapping = Mapping {
         ("resource.rdsDbInstanceDetails.dbInstanceIdentifier", col::RESOURCE_NAME, How::Text),
         ("resource.rdsDbInstanceDetails.dbInstanceArn", col::RESOURCE_UID, How::Text),
         ("resource.rdsDbUserDetails.user", col::ACTOR_NAME, How::Text),
+        ("resource.rdsDbUserDetails.user", col::ACTOR_UID, How::Text),
+        // Of an attack sequence: its first actor, endpoint and resource.
+        ("service.detection.sequence.actors[0].user.uid", col::ACTOR_UID, How::Text),
+        ("service.detection.sequence.actors[0].user.name", col::ACTOR_UID, How::Text),
+        ("service.detection.sequence.actors[0].user.name", col::ACTOR_NAME, How::Text),
+        ("service.detection.sequence.actors[0].user.type", col::ACTOR_TYPE, How::Text),
+        ("service.detection.sequence.actors[0].user.credentialUid", col::ACTOR_CREDENTIAL, How::Text),
+        ("service.detection.sequence.actors[0].user.account.uid", col::ACTOR_ACCOUNT, How::Text),
+        ("service.detection.sequence.actors[0].session.uid", col::ACTOR_SESSION_UID, How::Text),
+        ("service.detection.sequence.actors[0].session.issuer", col::ACTOR_ISSUER, How::Text),
+        ("service.detection.sequence.actors[0].process.name", col::PROCESS_NAME, How::Text),
+        ("service.detection.sequence.actors[0].process.path", col::PROCESS_EXE, How::Text),
+        ("service.detection.sequence.actors[0].process.sha256", col::PROCESS_HASH, How::Text),
+        ("service.detection.sequence.endpoints[0].ip", col::SRC_IP, How::Address),
+        ("service.detection.sequence.endpoints[0].domain", col::SRC_DOMAIN, How::Text),
+        ("service.detection.sequence.resources[0].uid", col::RESOURCE_UID, How::Text),
+        ("service.detection.sequence.resources[0].name", col::RESOURCE_NAME, How::Text),
+        ("service.detection.sequence.uid", col::CORRELATION_UID, How::Text),
+        ("resource.kubernetesDetails.kubernetesUserDetails.impersonatedUser.username", col::ACTOR_IMPERSONATED, How::Text),
         ("service.runtimeDetails.process.name", col::PROCESS_NAME, How::Text),
         ("service.runtimeDetails.process.executablePath", col::PROCESS_EXE, How::Text),
         ("service.runtimeDetails.process.executableSha256", col::PROCESS_HASH, How::Text),
         ("service.runtimeDetails.process.pid", col::PROCESS_PID, How::Int),
         ("service.runtimeDetails.process.user", col::ACTOR_NAME, How::Text),
+        ("service.runtimeDetails.process.user", col::ACTOR_UID, How::Text),
         ("service.runtimeDetails.process.lineage[0].name", col::PROCESS_PARENT_NAME, How::Text),
     ],
     fixed: &[(col::CLOUD_PROVIDER, "AWS")],
@@ -109,6 +131,7 @@ pub static FINDING: Mapping = Mapping {
         "service.action.networkConnectionAction.remotePortDetails.port",
         "service.action.networkConnectionAction.localIpDetails.ipAddressV4",
         "service.action.networkConnectionAction.localPortDetails.port",
+        "service.detection.sequence.actors[0].session.mfaStatus",
     ],
     finish: Some(finish),
     ..Mapping::NEW
@@ -120,10 +143,16 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const DIRECTION: usize = 2;
     const REMOTE: [usize; 3] = [3, 4, 5];
     const LOCAL: [usize; 3] = [6, 6, 7];
+    const MFA: usize = 8;
     if let Some(kind) = event.text(TYPE)
         && let Some((purpose, _)) = kind.split_once(':')
     {
         event.set(col::FINDING_ATTACKS, purpose);
+    }
+    match event.text(MFA).as_deref() {
+        Some("ENABLED") => event.row.builder.bool(col::ACTOR_SESSION_MFA, true),
+        Some("DISABLED") => event.row.builder.bool(col::ACTOR_SESSION_MFA, false),
+        _ => {}
     }
     let archived = event.is(ARCHIVED, "true");
     event.set(
@@ -161,7 +190,7 @@ pub static SECURITY_HUB: Mapping = Mapping {
         ("AwsAccountId", &[]),
         ("GeneratorId", &[]),
     ]],
-    nothing: &["None"],
+    nothing: &["None", "HIDDEN_DUE_TO_SECURITY_REASONS"],
     uid: &["Id", "UpdatedAt"],
     fields: &[
         ("LastObservedAt", col::TIME, How::Time),
@@ -188,8 +217,15 @@ pub static SECURITY_HUB: Mapping = Mapping {
         ("Resources[0].Region", col::CLOUD_REGION, How::Text),
         ("Resources[0].Id", col::RESOURCE_UID, How::Text),
         ("Resources[0].Type", col::RESOURCE_TYPE, How::Text),
+        ("ProductName", col::PRODUCT, How::Text),
+        ("ProductFields.\"aws/securityhub/ProductName\"", col::PRODUCT, How::Text),
         ("Resources[0].Details.AwsIamAccessKey.UserName", col::ACTOR_NAME, How::Text),
+        ("Resources[0].Details.AwsIamAccessKey.PrincipalName", col::ACTOR_NAME, How::Text),
         ("Resources[0].Details.AwsIamAccessKey.PrincipalId", col::ACTOR_UID, How::Text),
+        ("Resources[0].Details.AwsIamAccessKey.UserName", col::ACTOR_UID, How::Text),
+        ("Resources[0].Details.AwsIamAccessKey.PrincipalName", col::ACTOR_UID, How::Text),
+        ("Resources[0].Details.AwsIamAccessKey.PrincipalType", col::ACTOR_TYPE, How::Text),
+        ("Resources[0].Details.AwsIamAccessKey.AccessKeyId", col::ACTOR_CREDENTIAL, How::Text),
         ("Resources[0].Details.AwsEc2Instance.VpcId", col::DEVICE_VPC, How::Text),
         ("Action.ActionType", col::ACTIVITY, How::Text),
         ("Action.AwsApiCallAction.Api", col::API_OPERATION, How::Text),
@@ -208,9 +244,10 @@ pub static SECURITY_HUB: Mapping = Mapping {
         ("Vulnerabilities[0].Id", col::CVE, How::Text),
         ("Vulnerabilities[0].VulnerablePackages[0].Name", col::PACKAGE, How::Text),
         ("Vulnerabilities[0].VulnerablePackages[0].Version", col::PACKAGE_VERSION, How::Text),
+        ("Vulnerabilities[0].VulnerablePackages[0].FixedInVersion", col::PACKAGE_FIXED, How::Text),
     ],
     fixed: &[(col::CLOUD_PROVIDER, "AWS")],
-    reads: &["Compliance.Status", "ProductName", "Types[0]"],
+    reads: &["Compliance.Status", "Vulnerabilities[0].Id", "Types[0]"],
     finish: Some(finish_hub),
     ..Mapping::NEW
 };
@@ -218,20 +255,23 @@ pub static SECURITY_HUB: Mapping = Mapping {
 /// OCSF severity of Security Hub's 0 to 100.
 const NORMALIZED: How = How::Bands(&[(0.0, 1), (1.0, 2), (40.0, 3), (70.0, 4), (90.0, 5)]);
 
-/// A compliance check is posture; everything else is an alert of the product that found it.
+/// A compliance check and a vulnerability are posture; everything else is an alert of the product that found it.
 fn finish_hub(event: &mut Event) -> Result<Decoded, Stop> {
     const COMPLIANCE: usize = 0;
-    const PRODUCT: usize = 1;
+    const VULNERABILITIES: usize = 1;
     const TYPE: usize = 2;
     if let Some(status) = event.text(COMPLIANCE) {
         event.set(col::FAMILY, "posture");
         event.set_int(col::CLASS_UID, 2003);
-        event
-            .row
-            .status(!matches!(&*status, "PASSED" | "NOT_AVAILABLE"));
-    }
-    if event.is(PRODUCT, "GuardDuty") {
-        event.set(col::PRODUCT, "GuardDuty");
+        // A warning, or a check that was not made, has no outcome.
+        match &*status {
+            "PASSED" => event.row.status(false),
+            "FAILED" => event.row.status(true),
+            _ => {}
+        }
+    } else if event.value(VULNERABILITIES).is_some() {
+        event.set(col::FAMILY, "posture");
+        event.set_int(col::CLASS_UID, 2002);
     }
     // `TTPs/Discovery/Recon:IAMUser-MaliciousIPCaller`
     if let Some(kind) = event.text(TYPE)

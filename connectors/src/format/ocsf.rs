@@ -28,7 +28,6 @@ pub static EVENT: Mapping = Mapping {
         ("severity_id", col::SEVERITY_ID, How::Int),
         ("activity_name", col::ACTIVITY, How::Text),
         ("message", col::MESSAGE, How::Text),
-        ("status", col::STATUS, How::Lower),
         ("status_code", col::STATUS_CODE, How::Text),
         ("status_detail", col::STATUS_DETAIL, How::Text),
         ("action", col::ACTION, How::Lower),
@@ -37,7 +36,17 @@ pub static EVENT: Mapping = Mapping {
         ("api.operation", col::API_OPERATION, How::Text),
         ("api.request.uid", col::API_REQUEST_UID, How::Text),
         ("actor.user.uid", col::ACTOR_UID, How::Text),
+        ("actor.user.uid_alt", col::ACTOR_UID, How::Text),
+        ("actor.user.email_addr", col::ACTOR_UID, How::Text),
+        ("actor.user.name", col::ACTOR_UID, How::Text),
+        ("actor.process.user.uid", col::ACTOR_UID, How::Text),
+        ("actor.process.user.name", col::ACTOR_UID, How::Text),
+        ("evidences[0].actor.user.uid", col::ACTOR_UID, How::Text),
+        ("evidences[0].actor.user.name", col::ACTOR_UID, How::Text),
         ("actor.user.name", col::ACTOR_NAME, How::Text),
+        ("actor.user.full_name", col::ACTOR_NAME, How::Text),
+        ("actor.process.user.name", col::ACTOR_NAME, How::Text),
+        ("evidences[0].actor.user.name", col::ACTOR_NAME, How::Text),
         ("actor.user.type", col::ACTOR_TYPE, How::Text),
         ("actor.user.email_addr", col::ACTOR_EMAIL, How::Text),
         ("actor.user.account.uid", col::ACTOR_ACCOUNT, How::Text),
@@ -49,8 +58,10 @@ pub static EVENT: Mapping = Mapping {
         ("actor.invoked_by", col::ACTOR_INVOKED_BY, How::Text),
         ("actor.app_name", col::ACTOR_APP_NAME, How::Text),
         ("actor.app_uid", col::ACTOR_APP_UID, How::Text),
+        ("actor.idp.name", col::ACTOR_ISSUER, How::Text),
         ("actor.process.name", col::PROCESS_NAME, How::Text),
         ("user.uid", col::USER_UID, How::Text),
+        ("user.email_addr", col::USER_UID, How::Text),
         ("user.name", col::USER_NAME, How::Text),
         ("src_endpoint.ip", col::SRC_IP, How::Address),
         ("src_endpoint.domain", col::SRC_DOMAIN, How::Text),
@@ -100,26 +111,105 @@ pub static EVENT: Mapping = Mapping {
         ("finding_info.types[0]", col::FINDING_TYPE, How::Text),
         ("finding_info.attacks", col::FINDING_ATTACKS, How::Json),
         ("confidence_score", col::CONFIDENCE, How::Int),
+        ("compliance.control", col::POLICY_UID, How::Text),
         ("vulnerabilities[0].cve.uid", col::CVE, How::Text),
+        ("vulnerabilities[0].affected_packages[0].name", col::PACKAGE, How::Text),
+        ("vulnerabilities[0].affected_packages[0].version", col::PACKAGE_VERSION, How::Text),
+        ("vulnerabilities[0].affected_packages[0].fixed_in_version", col::PACKAGE_FIXED, How::Text),
         ("risk_level", col::RISK_LEVEL, How::Lower),
         ("auth_protocol", col::AUTH_PROTOCOL, How::Text),
     ],
-    reads: &["class_uid", "metadata.uid", "finding_info.modified_time"],
+    reads: &[
+        "class_uid",
+        "metadata.uid",
+        "finding_info.modified_time",
+        "status",
+        "status_id",
+        "compliance.status",
+        "compliance.status_id",
+        "user.uid",
+        "user.email_addr",
+        "user.name",
+        "actor.app_uid",
+        "actor.app_name",
+        "actor.invoked_by",
+    ],
     finish: Some(finish),
     ..Mapping::NEW
 };
 
+/// `status_id` of a finding: how far one is with it.
+const FINDING_STATES: &[(i64, &str)] = &[
+    (1, "new"),
+    (2, "in progress"),
+    (3, "suppressed"),
+    (4, "resolved"),
+    (5, "archived"),
+    (6, "deleted"),
+];
+
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
-    let family = match event.int(0) {
-        Some(1000..2000 | 2004 | 2005) => "agent_alerts",
-        Some(2000..3000) => "posture",
-        Some(3000..4000) => "identity",
-        Some(4000..5000) => "network_flows",
+    const UID: usize = 1;
+    const MODIFIED: usize = 2;
+    const USER: std::ops::Range<usize> = 7..9;
+    const USER_NAME: usize = 9;
+    const APP: [usize; 3] = [10, 11, 12];
+    let class = event.int(0).unwrap_or_default();
+    let family = match class {
+        1000..2000 | 2004 | 2005 => "agent_alerts",
+        2000..3000 => "posture",
+        3000..4000 => "identity",
+        4000..5000 => "network_flows",
         _ => "cloud_audit",
     };
     event.set(col::FAMILY, family);
-    if let (Some(uid), Some(modified)) = (event.text(1), event.text(2)) {
+    set_status(event, class);
+    // Who signs in is the user; of other classes the user is acted upon.
+    if class == 3002 {
+        for at in USER.chain([USER_NAME]) {
+            let user = event.text(at).unwrap_or_default();
+            event.set_late(col::ACTOR_UID, &user);
+        }
+        let name = event.text(USER_NAME).unwrap_or_default();
+        event.set_late(col::ACTOR_NAME, &name);
+    }
+    for at in APP {
+        let app = event.text(at).unwrap_or_default();
+        event.set_late(col::ACTOR_UID, &app);
+    }
+    if let (Some(uid), Some(modified)) = (event.text(UID), event.text(MODIFIED)) {
         event.set(col::EVENT_UID, &format!("{uid}/{modified}"));
     }
     Ok(Decoded::Row)
+}
+
+/// Of a finding, `status` says how far one is with it, and a check says how it ended; of everything else it says
+/// how it ended.
+fn set_status(event: &mut Event, class: i64) {
+    const STATUS: usize = 3;
+    const STATUS_ID: usize = 4;
+    const CHECK: usize = 5;
+    const CHECK_ID: usize = 6;
+    let word = |event: &Event, at| event.text(at).unwrap_or_default().to_lowercase();
+    let (status, id) = (word(event, STATUS), event.int(STATUS_ID));
+    if !(2000..3000).contains(&class) {
+        match (&*status, id) {
+            ("success", _) => event.row.status(false),
+            ("failure", _) => event.row.status(true),
+            (_, Some(1)) => event.row.status(false),
+            (_, Some(2)) => event.row.status(true),
+            _ => {}
+        }
+        return;
+    }
+    event.set(col::FINDING_STATUS, &status);
+    let known = FINDING_STATES.iter().find(|(known, _)| Some(*known) == id);
+    if let Some((_, state)) = known {
+        event.set(col::FINDING_STATUS, state);
+    }
+    match (&*word(event, CHECK), event.int(CHECK_ID)) {
+        ("pass", _) | ("", Some(1)) => event.row.status(false),
+        ("fail", _) | ("", Some(3)) => event.row.status(true),
+        _ => {}
+    }
 }

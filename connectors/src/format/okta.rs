@@ -77,38 +77,32 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const SECURITY: usize = 2;
     const RISK: usize = 3;
     let kind = event.text(TYPE).unwrap_or_default();
-    let class = match kind.split('.').collect::<Vec<_>>().as_slice() {
-        ["user", "session" | "authentication" | "mfa", ..] | ["policy", "evaluate_sign_on"] => 3002,
+    let mut parts = kind.split('.');
+    let class = match [parts.next(), parts.next()] {
+        [Some("user"), Some("session" | "authentication" | "mfa")] => 3002,
+        [Some("policy"), Some("evaluate_sign_on")] if parts.next().is_none() => 3002,
         [
-            "user" | "group",
-            "lifecycle" | "account" | "user_membership" | "privilege",
-            ..,
+            Some("user" | "group"),
+            Some("lifecycle" | "account" | "user_membership" | "privilege"),
         ] => 3001,
-        ["security", "threat" | "attack", ..] => 2004,
+        [Some("security"), Some("threat" | "attack")] => 2004,
         _ => 6003,
     };
     event.set_int(col::CLASS_UID, class);
     if class == 2004 {
         event.set(col::FINDING_TYPE, &kind);
     }
-    for target in event.tree(TARGETS).as_array().into_iter().flatten() {
-        match target["type"].as_str() {
+    let targets = event.strings(TARGETS, ["type", "id", "alternateId", "displayName"]);
+    for [kind, id, alternate, name] in targets {
+        let [id, alternate, name] = [id, alternate, name].map(Option::unwrap_or_default);
+        match kind.as_deref() {
             Some("User" | "AppUser" | "UserGroup") => {
-                event.set(col::USER_UID, target["id"].as_str().unwrap_or_default());
-                event.set(
-                    col::USER_NAME,
-                    target["alternateId"].as_str().unwrap_or_default(),
-                );
+                event.set(col::USER_UID, &id);
+                event.set(col::USER_NAME, &alternate);
             }
             Some("AppInstance") => {
-                event.set(
-                    col::ACTOR_APP_UID,
-                    target["id"].as_str().unwrap_or_default(),
-                );
-                event.set(
-                    col::ACTOR_APP_NAME,
-                    target["displayName"].as_str().unwrap_or_default(),
-                );
+                event.set(col::ACTOR_APP_UID, &id);
+                event.set(col::ACTOR_APP_NAME, &name);
             }
             _ => {}
         }

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use super::{
     Decoded, Reject, Row, Stop, aside, azure, azure_flow, cloudtrail, defender, entra, envoy,
-    falco, gatekeeper, gcp, gcp_flow, github, graph, guardduty, k8s_audit, ocsf, okta, prisma,
-    tetragon, trivy, vpc_flow, ztunnel,
+    falco, gatekeeper, gcp, gcp_flow, github, graph, guardduty, hunting, k8s_audit, log_analytics,
+    ocsf, okta, prisma, tetragon, trivy, vpc_flow, ztunnel,
 };
 use crate::json::Scanner;
 use crate::mapping::{Compiled, Mapping, Need, Value};
@@ -30,6 +30,9 @@ pub static MAPPINGS: &[&Mapping] = &[
     &gcp_flow::FLOW,
     &entra::SIGN_IN,
     &entra::AUDIT,
+    &entra::RISK,
+    &entra::PROVISIONING,
+    &entra::CALL,
     &graph::SIGN_IN,
     &graph::AUDIT,
     &azure_flow::NSG,
@@ -39,6 +42,14 @@ pub static MAPPINGS: &[&Mapping] = &[
     &azure::ACTIVITY,
     &defender::ALERT,
     &graph::ALERT,
+    &hunting::EVENT,
+    &hunting::ROW,
+    &log_analytics::SIGN_IN,
+    &log_analytics::AUDIT,
+    &log_analytics::RESOURCE,
+    &log_analytics::RISK,
+    &log_analytics::CALL,
+    &log_analytics::INCIDENT,
     &okta::LOG_EVENT,
     &github::AUDIT,
     &vpc_flow::FLOW,
@@ -59,9 +70,11 @@ pub static MAPPINGS: &[&Mapping] = &[
     &trivy::REPORT,
     &trivy::CLUSTER,
     &trivy::OPERATOR,
+    &trivy::CYCLONEDX,
     &ocsf::EVENT,
     &aside::INSIGHT,
     &aside::DIGEST,
+    &aside::SPDX,
 ];
 
 static TREES: LazyLock<Vec<Compiled>> = LazyLock::new(|| {

@@ -3,6 +3,8 @@
 mod audits;
 pub(crate) mod golden;
 mod lines;
+mod numbers;
+mod outcomes;
 mod traps;
 
 use serde_json::{Value, json};

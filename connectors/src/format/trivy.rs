@@ -1,5 +1,6 @@
-//! Trivy: scan reports as JSON, of files, images and clusters, and the reports of its operator. A report is
-//! the state of something at one time; each finding in it becomes a row.
+//! Trivy: scan reports as JSON, of files, images and clusters, the reports of its operator, and CycloneDX documents
+//! with vulnerabilities (of any scanner). A report is the state of something at one time; each finding in it
+//! becomes a row.
 //!
 //! Traps: almost every member may be missing, which is not the same as empty; ids, fingerprints and times
 //! are only in newer reports; a report may be several megabytes. The id of a finding says artefact, target,
@@ -228,5 +229,50 @@ static OPERATOR_SECRET: Mapping = Mapping {
         ("severity", col::SEVERITY_ID, SEVERITY),
     ],
     fixed: &[(col::FINDING_TYPE, "secret"), (col::FINDING_STATUS, "open")],
+    ..Mapping::NEW
+};
+
+/// A document without vulnerabilities is a list of components, and left out like a report without findings.
+#[rustfmt::skip]
+pub static CYCLONEDX: Mapping = Mapping {
+    name: "CycloneDX document",
+    source: "trivy",
+    family: "posture",
+    product: "Trivy",
+    needs: &[&[("bomFormat", &["CycloneDX"]), ("specVersion", &[])]],
+    uid: &["metadata.component.name", "metadata.timestamp"],
+    finding: &["metadata.component.name"],
+    fields: &[
+        ("metadata.timestamp", col::TIME, How::Time),
+        ("metadata.tools.components[0].name", col::PRODUCT, SCANNERS),
+        ("metadata.tools.components[0].name", col::PRODUCT, How::Text),
+        ("metadata.tools[0].name", col::PRODUCT, SCANNERS),
+        ("metadata.tools[0].name", col::PRODUCT, How::Text),
+        ("metadata.component.name", col::RESOURCE_NAME, How::Text),
+        ("metadata.component.bom-ref", col::RESOURCE_UID, How::Text),
+        ("metadata.component.type", col::RESOURCE_TYPE, How::Text),
+    ],
+    inside: &[("vulnerabilities", &CYCLONEDX_VULNERABILITY)],
+    ..Mapping::NEW
+};
+
+const SCANNERS: How = How::Names(&[("trivy", "Trivy")]);
+
+/// Of several components that it affects, the first is named.
+#[rustfmt::skip]
+static CYCLONEDX_VULNERABILITY: Mapping = Mapping {
+    class: 2002,
+    uid: &["id", "affects[0].ref"],
+    finding: &["id", "affects[0].ref"],
+    fields: &[
+        ("id", col::CVE, How::Text),
+        ("affects[0].ref", col::PACKAGE, How::Text),
+        ("affects[0].versions[0].version", col::PACKAGE_VERSION, How::Text),
+        ("ratings[0].severity", col::SEVERITY_ID, SEVERITY),
+        ("id", col::FINDING_TITLE, How::Text),
+        ("description", col::FINDING_DESC, How::Text),
+        ("analysis.state", col::FINDING_STATUS, How::Lower),
+    ],
+    fixed: &[(col::FINDING_TYPE, "vulnerability"), (col::FINDING_STATUS, "open")],
     ..Mapping::NEW
 };

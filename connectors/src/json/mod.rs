@@ -17,7 +17,7 @@ mod repair;
 mod text;
 
 pub use self::error::{Error, Fault};
-pub(crate) use self::number::int;
+pub(crate) use self::number::{Decimal, int, plain};
 pub(crate) use self::repair::repair;
 pub use self::text::{Text, unescape, unescape_into};
 
@@ -384,7 +384,7 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// An integer at the position, also in quotes; `None` and a skipped value for anything else.
+    /// An integer at the position, however it is written, also in quotes; `None` and a skipped value for anything else.
     pub fn int(&mut self) -> Result<Option<i64>> {
         Ok(number::int(&self.word()?))
     }

@@ -17,7 +17,7 @@ impl How {
             How::Int | How::PortOf | How::Words(_) | How::Bands(_) => Kind::Int,
             How::Float => Kind::Float,
             How::Bool => Kind::Bool,
-            How::Time => Kind::Time,
+            How::Time | How::Utc => Kind::Time,
             How::Text
             | How::Lower
             | How::Address
@@ -57,7 +57,7 @@ impl Compiled {
             None => false,
             Some(_) if texts.is_empty() => true,
             Some(value) => {
-                let text = s.value(value.text);
+                let text = digits(value, s.value(value.text));
                 texts.iter().any(|one| one.as_bytes() == &*text)
             }
         };
@@ -138,8 +138,13 @@ impl Compiled {
     /// Whether the value stands for none.
     #[inline]
     pub fn is_nothing(&self, s: &Scanner, value: Value) -> bool {
-        let text = s.value(value.text);
-        text.is_empty() || self.nothing.iter().any(|word| word.as_bytes() == &*text)
+        let slice = s.slice(value.text);
+        let is_one = |text: &[u8]| self.nothing.iter().any(|word| word.as_bytes() == text);
+        match value.text.is_escaped() {
+            false => slice.is_empty() || is_one(slice),
+            // Each character may be an escape of six.
+            true => slice.len() <= 6 * self.longest_nothing && is_one(&s.value(value.text)),
+        }
     }
 
     /// Sets a column to the parts that were found, joined; nothing without the first.
@@ -159,20 +164,25 @@ impl Compiled {
             return;
         };
         if more.is_empty() && outer.is_empty() {
-            return row.text(s, column, first);
+            return set_text(s, row, column, first);
         }
-        let mut joined = format!("{outer}{}", string(s, first));
-        for text in more.iter().filter_map(part) {
+        let mut scratch = std::mem::take(row.scratch);
+        scratch.clear();
+        let mut joined = String::from_utf8(scratch).unwrap_or_default();
+        joined.push_str(outer);
+        joined.push_str(&string(s, first));
+        for value in more.iter().filter_map(part) {
             joined.push('/');
-            joined.push_str(&string(s, text));
+            joined.push_str(&string(s, value));
         }
         row.builder.text(column, &joined);
+        *row.scratch = joined.into_bytes();
     }
 
     /// A part of an id: a string or number.
-    fn part(&self, s: &Scanner, found: &[Option<Value>], slot: u16) -> Option<Text> {
+    fn part(&self, s: &Scanner, found: &[Option<Value>], slot: u16) -> Option<Value> {
         let value = found[slot as usize].filter(|value| !self.is_nothing(s, *value))?;
-        matches!(value.first, b'"' | b'-' | b'0'..=b'9').then_some(value.text)
+        (value.is_string() || value.is_number()).then_some(value)
     }
 
     /// The parts of the ids of event and finding that the object around the events has.
@@ -180,8 +190,8 @@ impl Compiled {
         let join = |before: &str, slots: &[u16]| {
             let mut joined = before.to_owned();
             for slot in slots {
-                if let Some(text) = self.part(s, found, *slot) {
-                    joined.push_str(&string(s, text));
+                if let Some(value) = self.part(s, found, *slot) {
+                    joined.push_str(&string(s, value));
                     joined.push('/');
                 }
             }
@@ -207,39 +217,63 @@ impl Compiled {
     }
 }
 
-/// The text, escapes resolved.
-pub(super) fn string<'s>(s: &Scanner<'s>, text: Text) -> Cow<'s, str> {
-    match s.value(text) {
+/// The text of a string, a truth value or a number, escapes resolved. An integer is its digits.
+pub(super) fn string<'s>(s: &Scanner<'s>, value: Value) -> Cow<'s, str> {
+    match digits(value, s.value(value.text)) {
         Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
         Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
     }
 }
 
+/// The text of a value; the digits of an integer that is written another way.
+#[inline]
+fn digits<'s>(value: Value, text: Cow<'s, [u8]>) -> Cow<'s, [u8]> {
+    match value.is_number() {
+        true => json::plain(&text).map_or(text, |plain| Cow::Owned(plain.into_bytes())),
+        false => text,
+    }
+}
+
+/// Sets a column to the text of a value.
+fn set_text(s: &Scanner, row: &mut Row, column: usize, value: Value) {
+    if value.is_number()
+        && let Some(plain) = json::plain(s.slice(value.text))
+    {
+        return row.builder.text(column, &plain);
+    }
+    row.text(s, column, value.text);
+}
+
 fn apply(s: &Scanner, row: &mut Row, value: Value, column: usize, how: How) {
-    let bytes = &*s.value(value.text);
     let scalar = !matches!(value.first, b'{' | b'[');
     match how {
         How::Json if !scalar => {
-            if !json::is_empty(bytes) {
+            if !json::is_empty(s.slice(value.text)) {
                 row.slice(s, column, value.json());
             }
+            return;
         }
-        _ if !scalar => {}
-        How::Text | How::Json => row.text(s, column, value.text),
+        _ if !scalar => return,
+        How::Text | How::Json => return set_text(s, row, column, value),
+        _ => {}
+    }
+    let bytes = &*s.value(value.text);
+    match how {
+        How::Text | How::Json => {}
         How::Lower => match bytes
             .iter()
             .any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii())
         {
             true => {
-                let lower = string(s, value.text).to_lowercase();
+                let lower = string(s, value).to_lowercase();
                 row.builder.text(column, &lower);
             }
-            false => row.text(s, column, value.text),
+            false => set_text(s, row, column, value),
         },
         How::Address => row.address(s, value.text, column, None),
         How::NoAddress => {
             if address(bytes).is_none() {
-                row.text(s, column, value.text);
+                set_text(s, row, column, value);
             }
         }
         How::HostOf => {
@@ -265,7 +299,12 @@ fn apply(s: &Scanner, row: &mut Row, value: Value, column: usize, how: How) {
             b"false" | b"False" => row.builder.bool(column, false),
             _ => {}
         },
-        How::Time => set(instant(bytes), |value| row.builder.int(column, value)),
+        How::Time => set(instant(bytes, time::parse), |value| {
+            row.builder.int(column, value)
+        }),
+        How::Utc => set(instant(bytes, time::parse_utc), |value| {
+            row.builder.int(column, value)
+        }),
         How::Words(words) => set(named(words, bytes), |value| row.builder.int(column, value)),
         How::Names(words) => set(named(words, bytes), |value| row.builder.text(column, value)),
         How::Bands(bands) => set(band(bands, bytes), |value| row.builder.int(column, value)),
@@ -279,10 +318,12 @@ fn set<T>(value: Option<T>, into: impl FnOnce(T)) {
 }
 
 fn named<T: Copy>(words: &[(&str, T)], text: &[u8]) -> Option<T> {
-    let known = words
-        .iter()
-        .find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(text));
-    known.map(|(_, value)| *value)
+    let known = |text: &[u8]| {
+        let mut words = words.iter();
+        let known = words.find(|(word, _)| word.as_bytes().eq_ignore_ascii_case(text));
+        known.map(|(_, value)| *value)
+    };
+    known(text).or_else(|| known(json::plain(text)?.as_bytes()))
 }
 
 fn band(bands: &[(f64, i64)], text: &[u8]) -> Option<i64> {
@@ -316,43 +357,13 @@ fn split_port(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-fn instant(text: &[u8]) -> Option<i64> {
-    match text.get(4) {
-        Some(b'-') => time::parse(text),
-        _ => epoch(text),
+/// A time as text or as a number.
+fn instant(bytes: &[u8], text: fn(&[u8]) -> Option<i64>) -> Option<i64> {
+    match bytes.get(4) {
+        Some(b'-') if bytes[..4].iter().all(u8::is_ascii_digit) => text(bytes),
+        _ if time::is_number(bytes) => time::parse_number(bytes),
+        _ => text(bytes),
     }
-}
-
-/// Microseconds of a number since the epoch, in the unit that its size tells.
-pub(crate) fn epoch(text: &[u8]) -> Option<i64> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (whole, rest) = text.split_at(digits);
-    let whole = json::int(whole)?;
-    let (unit, divisor) = match whole {
-        ..100_000_000_000 => (1_000_000, 1),
-        100_000_000_000..100_000_000_000_000 => (1_000, 1),
-        100_000_000_000_000..100_000_000_000_000_000 => (1, 1),
-        _ => (1, 1_000),
-    };
-    let fraction = match rest.split_first() {
-        None => 0,
-        Some((b'.', digits)) if digits.iter().all(u8::is_ascii_digit) => {
-            let mut value = 0;
-            let mut weight = unit;
-            for digit in digits.iter().take(6) {
-                weight /= 10;
-                value += i64::from(digit - b'0') * weight;
-            }
-            value
-        }
-        Some(_) => {
-            let number = float(text)?;
-            return (0.0..1e11)
-                .contains(&number)
-                .then_some((number * 1e6) as i64);
-        }
-    };
-    Some(whole * unit / divisor + fraction)
 }
 
 #[cfg(test)]
@@ -373,35 +384,6 @@ mod tests {
         ] {
             let expected = (host.as_bytes(), port.map(str::as_bytes));
             assert_eq!(split_port(text.as_bytes()), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn epochs_in_all_units() {
-        let second = 1_767_323_045_000_000;
-        for (text, micros) in [
-            ("1767323045", second),
-            ("1767323045.307", second + 307_000),
-            ("1767323045.3070001234", second + 307_000),
-            ("1767323045123", second + 123_000),
-            ("1767323045123.5", second + 123_500),
-            ("1767323045123456", second + 123_456),
-            ("1767323045123456789", second + 123_456),
-            ("1.767323045e9", second),
-            ("0", 0),
-        ] {
-            assert_eq!(epoch(text.as_bytes()), Some(micros), "{text}");
-        }
-        for text in [
-            "",
-            "-5",
-            "1e300",
-            "1767323045x",
-            "x",
-            "99999999999999999999",
-            "1.5.5",
-        ] {
-            assert_eq!(epoch(text.as_bytes()), None, "{text}");
         }
     }
 }

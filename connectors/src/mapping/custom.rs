@@ -40,6 +40,7 @@ pub const HOWS: &[(&str, How)] = &[
     ("float", How::Float),
     ("bool", How::Bool),
     ("time", How::Time),
+    ("time_utc", How::Utc),
     ("json", How::Json),
     ("severity", SEVERITY),
     ("status", STATUS),

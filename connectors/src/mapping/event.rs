@@ -5,7 +5,15 @@ use std::borrow::Cow;
 use super::apply::string;
 use super::{Compiled, Value};
 use crate::format::Row;
-use crate::json::{Scanner, int};
+use crate::json::{self, Scanner, int};
+
+/// The integer that a value of a tree is, also in quotes.
+pub(crate) fn int_of(value: &serde_json::Value) -> Option<i64> {
+    match value {
+        serde_json::Value::Number(number) => int(number.to_string().as_bytes()),
+        value => int(value.as_str()?.as_bytes()),
+    }
+}
 
 /// One event, its values found, its columns not yet set. Values are named by their place in the mapping's
 /// `reads`.
@@ -23,11 +31,11 @@ impl<'s> Event<'_, '_, 's, '_> {
         (!self.tree.is_nothing(self.s, value)).then_some(value)
     }
 
-    /// A string, or a number or truth value as it is written.
+    /// A string, a truth value, or a number: in digits if it is an integer.
     pub fn text(&self, index: usize) -> Option<Cow<'s, str>> {
         let value = self.value(index)?;
         let scalar = !matches!(value.first, b'{' | b'[');
-        scalar.then(|| string(self.s, value.text))
+        scalar.then(|| string(self.s, value))
     }
 
     pub fn is(&self, index: usize, text: &str) -> bool {
@@ -44,6 +52,46 @@ impl<'s> Event<'_, '_, 's, '_> {
         let value = self.value(index);
         let bytes = value.map_or(&[][..], |value| &self.s.bytes()[value.json()]);
         serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// The same, also of JSON that stands in a text.
+    pub fn inner(&self, index: usize) -> serde_json::Value {
+        match self.tree(index) {
+            serde_json::Value::String(text) => serde_json::from_str(&text).unwrap_or_default(),
+            tree => tree,
+        }
+    }
+
+    /// The strings under these keys, of each object in an array: what a tree would tell, without one. Of a key that
+    /// comes back, the last counts.
+    pub fn strings<const N: usize>(
+        &self,
+        index: usize,
+        keys: [&str; N],
+    ) -> Vec<[Option<Cow<'s, str>>; N]> {
+        let mut found = vec![];
+        let Some(array) = self.value(index).filter(|value| value.first == b'[') else {
+            return found;
+        };
+        let mut s = Scanner::new(self.s.bytes(), array.json().start, usize::MAX);
+        // It was read once: it cannot fail.
+        let _ = s.array(|s| {
+            if s.peek() != b'{' {
+                return s.skip();
+            }
+            let mut object = [const { None }; N];
+            s.object(|s, key| {
+                let Some(at) = keys.iter().position(|one| one.as_bytes() == key) else {
+                    return s.skip();
+                };
+                let first = s.peek();
+                object[at] = s.text()?.map(|text| string(s, Value { text, first }));
+                json::Result::Ok(())
+            })?;
+            found.push(object);
+            Ok(())
+        });
+        found
     }
 
     pub fn set(&mut self, column: usize, text: &str) {

@@ -19,16 +19,14 @@ mod tree;
 use crate::format::{Decoded, Stop};
 
 pub(crate) use self::apply::Outer;
-#[cfg(any(test, feature = "slow"))]
-pub(crate) use self::apply::epoch;
-pub(crate) use self::event::Event;
+pub(crate) use self::event::{Event, int_of};
 pub(crate) use self::path::{Path, Step};
 pub(crate) use self::tree::{Compiled, Keys, Value, other_case};
 
 /// What becomes of a value.
 #[derive(Debug, Clone, Copy)]
 pub enum How {
-    /// A string, or a number or truth value as it is written.
+    /// A string, a truth value, or a number: in digits if it is an integer, else as it is written.
     Text,
     /// The same in lower case.
     Lower,
@@ -40,20 +38,22 @@ pub enum How {
     HostOf,
     /// The port of such a text.
     PortOf,
-    /// A whole number, also in quotes.
+    /// A whole number, however it is written, also in quotes.
     Int,
     /// A number, also in quotes.
     Float,
     /// True or false, also in quotes.
     Bool,
-    /// RFC 3339 text, or seconds, milliseconds, microseconds or nanoseconds since the epoch, told apart by
-    /// their size.
+    /// Text with a zone, or seconds, milliseconds, microseconds or nanoseconds since the epoch, told apart by
+    /// their size: see [`time`](crate::time).
     Time,
+    /// The same of a vendor who means UTC where the text names no zone, and may write months first.
+    Utc,
     /// An object, or an array that is not empty, as JSON text; a string as it is.
     Json,
-    /// Words to numbers; case does not matter.
+    /// Words to numbers; case does not matter, nor how a number among them is written.
     Words(&'static [(&'static str, i64)]),
-    /// Words to words; case does not matter.
+    /// Words to words, likewise.
     Names(&'static [(&'static str, &'static str)]),
     /// A number to that of the last band that begins at or below it.
     Bands(&'static [(f64, i64)]),

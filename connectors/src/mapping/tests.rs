@@ -173,7 +173,10 @@ fn page() -> String {
 fn table(page: &mut String, mapping: &Mapping) {
     use std::fmt::Write;
     if mapping.fields.is_empty() {
-        page.push_str("Counted and left out.\n");
+        page.push_str(match mapping.name {
+            "SPDX document" => "Refused: it lists packages and no findings.\n",
+            _ => "Counted and left out.\n",
+        });
         return;
     }
     page.push_str("| column | from |\n|---|---|\n");

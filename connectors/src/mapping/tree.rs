@@ -18,6 +18,11 @@ impl Value {
         self.first == b'"'
     }
 
+    /// Not in quotes.
+    pub fn is_number(self) -> bool {
+        matches!(self.first, b'-' | b'0'..=b'9')
+    }
+
     /// Its JSON, with the quotes of a string.
     pub fn json(self) -> std::ops::Range<usize> {
         let range = self.text.range();
@@ -102,6 +107,7 @@ pub(crate) struct Compiled {
     pub product: Box<str>,
     pub class: i64,
     pub nothing: &'static [&'static str],
+    pub longest_nothing: usize,
     pub needs: Vec<Vec<(u16, Vec<Box<str>>)>>,
     /// The paths of `needs`, for messages.
     pub required: Box<str>,
@@ -129,6 +135,12 @@ impl Compiled {
             product: mapping.product.into(),
             class: mapping.class,
             nothing: mapping.nothing,
+            longest_nothing: mapping
+                .nothing
+                .iter()
+                .map(|word| word.len())
+                .max()
+                .unwrap_or(0),
             needs: vec![],
             required: required(mapping).into(),
             uid: vec![],

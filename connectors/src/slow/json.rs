@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::columns::digits;
+
 /// One JSON value, without the whitespace around it.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<'a>(&'a str);
@@ -69,11 +71,12 @@ impl<'a> Json<'a> {
         serde_json::from_str(self.0).ok()
     }
 
-    /// A string, or a number or truth value as it is written.
+    /// A string, a truth value, or a number: in digits if it is an integer, else as it is written.
     pub fn scalar(self) -> Option<String> {
         match self.first() {
             b'"' => self.string(),
             b'{' | b'[' | b'n' => None,
+            _ if self.is_number() => Some(digits(self.0).unwrap_or_else(|| self.0.to_owned())),
             _ => Some(self.0.to_owned()),
         }
     }

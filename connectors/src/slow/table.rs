@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use weir_engine::schema::col;
 
-use super::columns::{address, int};
+use super::columns::{address, digits, int};
 use super::{Columns, Json, Outcome, finish, hash, time};
-use crate::mapping::{How, Mapping, Path, Step, epoch};
+use crate::mapping::{How, Mapping, Path, Step};
+use crate::time::{parse_number, parse_utc};
 
 /// What an object around events says for each of them.
 #[derive(Default)]
@@ -267,19 +268,10 @@ fn apply(value: Json, how: How) -> Option<Value> {
             "false" | "False" => json!(false),
             _ => return None,
         },
-        How::Time => json!(instant(&text)?),
-        How::Words(words) => {
-            let word = words
-                .iter()
-                .find(|(word, _)| word.eq_ignore_ascii_case(&text));
-            json!(word?.1)
-        }
-        How::Names(words) => {
-            let word = words
-                .iter()
-                .find(|(word, _)| word.eq_ignore_ascii_case(&text));
-            json!(word?.1)
-        }
+        How::Time => json!(time(&text).or(number(&text))?),
+        How::Utc => json!(parse_utc(text.as_bytes()).or(number(&text))?),
+        How::Words(words) => json!(named(words, &text)?),
+        How::Names(words) => json!(named(words, &text)?),
         How::Bands(bands) => {
             let number = float(&text)?;
             json!(bands.iter().rfind(|(from, _)| *from <= number)?.1)
@@ -302,9 +294,14 @@ fn host(text: &str) -> (String, Option<String>) {
     }
 }
 
-fn instant(text: &str) -> Option<i64> {
-    if text.as_bytes().get(4) == Some(&b'-') {
-        return time(text);
-    }
-    epoch(text.as_bytes())
+fn number(text: &str) -> Option<i64> {
+    parse_number(text.as_bytes())
+}
+
+fn named<T: Copy>(words: &[(&str, T)], text: &str) -> Option<T> {
+    let other = text.contains(['.', 'e', 'E']) || text == "-0";
+    let number = digits(text).filter(|_| other);
+    let same = |word: &str| word.eq_ignore_ascii_case(text) || number.as_deref() == Some(word);
+    let mut words = words.iter();
+    words.find(|(word, _)| same(word)).map(|(_, value)| *value)
 }

@@ -626,3 +626,52 @@ fn a_trivy_report_of_a_cluster_needs_a_time() {
     assert_eq!(found.len(), 3);
     assert_eq!(found[1]["resource_name"], "web");
 }
+
+#[test]
+fn lists_of_packages_are_refused_by_name_and_those_with_vulnerabilities_read() {
+    let spdx = json!({"spdxVersion": "SPDX-2.3", "SPDXID": "SPDXRef-DOCUMENT", "name": "web", "packages": [], "creationInfo": {"created": "2026-01-02T03:04:05Z"}});
+    let batch = decode_with(DecoderConfig::new("log"), &[spdx.to_string().as_bytes()]);
+    let letter = &batch.dead_letters[0];
+    assert_eq!(letter.reason, "unknown_format");
+    assert!(letter.detail.contains("SPDX"), "{}", letter.detail);
+    let found = text_rows("trivy-sbom.ndjson");
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0]["severity_id"], 4);
+    assert_eq!(found[0]["finding_info_status"], "open");
+    assert_eq!(found[1]["finding_info_status"], "not_affected");
+    assert_eq!(found[0]["metadata_product_name"], "Trivy");
+}
+
+#[test]
+fn azure_times_without_a_zone_are_utc_and_others_are_not_guessed_at() {
+    let record = |time: &str| {
+        json!({"time": time, "resourceId": "/subscriptions/s1", "operationName": "a/b/write", "category": "Administrative"}).to_string()
+    };
+    for time in [
+        "10/14/2026 09:00:00",
+        "10/14/2026 9:00:00 AM",
+        "10/14/2026 9:00:00 AM +00:00",
+        "2026-10-14T09:00:00",
+        "2026-10-14T09:00:00.0000000Z",
+        "2026-10-14T11:00:00+02:00",
+    ] {
+        let (found, ..) = rows(&record(time));
+        assert_eq!(found[0]["time"], 1_791_968_400_000_000i64, "{time}");
+    }
+    for time in [
+        "0001-01-01T00:00:00",
+        "9999-12-31T23:59:59.9999999Z",
+        "14.10.2026 09:00",
+    ] {
+        let batch = decode_with(DecoderConfig::new("log"), &[record(time).as_bytes()]);
+        assert_eq!(batch.dead_letters[0].reason, "bad_time", "{time}");
+        assert!(batch.dead_letters[0].detail.contains(time));
+    }
+    let okta = fixture(
+        "okta.ndjson",
+        0,
+        &[("/published", json!("2026-10-14T09:00:00"))],
+    );
+    let batch = decode_with(DecoderConfig::new("log"), &[okta.to_string().as_bytes()]);
+    assert_eq!(batch.dead_letters[0].reason, "bad_time");
+}

@@ -9,6 +9,14 @@ pub fn guardduty(seen: &mut Seen) {
     if let Some((purpose, _)) = seen.text("type").unwrap_or_default().split_once(':') {
         seen.set(col::FINDING_ATTACKS, purpose);
     }
+    match seen
+        .text("service.detection.sequence.actors[0].session.mfaStatus")
+        .as_deref()
+    {
+        Some("ENABLED") => seen.columns.set(col::ACTOR_SESSION_MFA, true),
+        Some("DISABLED") => seen.columns.set(col::ACTOR_SESSION_MFA, false),
+        _ => {}
+    }
     let archived = seen.is("service.archived", "true");
     seen.set(
         col::FINDING_STATUS,
@@ -38,11 +46,12 @@ pub fn security_hub(seen: &mut Seen) {
     if let Some(status) = seen.text("Compliance.Status") {
         seen.set(col::FAMILY, "posture");
         seen.columns.set(col::CLASS_UID, 2003);
-        seen.columns
-            .status(!["PASSED", "NOT_AVAILABLE"].contains(&status.as_str()));
-    }
-    if seen.is("ProductName", "GuardDuty") {
-        seen.set(col::PRODUCT, "GuardDuty");
+        if status == "PASSED" || status == "FAILED" {
+            seen.columns.status(status == "FAILED");
+        }
+    } else if seen.value("Vulnerabilities[0].Id").is_some() {
+        seen.set(col::FAMILY, "posture");
+        seen.columns.set(col::CLASS_UID, 2002);
     }
     let kind = seen.text("Types[0]").unwrap_or_default();
     let parts: Vec<_> = kind.split('/').collect();
@@ -280,69 +289,5 @@ pub fn google_flow(seen: &mut Seen) {
     ] {
         let value = seen.text(&format!("jsonPayload.{own}_{path}"));
         seen.set(column, &value.unwrap_or_default());
-    }
-}
-
-pub fn azure(seen: &mut Seen) {
-    const METHODS: &str = "\"http://schemas.microsoft.com/claims/authnmethodsreferences\"";
-    let claims = [
-        format!("identity.claims.{METHODS}"),
-        format!("claims.{METHODS}"),
-    ];
-    if let Some(methods) = seen.any(&claims.each_ref().map(String::as_str)) {
-        let second = methods.split(',').any(|method| method.trim() == "mfa");
-        seen.columns.set(col::ACTOR_SESSION_MFA, second);
-    }
-    let resource = seen
-        .any(&["resourceId", "resource_id"])
-        .unwrap_or_default()
-        .to_lowercase();
-    let parts: Vec<_> = resource
-        .split('/')
-        .filter(|part| !part.is_empty())
-        .collect();
-    if let ["subscriptions", subscription, ..] = parts.as_slice() {
-        seen.set(col::CLOUD_ACCOUNT, subscription);
-    }
-    seen.set(col::RESOURCE_NAME, parts.last().unwrap_or(&""));
-    let operation = seen.any(&[
-        "operationName.value",
-        "operationName",
-        "operation_name.value",
-    ]);
-    let operation = operation.unwrap_or_default().to_lowercase();
-    let mut parts: Vec<_> = operation.split('/').collect();
-    if parts.len() > 1 {
-        seen.set(col::API_SERVICE, parts[0]);
-        if parts.last() == Some(&"action") {
-            parts.pop();
-        }
-        let verb = if parts.len() > 1 { parts.pop() } else { None };
-        let kind = verb.map_or(String::new(), |_| parts.join("/"));
-        seen.late.push((col::RESOURCE_TYPE, kind));
-        seen.columns.set(col::IS_READ_ONLY, verb == Some("read"));
-    }
-}
-
-pub fn azure_flow(seen: &mut Seen) {
-    if seen.text("decision").is_none() {
-        let denied = seen.is("state", "D");
-        seen.set(col::ACTION, if denied { "denied" } else { "allowed" });
-    }
-    for (column, what) in [(col::PACKETS, "packets"), (col::BYTES, "bytes")] {
-        let ways = ["sent", "received"].map(|way| seen.int(&format!("{what}_{way}")));
-        if let [Some(sent), Some(received)] = ways {
-            seen.columns.set(column, sent.saturating_add(received));
-        }
-    }
-    // What the opener of the flow sent comes in where the flow does.
-    let names = match seen.is("direction", "I") {
-        true => ["bytes_received", "bytes_sent"],
-        false => ["bytes_sent", "bytes_received"],
-    };
-    for (column, name) in [col::BYTES_OUT, col::BYTES_IN].into_iter().zip(names) {
-        if let Some(bytes) = seen.int(name) {
-            seen.columns.set(column, bytes);
-        }
     }
 }

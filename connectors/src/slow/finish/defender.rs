@@ -4,7 +4,7 @@ use serde_json::Value;
 use weir_engine::schema::col;
 
 use super::Seen;
-use crate::slow::columns::address;
+use crate::slow::columns::{address, int};
 
 pub fn alert(seen: &mut Seen) {
     let id = [
@@ -75,9 +75,21 @@ fn entity(seen: &mut Seen, all: &[Value], one: &Value) {
         "account" => {
             let host = text(&other("Host"), "HostName");
             seen.late.push((col::HOSTNAME, host));
+            let suffix = own("UPNSuffix");
+            let upn = match suffix.is_empty() {
+                true => String::new(),
+                false => format!("{}@{suffix}", own("Name")).to_lowercase(),
+            };
+            let name = if suffix.is_empty() {
+                own("Name")
+            } else {
+                upn.clone()
+            };
+            seen.late.push((col::ACTOR_UID, name.clone()));
             vec![
-                (col::ACTOR_NAME, own("Name")),
-                (col::ACTOR_UID, own("AadUserId")),
+                (col::ACTOR_NAME, name),
+                (col::ACTOR_EMAIL, upn),
+                (col::ACTOR_UID, own("AadUserId").to_lowercase()),
                 (col::ACTOR_UID, own("Sid")),
             ]
         }
@@ -124,10 +136,12 @@ pub fn xdr(seen: &mut Seen) {
                 vec![(col::SRC_IP, found.unwrap_or_default())]
             }
             "userEvidence" => {
-                let account = |name: &str| text(&["userAccount", name]);
+                let account = |name: &str| text(&["userAccount", name]).to_lowercase();
                 vec![
                     (col::ACTOR_UID, account("azureAdUserId")),
                     (col::ACTOR_UID, account("userSid")),
+                    (col::ACTOR_UID, account("userPrincipalName")),
+                    (col::ACTOR_UID, account("accountName")),
                     (col::ACTOR_NAME, account("userPrincipalName")),
                     (col::ACTOR_NAME, account("accountName")),
                     (col::ACTOR_EMAIL, account("userPrincipalName")),
@@ -138,7 +152,11 @@ pub fn xdr(seen: &mut Seen) {
                 (col::HOSTNAME, text(&["hostName"])),
             ],
             "processEvidence" => {
-                if let Some(number) = one["processId"].as_i64() {
+                let number = match &one["processId"] {
+                    Value::String(text) => int(text),
+                    number => int(&number.to_string()),
+                };
+                if let Some(number) = number {
                     seen.columns.set(col::PROCESS_PID, number);
                 }
                 let file = |name: &str| text(&["imageFile", name]);

@@ -1,7 +1,10 @@
 //! What the hooks of the table formats do, said once more.
 
+mod azure;
 mod clouds;
 mod defender;
+mod rows;
+mod saas;
 
 use serde_json::Value;
 use weir_engine::schema::col;
@@ -64,6 +67,12 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// The objects in an array.
+    fn objects(&self, path: &str) -> Vec<Json<'a>> {
+        let elements = self.value(path).map_or(vec![], Json::elements);
+        elements.into_iter().filter(|one| one.is_object()).collect()
+    }
+
     fn set(&mut self, column: usize, text: &str) {
         self.columns.text(column, Some(text.to_owned()));
     }
@@ -75,6 +84,7 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
     let filtered = Some(Some(Outcome::Filtered));
     match name {
         "CloudTrail Insights event" | "CloudTrail digest" => return filtered,
+        "SPDX document" => return Some(Some(Outcome::Dead("unknown_format"))),
         "VPC flow log line" => {
             if let Some(outcome) = flow(seen) {
                 return Some(Some(outcome));
@@ -83,7 +93,7 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
         // The parts of Trivy's reports have no name.
         "" if seen.mapping.reads == ["Status"] && seen.is("Status", "PASS") => return filtered,
         "" if seen.mapping.reads == ["success"] && seen.is("success", "true") => return filtered,
-        "" if !seen.mapping.words.is_empty() => clouds::azure_flow(seen),
+        "" if !seen.mapping.words.is_empty() => azure::azure_flow(seen),
         "Azure NSG flow" => azure_tuple(seen),
         "Azure traffic analytics row" => azure_traffic(seen),
         "GuardDuty finding" => clouds::guardduty(seen),
@@ -101,40 +111,42 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
             if log.is_some() || others {
                 return Some(None);
             }
-            clouds::azure(seen);
+            azure::azure(seen);
         }
         "Defender for Cloud alert" => defender::alert(seen),
         "Defender XDR alert" => defender::xdr(seen),
-        "Entra ID sign-in" | "Entra ID sign-in of Microsoft Graph" => {
-            let graph = name.ends_with("Graph");
-            let (code, requirement) = match graph {
-                true => (
-                    seen.text("status.errorCode"),
-                    seen.text("authenticationRequirement"),
-                ),
-                false => (
-                    seen.any(&["resultType", "properties.status.errorCode"]),
-                    seen.text("properties.authenticationRequirement"),
-                ),
-            };
-            if let Some(code) = code {
-                seen.columns.status(code != "0");
-            }
-            match requirement.as_deref() {
-                Some("multiFactorAuthentication") => seen.columns.set(col::ACTOR_SESSION_MFA, true),
-                Some("singleFactorAuthentication") => {
-                    seen.columns.set(col::ACTOR_SESSION_MFA, false)
-                }
-                _ => {}
+        "Entra ID sign-in" | "Entra ID sign-in of Microsoft Graph" => saas::sign_in(name, seen),
+        "Entra ID audit event" => saas::entra_audit(seen, "properties."),
+        "Entra ID audit event of Microsoft Graph" => saas::entra_audit(seen, ""),
+        "Entra ID risk" => {
+            let category = seen.text("category").unwrap_or_default();
+            if ["RiskyUsers", "RiskyServicePrincipals"].contains(&category.as_str()) {
+                let id = seen.text("properties.id").unwrap_or_default();
+                seen.late.push((col::ACTOR_UID, id.to_lowercase()));
             }
         }
-        "Entra ID audit event" => entra_audit(seen, "properties."),
-        "Entra ID audit event of Microsoft Graph" => entra_audit(seen, ""),
+        "Microsoft Graph activity" => {
+            let codes = ["properties.responseStatusCode", "resultSignature"];
+            rows::call(seen, &codes, "properties.requestMethod");
+        }
+        "Microsoft Graph activity row of Log Analytics" => {
+            rows::call(seen, &["ResponseStatusCode"], "RequestMethod");
+        }
+        "Entra ID sign-in row of Log Analytics" => rows::sign_in(seen),
+        "Entra ID audit row of Log Analytics" => rows::audit(seen),
+        "Entra ID risk row of Log Analytics" => rows::risk(seen),
+        "Azure row of Log Analytics" => rows::resource(seen),
+        "Defender XDR hunting record" if rows::hunting(seen, "category", "properties.") => {
+            return filtered;
+        }
+        "Defender XDR hunting row of Sentinel" if rows::hunting(seen, "Type", "") => {
+            return filtered;
+        }
         "Google VPC flow log entry" => clouds::google_flow(seen),
         "ztunnel access log line" => ztunnel(seen),
-        "Okta System Log event" => okta(seen),
-        "GitHub audit log entry" => github(seen),
-        "OCSF event" => ocsf(seen),
+        "Okta System Log event" => saas::okta(seen),
+        "GitHub audit log entry" => saas::github(seen),
+        "OCSF event" => saas::ocsf(seen),
         "Gatekeeper log line" | "Gatekeeper export message" => {
             let export = name.ends_with("message");
             let names = match export {
@@ -161,8 +173,16 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
             if !kind.starts_with("violation") || !export && seen.is("semantic", "false") {
                 return filtered;
             }
+            let action = if export {
+                "enforcementAction"
+            } else {
+                "constraint_action"
+            };
             if kind == "violation" {
                 seen.columns.set(col::CLASS_UID, 2004);
+            }
+            if kind != "violation" || seen.is(action, "deny") {
+                seen.columns.status(true);
             }
             let parts = [1, 2, 3, 4, 5, 6].map(|at| seen.text(names[at]).unwrap_or_default());
             seen.set(col::FINDING_UID, &parts.join("/"));
@@ -175,125 +195,6 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
         _ => {}
     }
     None
-}
-
-fn entra_audit(seen: &mut Seen, under: &str) {
-    let app = seen
-        .value(&format!("{under}initiatedBy.app"))
-        .is_some_and(Json::is_object);
-    seen.set(col::ACTOR_TYPE, if app { "Application" } else { "User" });
-    let targets = seen.list(&format!("{under}targetResources"));
-    let target = targets.iter().find(|target| {
-        let kind = target["type"].as_str().unwrap_or_default();
-        ["User", "Group", "ServicePrincipal"].contains(&kind)
-    });
-    if let Some(target) = target {
-        let text = |name: &str| target[name].as_str();
-        seen.set(col::USER_UID, text("id").unwrap_or_default());
-        let name = text("userPrincipalName").or(text("displayName"));
-        seen.set(col::USER_NAME, name.unwrap_or_default());
-    }
-    for detail in seen.list(&format!("{under}additionalDetails")) {
-        if detail["key"] == "User-Agent" {
-            let agent = detail["value"].as_str().unwrap_or_default().to_owned();
-            seen.late.push((col::USER_AGENT, agent));
-        }
-    }
-}
-
-fn okta(seen: &mut Seen) {
-    let kind = seen.text("eventType").unwrap_or_default();
-    let begins = |prefix: &str| kind == prefix || kind.starts_with(&format!("{prefix}."));
-    let any = |prefixes: &[&str]| prefixes.iter().any(|prefix| begins(prefix));
-    let class = if any(&["user.session", "user.authentication", "user.mfa"])
-        || kind == "policy.evaluate_sign_on"
-    {
-        3002
-    } else if ["user", "group"].iter().any(|subject| {
-        let about = ["lifecycle", "account", "user_membership", "privilege"];
-        about
-            .iter()
-            .any(|about| begins(&format!("{subject}.{about}")))
-    }) {
-        3001
-    } else if any(&["security.threat", "security.attack"]) {
-        2004
-    } else {
-        6003
-    };
-    seen.columns.set(col::CLASS_UID, class);
-    if class == 2004 {
-        seen.set(col::FINDING_TYPE, &kind);
-    }
-    for target in seen.list("target") {
-        let text = |name: &str| target[name].as_str().unwrap_or_default().to_owned();
-        match target["type"].as_str() {
-            Some("User" | "AppUser" | "UserGroup") => {
-                seen.set(col::USER_UID, &text("id"));
-                seen.set(col::USER_NAME, &text("alternateId"));
-            }
-            Some("AppInstance") => {
-                seen.set(col::ACTOR_APP_UID, &text("id"));
-                seen.set(col::ACTOR_APP_NAME, &text("displayName"));
-            }
-            _ => {}
-        }
-    }
-    let security = seen.text("debugContext.debugData.logOnlySecurityData");
-    let security = security.and_then(|text| serde_json::from_str::<Value>(&text).ok());
-    if let Some(level) = security.unwrap_or_default()["risk"]["level"].as_str() {
-        seen.set(col::RISK_LEVEL, &level.to_lowercase());
-    }
-    let risk = seen.text("debugContext.debugData.risk").unwrap_or_default();
-    if let Some((_, level)) = risk.split_once("level=") {
-        let end = level.find(|character: char| !character.is_ascii_alphabetic());
-        seen.set(
-            col::RISK_LEVEL,
-            &level[..end.unwrap_or(level.len())].to_lowercase(),
-        );
-    }
-}
-
-fn github(seen: &mut Seen) {
-    let action = seen.text("action").unwrap_or_default();
-    let kind = action.split('.').next().unwrap_or_default();
-    seen.set(col::API_SERVICE, kind);
-    let repository = seen.value("repo").or(seen.value("repository")).is_some();
-    seen.set(
-        col::RESOURCE_TYPE,
-        if repository { "repository" } else { kind },
-    );
-    let bot = seen.is("actor_is_bot", "true");
-    seen.set(col::ACTOR_TYPE, if bot { "Bot" } else { "User" });
-    let class = match action.as_str() {
-        "user.login" | "user.failed_login" | "org.sso_response" | "business.sso_response" => 3002,
-        "org.add_member" | "org.remove_member" | "org.update_member" | "org.invite_member" => 3006,
-        "team.add_member" | "team.remove_member" | "repo.add_member" | "repo.remove_member" => 3006,
-        _ => 6003,
-    };
-    seen.columns.set(col::CLASS_UID, class);
-    if action.ends_with("failed_login") {
-        seen.columns.status(true);
-    }
-}
-
-fn ocsf(seen: &mut Seen) {
-    let class = seen.int("class_uid").unwrap_or_default();
-    let family = match (class.div_euclid(1000), class) {
-        (1, _) | (_, 2004 | 2005) => "agent_alerts",
-        (2, _) => "posture",
-        (3, _) => "identity",
-        (4, _) => "network_flows",
-        _ => "cloud_audit",
-    };
-    seen.set(col::FAMILY, family);
-    let id = (
-        seen.text("metadata.uid"),
-        seen.text("finding_info.modified_time"),
-    );
-    if let (Some(uid), Some(modified)) = id {
-        seen.set(col::EVENT_UID, &format!("{uid}/{modified}"));
-    }
 }
 
 fn envoy(seen: &mut Seen) {
