@@ -22,11 +22,11 @@ static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
 
 /// A set of formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Formats(u64);
+pub(crate) struct Formats(u128);
 
 impl Formats {
     pub fn of(formats: impl IntoIterator<Item = Format>) -> Self {
-        let bits = formats.into_iter().map(|format| 1 << format.index());
+        let bits = formats.into_iter().map(|format| 1u128 << format.index());
         Self(bits.fold(0, |all, bit| all | bit))
     }
 
@@ -43,6 +43,27 @@ impl Formats {
     }
 }
 
+// Formats are bits of a set, that of the configuration among them.
+const _: () = assert!(Format::COUNT <= 128);
+
+/// Bits of the keys that were seen.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Bits([u128; 2]);
+
+impl Bits {
+    const LEN: u32 = 256;
+
+    #[inline]
+    fn set(&mut self, bit: u32) {
+        self.0[bit as usize / 128] |= 1 << (bit % 128);
+    }
+
+    #[inline]
+    fn holds(&self, other: &Self) -> bool {
+        (other.0[0] & !self.0[0]) | (other.0[1] & !self.0[1]) == 0
+    }
+}
+
 #[derive(Debug, Default)]
 struct Detector {
     /// By key: its place in `tests`.
@@ -50,12 +71,12 @@ struct Detector {
     /// Texts that the value must be one of, if any, and the bit that this sets.
     tests: Vec<Vec<(&'static [&'static str], u32)>>,
     bits: u32,
-    lines: Vec<(u128, Format)>,
+    lines: Vec<(Bits, Format)>,
 }
 
 impl Detector {
     fn add(&mut self, format: Format, line: &[Need<'static>]) {
-        let mut mask = 0;
+        let mut mask = Bits::default();
         for (path, texts) in line {
             let Ok(Path(steps)) = Path::parse(path) else {
                 continue;
@@ -68,7 +89,7 @@ impl Detector {
             if format.either_case() {
                 self.bit(&other_case(key), texts, Some(bit));
             }
-            mask |= 1 << bit;
+            mask.set(bit);
         }
         self.lines.push((mask, format));
     }
@@ -89,15 +110,19 @@ impl Detector {
         }
         let bit = same.unwrap_or(self.bits);
         self.bits += u32::from(same.is_none());
-        assert!(bit < 128, "formats are told apart by at most 128 keys");
+        assert!(
+            bit < Bits::LEN,
+            "formats are told apart by at most {} keys",
+            Bits::LEN
+        );
         tests.push((texts, bit));
         bit
     }
 
     /// The first format of those allowed, all of whose keys were seen.
-    fn complete(&self, seen: u128, allowed: Formats) -> Option<Format> {
+    fn complete(&self, seen: &Bits, allowed: Formats) -> Option<Format> {
         let mut lines = self.lines.iter();
-        let line = lines.find(|(mask, format)| mask & !seen == 0 && allowed.has(*format));
+        let line = lines.find(|(mask, format)| seen.holds(mask) && allowed.has(*format));
         line.map(|(_, format)| *format)
     }
 }
@@ -128,17 +153,17 @@ impl From<json::Error> for Ended {
 /// If it is no JSON as far as it had to be looked at.
 pub(crate) fn sniff(mut s: Scanner, allowed: Formats) -> json::Result<Looks> {
     let detector = &*DETECTOR;
-    let (mut seen, mut holds_events) = (0u128, false);
+    let (mut seen, mut holds_events) = (Bits::default(), false);
     let ended = s.object(|s, key| {
         if let Some(place) = detector.keys.get(key) {
             let before = seen;
             for (texts, bit) in &detector.tests[place as usize] {
                 if texts.is_empty() || is_one_of(s, texts)? {
-                    seen |= 1 << bit;
+                    seen.set(*bit);
                 }
             }
             if seen != before
-                && let Some(format) = detector.complete(seen, allowed)
+                && let Some(format) = detector.complete(&seen, allowed)
             {
                 return Err(Ended::At(Looks::Event(format)));
             }

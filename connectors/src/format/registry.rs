@@ -102,6 +102,9 @@ const PROGRAMS: [[&str; 4]; 3] = [
 ];
 
 impl Format {
+    /// How many there are, that of the configuration among them.
+    pub(crate) const COUNT: usize = PROGRAMS.len() + MAPPINGS.len() + 1;
+
     /// Every format but that of the configuration.
     pub fn all() -> impl Iterator<Item = Format> {
         let programs = [Format::CloudTrail, Format::K8sAudit, Format::Falco];
