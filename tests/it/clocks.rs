@@ -182,9 +182,9 @@ fn tests_of_rules_agree() {
         "tests:\n  - {{ name: a clock ahead, events: ahead.ndjson, alerts: 2 }}\n"
     )
     .unwrap();
-    write!(
+    writeln!(
         rule,
-        "  - {{ name: nothing, events: calm.ndjson, alerts: 0 }}\n"
+        "  - {{ name: nothing, events: calm.ndjson, alerts: 0 }}"
     )
     .unwrap();
     let folder = folder(&[&rule]);

@@ -138,11 +138,11 @@ impl Work<'_, '_> {
         salvage.sibling = sibling;
         let end = next.or(own).unwrap_or(bytes.len());
         let is_many = next.is_none() && own.is_none() && salvage.entered > 0;
-        self.lose(salvage, s, at..end, is_many, json_fault(error, at));
+        let is_own = self.lose(salvage, s, at..end, is_many, json_fault(error, at));
         if let Some(loss) = &mut salvage.loss {
             loss.is_closed = next.is_none() && own.is_some();
         }
-        if !keys.first.is_empty() {
+        if is_own && !keys.first.is_empty() {
             salvage.sibling = keys;
         }
         s.advance(end - at);
@@ -164,30 +164,32 @@ impl Work<'_, '_> {
             Err(Reject::Json(error)) => Some(json_fault(error, range.start)),
         };
         s.advance(range.len());
-        match unusable {
+        let is_own = match unusable {
             None => {
                 self.write_loss(salvage, s);
                 salvage.is_alone = false;
+                true
             }
             Some(fault) => self.lose(salvage, s, range, false, fault),
+        };
+        if is_own {
+            salvage.sibling = keys;
         }
-        salvage.sibling = keys;
     }
 
-    /// Where another event of the same kind begins inside a sound one.
-    fn swallowed(&self, salvage: &mut Salvage, s: &Scanner, range: Range<usize>) -> Option<usize> {
+    /// Where another event begins inside a sound object.
+    fn swallowed(
+        &mut self,
+        salvage: &mut Salvage,
+        s: &Scanner,
+        range: Range<usize>,
+    ) -> Option<usize> {
         let bytes = s.bytes();
-        let own = sniff(Scanner::new(bytes, range.start, usize::MAX), self.allowed);
-        let Ok(Looks::Event(own)) = own else {
-            return None;
-        };
-        let key = &bytes[first_key(bytes, range.start)];
         let mut from = range.start + 1;
         while let Some(at) = self.next_start(salvage, s, from, range.end) {
-            let inner = sniff(Scanner::new(bytes, at, usize::MAX), self.allowed);
-            if matches!(inner, Ok(Looks::Event(format)) if format == own)
-                && bytes[first_key(bytes, at)] == *key
-            {
+            // The value of a member, and an element of an array that holds such, is the object's own.
+            let is_element = bytes[..at].trim_ascii_end().ends_with(b",");
+            if is_element && self.is_event(bytes, at) {
                 return Some(at);
             }
             from = at + 1;
@@ -195,26 +197,41 @@ impl Work<'_, '_> {
         None
     }
 
+    /// Whether an event stands at this place.
+    fn is_event(&mut self, bytes: &[u8], at: usize) -> bool {
+        let mut s = Scanner::new(bytes, at, self.config.max_depth);
+        let Ok(Looks::Event(format)) = sniff(s.clone(), self.allowed) else {
+            return false;
+        };
+        let before = self.before();
+        let is_event = matches!(self.event(&mut s, format), Ok(true));
+        self.withdraw(&before);
+        is_event
+    }
+
     /// Where the elements of an array or envelope begin, of a `sound` one or of one whose elements are broken.
     fn enter(&self, bytes: &[u8], at: usize, sound: bool) -> Option<usize> {
         if bytes[at] == b'[' {
             return Some(at + 1);
         }
-        let mut inside = None;
+        let (mut inside, mut first) = (None, None);
         let mut s = Scanner::new(bytes, at, usize::MAX);
         // Ends at the broken member.
         let _ = s.object(|s, key| {
             if holds(key) & ARRAY != 0 && s.peek() == b'[' {
-                let mark = s.mark();
-                if sound || s.skip().is_err() {
-                    s.reset(mark);
-                    inside.get_or_insert(s.position() + 1);
-                    s.skip()?;
+                let start = s.position() + 1;
+                first.get_or_insert(start);
+                if sound {
+                    inside.get_or_insert(start);
                 }
-                return Ok(());
+                return s.skip().inspect_err(|_| {
+                    inside.get_or_insert(start);
+                });
             }
             s.skip()
         });
+        // An array that was closed early is sound, and the object is not.
+        let inside = inside.or(first);
         // An event can have such a member of its own.
         let is_event = || {
             let looks = sniff(Scanner::new(bytes, at, usize::MAX), self.allowed);
@@ -225,7 +242,7 @@ impl Work<'_, '_> {
 
     /// The next place from `from` to `end` where an event or envelope seems to begin.
     fn next_start(
-        &self,
+        &mut self,
         salvage: &mut Salvage,
         s: &Scanner,
         from: usize,
@@ -250,7 +267,10 @@ impl Work<'_, '_> {
             let looks = sniff(looked.clone(), self.allowed);
             let starts = match looks {
                 // The value of a member is part of what is broken.
-                Ok(Looks::Event(_)) => is_sibling || before != Some(&b':'),
+                Ok(Looks::Event(_)) if before == Some(&b':') => {
+                    is_sibling && self.is_event(bytes, at)
+                }
+                Ok(Looks::Event(_)) => is_sibling || self.is_event(bytes, at),
                 Ok(Looks::Envelope) => is_sibling || begins_line || follows,
                 Ok(Looks::Nothing) => is_sibling && self.allowed.is_only(Format::Custom),
                 Err(_) => is_sibling && salvage.sibling.is_alike(bytes, &Keys::of(bytes, at)),
@@ -268,7 +288,7 @@ impl Work<'_, '_> {
         None
     }
 
-    /// Notes what is no event. If it begins like none, it belongs to what was lost just before it.
+    /// Notes what is no event. If it begins like none, it belongs to what was lost just before it: then false.
     fn lose(
         &mut self,
         salvage: &mut Salvage,
@@ -276,7 +296,7 @@ impl Work<'_, '_> {
         range: Range<usize>,
         is_many: bool,
         fault: Box<Fault>,
-    ) {
+    ) -> bool {
         let bytes = s.bytes();
         let trimmed = bytes[range.clone()].trim_ascii_end();
         let trimmed = trimmed.strip_suffix(b",").unwrap_or(trimmed);
@@ -284,23 +304,24 @@ impl Work<'_, '_> {
         if let Some(loss) = &mut salvage.loss {
             let between = &bytes[loss.range.end..range.start];
             let adjoins = between.iter().all(|byte| b" \t\r\n,]}".contains(byte));
-            let is_sibling = salvage
-                .sibling
-                .is_alike(bytes, &Keys::of(bytes, range.start))
-                || loss.is_closed && bytes[range.start] == b'{';
-            let looks = || sniff(Scanner::new(bytes, range.start, usize::MAX), self.allowed);
+            let keys = Keys::of(bytes, range.start);
+            let is_sibling = salvage.sibling.is_alike(bytes, &keys);
             let is_member = bytes[..range.start].trim_ascii_end().ends_with(b":");
-            if is_member && !is_sibling {
-                loss.range.end = range.end;
-                return;
-            }
-            // Keys alone can look like those of an event.
-            let begins_event = fault.reason != "unknown_format"
-                && matches!(looks(), Ok(Looks::Event(_) | Looks::Envelope));
-            if adjoins && !is_sibling && !begins_event {
+            // Behind brackets that closed, what begins like an object or an event is one of its own. Keys alone can look like those
+            // of an event.
+            let begins = || match keys.first.is_empty() {
+                true => bytes[range.start] == b'{',
+                false => {
+                    let looks = sniff(Scanner::new(bytes, range.start, usize::MAX), self.allowed);
+                    fault.reason != "unknown_format"
+                        && matches!(looks, Ok(Looks::Event(_) | Looks::Envelope))
+                }
+            };
+            let is_own = is_sibling || !is_member && loss.is_closed && begins();
+            if (adjoins || is_member) && !is_own {
                 loss.range.end = range.end;
                 loss.is_many |= is_many;
-                return;
+                return false;
             }
         }
         self.write_loss(salvage, s);
@@ -310,6 +331,7 @@ impl Work<'_, '_> {
             is_closed: false,
             fault,
         });
+        true
     }
 
     /// Writes the dead letter of what was lost last.

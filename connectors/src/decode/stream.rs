@@ -17,17 +17,23 @@ fn rubbish_follows(s: &Scanner) -> bool {
     !matches!(next, None | Some(b'{' | b'[' | b'\n' | b'\r' | 0 | 0x1E))
 }
 
+/// Whether the line begins an array of JSON values, not the time of an access line.
+fn begins_array(line: &[u8]) -> bool {
+    let mut s = Scanner::new(line, 1, usize::MAX);
+    line.first() == Some(&b'[') && matches!(s.peek(), b'{' | b'[' | b'"' | b']')
+}
+
 /// Whether a member follows the value that was just read: then a bracket too many closed it.
 pub(super) fn closed_early(s: &mut Scanner) -> Option<json::Error> {
-    if !matches!(s.peek(), b',' | b':') {
-        return None;
-    }
+    let next = s.peek();
     let mut behind = s.clone();
     behind.advance(1);
-    match s.peek() == b':' || behind.peek() == b'"' {
-        true => s.finish().err(),
-        false => None,
-    }
+    let is_early = match next {
+        b',' => behind.peek() == b'"',
+        b':' | b'"' => true,
+        _ => false,
+    };
+    if is_early { s.finish().err() } else { None }
 }
 
 impl Work<'_, '_> {
@@ -91,7 +97,7 @@ impl Work<'_, '_> {
             _ => {}
         }
         match s.peek() {
-            b'{' => self.json(s, level),
+            b'{' | b'"' => self.json(s, level),
             _ => self.line_or_json(s, level, true),
         }
     }
@@ -109,8 +115,8 @@ impl Work<'_, '_> {
                 s.advance(end - start);
                 return None;
             }
-            // The words of a head count as fields of a line.
-            Err(fault) if !heads || behind_syslog(line).is_none() => {
+            // The words of a head or of strings in an array count as fields of a line.
+            Err(fault) if !(begins_array(line) || heads && behind_syslog(line).is_some()) => {
                 s.advance(end - start);
                 return Some(fault);
             }
@@ -152,6 +158,11 @@ impl Work<'_, '_> {
         let (before, mark) = (self.before(), s.mark());
         let error = match self.value(s, level) {
             Ok(unusable) => match closed_early(s) {
+                // Elements of an array that was closed before them.
+                None if s.peek() == b',' => match s.finish() {
+                    Err(error) => error,
+                    Ok(()) => return unusable,
+                },
                 // What follows on the line belongs to what is no event.
                 None if unusable.is_some() && rubbish_follows(s) => match s.finish() {
                     Err(error) => error,

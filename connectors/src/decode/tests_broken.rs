@@ -63,8 +63,10 @@ const CONTAINERS: &[(&str, Wrap)] = &[
     }),
 ];
 
+type Break = fn(&str) -> String;
+
 /// What can happen to one event; no event is left of it.
-const BREAKS: &[(&str, fn(&str) -> String)] = &[
+const BREAKS: &[(&str, Break)] = &[
     ("not a number", |event| {
         event.replace("{\"userName\":\"u\"}", "NaN")
     }),
@@ -202,6 +204,7 @@ fn text_of_row(batch: &EventBatch, row: usize) -> String {
 /// delivered.
 #[test]
 fn damage_to_one_event_leaves_all_others_as_they_were() {
+    let rounds = std::env::var("WEIR_TEST_ROUNDS").map_or(40, |rounds| rounds.parse().unwrap());
     let mut seed = 20_261_127;
     for (file, events) in samples() {
         let alone: Vec<_> = events
@@ -212,7 +215,7 @@ fn damage_to_one_event_leaves_all_others_as_they_were() {
             .iter()
             .filter(|(name, _)| !name.contains("string"))
         {
-            for _ in 0..40 {
+            for _ in 0..rounds {
                 let broken = crate::slow::mutate::next(&mut seed) % events.len();
                 let damaged = damage(&events[broken], &mut seed);
                 let mut parts = events.clone();
@@ -238,7 +241,14 @@ fn damage_to_one_event_leaves_all_others_as_they_were() {
                 for (n, row) in alone.iter().enumerate().filter(|(n, _)| *n != broken) {
                     assert!(rows.contains(row), "lost {n}: {}", context());
                 }
-                assert_eq!(batch.counts.read, events.len() as u64, "{}", context());
+                // A bracket too many can leave a whole event on one side of it: it is read, and the rest is dead letters.
+                let (read, whole) = (batch.counts.read, events.len() as u64);
+                let is_split = rows.len() as u64 == whole && read > whole;
+                assert!(
+                    read == whole || is_split,
+                    "{read} of {whole}: {}",
+                    context()
+                );
             }
         }
     }

@@ -368,7 +368,6 @@ fn bad_input_is_told_and_costs_nothing_else() {
         "unknown_format",
         "invalid_json",
         "invalid_utf8",
-        "empty",
         "unknown_format",
         "unknown_format",
     ];

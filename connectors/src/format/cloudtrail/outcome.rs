@@ -16,12 +16,20 @@ pub(super) fn foreign(s: &Scanner, event: &Event) -> Option<String> {
     ];
     const OWN: [&str; 3] = ["amazonaws.com", "amazonaws.com.cn", "amazon.com"];
     let value = event.source.map(|source| s.value(source));
+    // As nearly all are written.
+    if value
+        .as_deref()
+        .is_some_and(|value| value.ends_with(b".amazonaws.com"))
+        && !event.foreign
+    {
+        return None;
+    }
     let source = String::from_utf8_lossy(value.as_deref().unwrap_or_default()).to_lowercase();
     let is_under = |domain: &&str| {
         let rest = source.strip_suffix(*domain);
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    if OWN.iter().any(|domain| is_under(domain)) && !event.foreign {
+    if OWN.iter().any(is_under) && !event.foreign {
         return None;
     }
     if let Some((_, cloud)) = CLOUDS.iter().find(|(domain, _)| is_under(domain)) {

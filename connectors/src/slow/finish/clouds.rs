@@ -152,7 +152,7 @@ pub fn google(seen: &mut Seen) -> bool {
         }
         return true;
     }
-    gke(seen, &method, &resource, &who, first < last_one)
+    gke(seen, &method, &resource, &who, !first && last_one)
 }
 
 fn gke(seen: &mut Seen, method: &str, resource: &str, who: &str, is_end: bool) -> bool {

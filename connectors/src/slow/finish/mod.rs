@@ -98,11 +98,8 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
         "Azure traffic analytics row" => azure_traffic(seen),
         "GuardDuty finding" => clouds::guardduty(seen),
         "Security Hub finding" => clouds::security_hub(seen),
-        "Google Cloud audit log entry" => {
-            if !clouds::google(seen) {
-                return filtered;
-            }
-        }
+        "Google Cloud audit log entry" if !clouds::google(seen) => return filtered,
+        "Google Cloud audit log entry" => {}
         "Azure Activity log event" => {
             let category = seen.text("category").unwrap_or_default();
             let log = seen.value("properties.log").and_then(Json::string);
