@@ -155,7 +155,8 @@ pub(crate) fn sniff(mut s: Scanner, allowed: Formats) -> json::Result<Looks> {
     let detector = &*DETECTOR;
     let (mut seen, mut holds_events) = (Bits::default(), false);
     let ended = s.object(|s, key| {
-        if let Some(place) = detector.keys.get(key) {
+        let place = detector.keys.get(key);
+        if let Some(place) = place {
             let before = seen;
             for (texts, bit) in &detector.tests[place as usize] {
                 if texts.is_empty() || is_one_of(s, texts)? {
@@ -171,7 +172,9 @@ pub(crate) fn sniff(mut s: Scanner, allowed: Formats) -> json::Result<Looks> {
         let what = holds(key);
         if what != 0 {
             let first = s.peek();
-            if what & ONLY_ENVELOPES != 0 && matches!(first, b'[' | b'{') && key != b"properties" {
+            // Such a member may be long, and no format has it but those that know it.
+            let is_envelope = what & ONLY_ENVELOPES != 0 && key != b"properties";
+            if is_envelope && place.is_none() && matches!(first, b'[' | b'{') {
                 return Err(Ended::At(Looks::Envelope));
             }
             holds_events |= match first {

@@ -141,12 +141,11 @@ impl Work<'_, '_> {
         if matches!(s.peek(), b'[' | b'"') {
             return self.json(s, level);
         }
-        let unusable = match s.clone().skip() {
+        let mut line = Scanner::new(&s.bytes()[..end], start, self.config.max_depth);
+        let mut scalar = line.clone();
+        let unusable = match scalar.skip().and_then(|()| scalar.finish()) {
             // JSON may stand behind what is no line.
-            Err(error) => {
-                let mut line = Scanner::new(&s.bytes()[..end], start, self.config.max_depth);
-                self.salvage(&mut line, level, error)
-            }
+            Err(error) => self.salvage(&mut line, level, error),
             Ok(()) => Some(fault("unknown_format", "not a JSON object")),
         };
         s.advance(end - start);

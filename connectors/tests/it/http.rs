@@ -160,6 +160,13 @@ fn gzip(text: &str) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
+/// Events and dead letters that the answer to a push counts.
+async fn counted(answer: reqwest::Response) -> (u64, u64) {
+    let answer: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let count = |name: &str| answer[name].as_u64().unwrap();
+    (count("events"), count("dead_letters"))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_shape_that_senders_have_becomes_events() {
     let folder = tempfile::tempdir().unwrap();
@@ -266,22 +273,16 @@ async fn refusals_say_what_is_wrong_and_leave_nothing_behind() {
     let by_url = by_url.header("content-type", "application/json");
     let answer = by_url.body(event("good")).send().await.unwrap();
     assert_eq!(answer.status(), 202);
-    assert_eq!(
-        answer.text().await.unwrap(),
-        r#"{"dead_letters":0,"events":1}"#
-    );
+    assert_eq!(counted(answer).await, (1, 0));
     engine.until(1).await;
     assert_eq!(engine.uids, ["good"]);
     // What cannot be used is a dead letter, told to the sender, and costs its neighbours nothing.
-    let mixed = format!("[{},{{\"a\":NaN}},<html>,{}]", event("b"), event("c"));
+    let mixed = format!("[{},{{\"a\":NaN}},{}]", event("b"), event("c"));
     let sent = mixed.len() as u64;
     let answer = trusted().body(mixed).send().await.unwrap();
     assert_eq!(answer.status(), 202);
-    assert_eq!(
-        answer.text().await.unwrap(),
-        r#"{"dead_letters":2,"events":4}"#
-    );
-    engine.until(3).await;
+    assert_eq!(counted(answer).await, (3, 1));
+    engine.until(4).await;
     assert_eq!(engine.uids, ["good", "b", "c"]);
     let intake = engine.source.intake().unwrap();
     let statuses: Vec<_> = intake.requests.into_iter().collect();
