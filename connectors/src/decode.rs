@@ -16,17 +16,18 @@ use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::compute::filter_record_batch;
 use weir_engine::batch::{Counts, DeadLetter, EventBatch, Partition};
 use weir_engine::builder::EventBuilder;
-use weir_engine::schema::col;
 use weir_engine::{Error, Result};
 
 use crate::detect::{Formats, Looks, sniff};
 use crate::envelope::{LEVELS, Pieces, Text};
-use crate::format::{Decoded, Fault, Format, Labels, Reject, Row, fault, vpc_flow};
+use crate::format::{Fault, Format, Labels, Reject, Row, fault, vpc_flow};
 use crate::json::{self, Scanner};
 use crate::mapping::Value;
 
 mod config;
 mod letters;
+mod place;
+mod row;
 mod salvage;
 mod stream;
 
@@ -360,88 +361,6 @@ impl<'b> Work<'_, 'b> {
             s.reset(mark);
         }
         is_event
-    }
-
-    pub(crate) fn begin(&mut self) {
-        match self.in_block {
-            true => self.builder.begin_in(self.text, self.text_start),
-            false => self.builder.begin(),
-        }
-    }
-
-    /// Ends the row that was begun: kept, left out on purpose, or nothing (then false). `raw` is the event's place in the
-    /// scanner's bytes, `faults` what [`Scanner::repairs`] was before it.
-    pub(crate) fn finish(
-        &mut self,
-        s: &Scanner,
-        format: Format,
-        raw: Range<usize>,
-        faults: u32,
-        decoded: Result<Decoded, Reject>,
-    ) -> Result<bool, Reject> {
-        match decoded {
-            Ok(Decoded::Row) => {
-                self.typical.add(raw.len());
-                self.common_columns(s, format, raw, faults);
-                self.builder.keep();
-                self.counts.read += 1;
-                Ok(true)
-            }
-            Ok(Decoded::Filtered) => {
-                self.builder.discard();
-                self.counts.read += 1;
-                self.counts.filtered += 1;
-                Ok(true)
-            }
-            Ok(Decoded::NotThis) => {
-                self.builder.discard();
-                Ok(false)
-            }
-            Err(reject) => {
-                self.builder.discard();
-                Err(reject)
-            }
-        }
-    }
-
-    /// The columns that no format sets.
-    fn common_columns(&mut self, s: &Scanner, format: Format, raw: Range<usize>, faults: u32) {
-        let builder = &mut self.builder;
-        let [family, product] = self.labels.formats[format.index()];
-        builder.interned(col::FAMILY, family);
-        builder.interned(col::PRODUCT, product);
-        builder.interned(col::LOG_NAME, self.labels.log_name);
-        if let Some(cluster) = self.labels.cluster
-            && format != Format::CloudTrail
-        {
-            builder.interned(col::K8S_CLUSTER, cluster);
-        }
-        if !builder.is_set(col::EVENT_UID) {
-            let hash = xxhash_rust::xxh3::xxh3_128(&s.bytes()[raw.clone()]);
-            builder.text(col::EVENT_UID, &format!("{hash:032x}"));
-        }
-        let has_faults = s.repairs() != faults;
-        if has_faults || self.marks.iter().any(|mark| raw.contains(mark)) {
-            builder.bool(col::RAW_REPAIRED, true);
-        }
-        let kept = self.config.kept(s, raw.clone());
-        if kept.end < raw.end {
-            builder.bool(col::RAW_TRUNCATED, true);
-        }
-        if has_faults && let Ok(raw) = std::str::from_utf8(&s.bytes()[kept.clone()]) {
-            let repaired = match raw.starts_with('{') {
-                true => json::repair(raw),
-                false => raw.to_owned(),
-            };
-            return builder.text(col::RAW, &repaired);
-        }
-        let mut row = Row {
-            builder,
-            labels: &self.labels,
-            in_block: self.in_block,
-            scratch: self.scratch,
-        };
-        row.slice(s, col::RAW, kept);
     }
 }
 

@@ -5,6 +5,7 @@ use weir_engine::batch::DEAD_LETTER_PAYLOAD;
 
 use super::*;
 pub(crate) use crate::slow::row_of as row;
+use weir_engine::schema::col;
 
 /// Decodes lines with a fresh decoder.
 pub(crate) fn decode_with(config: DecoderConfig, lines: &[&[u8]]) -> EventBatch {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::tests::{decode_with, text};
 use super::*;
+use weir_engine::schema::col;
 
 const EVENT: &str = r#"{"kind":"Event","auditID":"a","stage":"ResponseComplete","verb":"get","requestURI":"/x","stageTimestamp":"2026-01-02T03:04:05Z"}"#;
 const FLOW: &str = "2 111122223333 eni-0a1 10.0.0.5 203.0.113.7 49152 443 6 8 4000 1767322800 1767322860 ACCEPT OK";
