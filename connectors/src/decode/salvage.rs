@@ -30,6 +30,7 @@ struct Salvage {
     is_alone: bool,
     /// What was lost last: what follows may belong to it.
     loss: Option<Loss>,
+    has_loss: bool,
 }
 
 /// A part of the text that is no event.
@@ -58,6 +59,7 @@ impl Work<'_, '_> {
             entered: 0,
             is_alone: true,
             loss: None,
+            has_loss: false,
         };
         let start = s.position();
         while self.pass_blank(s) {
@@ -94,7 +96,9 @@ impl Work<'_, '_> {
             return salvage.loss.map(|loss| loss.fault);
         }
         self.write_loss(&mut salvage, s);
-        None
+        // What breaks off between two events has lost its end: nobody knows what stood there.
+        let is_torn = error.is_truncated() && !salvage.has_loss;
+        (salvage.is_alone || is_torn).then(|| json_fault(error, start))
     }
 
     /// Reads the object or array at the scanner, or passes what is broken of it.
@@ -326,6 +330,7 @@ impl Work<'_, '_> {
             }
         }
         self.write_loss(salvage, s);
+        salvage.has_loss = true;
         salvage.loss = Some(Loss {
             range,
             is_many,

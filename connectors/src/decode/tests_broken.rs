@@ -353,6 +353,23 @@ fn what_cannot_be_found_again_is_counted_by_its_length() {
 }
 
 #[test]
+fn a_delivery_that_breaks_off_between_two_events_is_told() {
+    for (text, rows) in [
+        (format!("{{\"Records\":[{},{},", trail("0"), trail("1")), 2),
+        (format!("{{\"Records\":[{}", trail("0")), 1),
+        (format!("[{}]{{\"Records\":[", trail("0")), 1),
+        ("[".to_owned(), 0),
+        ("{".to_owned(), 0),
+        ("{\"Records\":[".to_owned(), 0),
+    ] {
+        let batch = decode(&[text.as_bytes()]);
+        assert_eq!(batch.events.num_rows(), rows, "{text}");
+        assert_eq!(batch.dead_letters.len(), 1, "{text}");
+        assert!(batch.dead_letters[0].detail.contains("ends early"));
+    }
+}
+
+#[test]
 fn other_encodings_are_read() {
     let event = trail("é");
     let units =

@@ -127,6 +127,16 @@ pub fn agree(format: Format, text: &str) -> bool {
     expected.is_some()
 }
 
+/// Whether the text has the form of a time as a container runtime writes it, whatever its digits say.
+fn is_time(text: &str) -> bool {
+    let digits_as_zeros: String = text
+        .chars()
+        .map(|one| if one.is_ascii_digit() { '0' } else { one })
+        .collect();
+    let rest = digits_as_zeros.strip_prefix("0000-00-00T00:00:00");
+    rest.is_some_and(|rest| rest.chars().all(|one| "0.,:+-Z".contains(one)))
+}
+
 /// The same for a line that is no JSON, with the header of its log.
 pub fn agree_line(format: Format, header: Option<&str>, line: &str) -> bool {
     // Marks, syslog's heads and gzip are not the formats' own; in what escapes stand for, lines are lenient.
@@ -152,10 +162,11 @@ pub fn agree_line(format: Format, header: Option<&str>, line: &str) -> bool {
         .into_iter()
         .find_map(|tag| line.split_once(tag));
     let own = match cri {
-        Some((time, rest)) if !time.contains(' ') && time.contains('T') => rest.trim_start(),
+        Some((time, rest)) if is_time(time) => rest.trim_start(),
         _ => line,
     };
-    let mut expected = lines::decode(format, header, own);
+    // Nor are the blanks around it.
+    let mut expected = lines::decode(format, header, own.trim());
     if let Some(outcomes) = &mut expected {
         label(format, outcomes);
         outcomes.extend(header.map(|_| Outcome::Filtered));
