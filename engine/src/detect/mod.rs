@@ -60,6 +60,8 @@ pub struct Detector {
     ending: Ending,
     /// Where time would end by the rows so far.
     newest: i64,
+    /// The latest that this ever was: open windows up to it were answered, and a restart has to answer the same ones.
+    early: i64,
     /// Latest time up to which the absence of events was certain because the input was closed.
     ended: i64,
     watermark: Option<i64>,
@@ -111,6 +113,7 @@ impl Detector {
                 limits,
                 ending: Ending::default(),
                 newest: i64::MIN,
+                early: i64::MIN,
                 ended: i64::MIN,
                 watermark: None,
                 fed: Fed::default(),
@@ -139,6 +142,7 @@ impl Detector {
             .as_primitive::<TimestampMicrosecondType>();
         self.ending.note(times.values());
         self.newest = self.ending.end(i64::MAX);
+        self.early = self.early.max(self.newest);
         for (index, rows) in self.dispatch.candidates(events) {
             let started = Instant::now();
             let rule = &mut self.rules[index];
@@ -227,7 +231,7 @@ impl Detector {
         let rules = self.rules.iter_mut().zip(&mut self.health);
         for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts == over_alerts) {
             let started = Instant::now();
-            match guarded(rule.changes(preview, self.newest, watermark, &self.ctx)).await {
+            match guarded(rule.changes(preview, self.early, watermark, &self.ctx)).await {
                 Ok(changed) => {
                     health.alerts +=
                         changed.iter().filter(|alert| alert.revision == 1).count() as u64;

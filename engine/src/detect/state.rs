@@ -17,7 +17,9 @@ impl Detector {
         self.fed.take_state(&mut writes)?;
         let ended = Some(self.ended).filter(|time| *time > i64::MIN);
         let ended = ended.map(|time| time.to_le_bytes().to_vec());
-        for (key, value) in [(0, self.ending.take_state()), (1, ended)] {
+        let early = Some(self.early).filter(|time| *time > i64::MIN);
+        let early = early.map(|time| time.to_le_bytes().to_vec());
+        for (key, value) in [(0, self.ending.take_state()), (1, ended), (2, early)] {
             if value.is_some() {
                 writes.push(StateWrite {
                     owner: CLOCK.into(),
@@ -70,13 +72,18 @@ impl Detector {
         for (_, key, value) in state.iter().filter(|(owner, ..)| owner == CLOCK) {
             match key {
                 0 => self.ending.restore(value),
-                _ => {
+                key => {
                     let bytes = value.as_slice().try_into();
-                    self.ended = bytes.map_or(i64::MIN, i64::from_le_bytes);
+                    let time = bytes.map_or(i64::MIN, i64::from_le_bytes);
+                    match key {
+                        1 => self.ended = time,
+                        _ => self.early = time,
+                    }
                 }
             }
             self.newest = self.ending.end(i64::MAX);
         }
+        self.early = self.early.max(self.newest);
         for (owner, _, value) in state {
             let restored = self.fed.restore(owner, value);
             restored.map_err(|reason| Error::State {
