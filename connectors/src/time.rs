@@ -107,11 +107,13 @@ fn parse_american(text: &[u8]) -> Option<i64> {
 fn number_before(text: &[u8], mark: u8) -> Option<(i64, &[u8])> {
     let end = text.iter().position(|byte| *byte == mark)?;
     let digits = &text[..end];
-    let is_number = matches!(digits.len(), 1..=4) && digits.iter().all(u8::is_ascii_digit);
-    let value = digits.iter().fold(0, |value, digit| {
-        value * 10 + i64::from(digit.wrapping_sub(b'0'))
-    });
-    is_number.then_some((value, &text[end + 1..]))
+    if !matches!(digits.len(), 1..=4) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let value = digits
+        .iter()
+        .fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+    Some((value, &text[end + 1..]))
 }
 
 /// `YYYY-MM-DDTHH:MM:SS`, taken as UTC.
