@@ -71,7 +71,7 @@ impl Work<'_, '_> {
                 _ => return true,
             }
             match s.bytes().get(s.position()..) {
-                Some([0 | 0x1E, ..]) => s.advance(1),
+                Some([0 | 0x0B | 0x0C | 0x1E, ..]) => s.advance(1),
                 _ => return s.position() < s.bytes().len(),
             }
         }
@@ -187,6 +187,9 @@ impl Work<'_, '_> {
     /// Reads the range as a line of a text format. False if it is none.
     pub(super) fn line(&mut self, s: &Scanner, range: Range<usize>) -> Result<bool, Box<Fault>> {
         let line = &s.bytes()[range.clone()];
+        if line.trim_ascii().is_empty() {
+            return Ok(false);
+        }
         if line.starts_with(CONTROL_MESSAGE) {
             self.counts.read += 1;
             self.counts.filtered += 1;
