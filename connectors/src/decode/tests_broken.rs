@@ -205,7 +205,7 @@ fn text_of_row(batch: &EventBatch, row: usize) -> String {
 /// delivered.
 #[test]
 fn damage_to_one_event_leaves_all_others_as_they_were() {
-    let rounds = std::env::var("WEIR_TEST_ROUNDS").map_or(40, |rounds| rounds.parse().unwrap());
+    let rounds = crate::slow::mutate::rounds(40);
     let mut seed = 20_261_127;
     for (file, events) in samples() {
         let alone: Vec<_> = events

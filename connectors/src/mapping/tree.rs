@@ -246,7 +246,8 @@ impl Compiled {
         let words = s.slice(text).split(|byte| *byte == b',');
         for (name, word) in self.words.iter().zip(words) {
             if let Some(slot) = self.named(name) {
-                let text = Text::new(at, at + word.len(), text.is_escaped());
+                let is_escaped = text.is_escaped() && word.contains(&b'\\');
+                let text = Text::new(at, at + word.len(), is_escaped);
                 found[slot as usize] = Some(Value { text, first: b'"' });
             }
             at += word.len() + 1;

@@ -41,6 +41,14 @@ const ODD: &[&str] = &[
     "\"é😀\u{2028}\"",
 ];
 
+/// How often a property is tried: as `WEIR_TEST_ROUNDS` says.
+pub fn rounds(unless_told: u32) -> u32 {
+    let told = std::env::var("WEIR_TEST_ROUNDS").ok();
+    told.map_or(unless_told, |told| {
+        told.parse().expect("WEIR_TEST_ROUNDS: a number")
+    })
+}
+
 /// One more number of a seed (splitmix64).
 pub fn next(seed: &mut u64) -> usize {
     *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);

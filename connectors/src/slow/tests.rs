@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::mutate::{mutate, mutate_line};
+use super::mutate::{mutate, mutate_line, rounds};
 use super::*;
 use crate::format::tests::golden::fixtures;
 
@@ -186,7 +186,7 @@ fn fast_and_slow_agree_on_real_logs() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: rounds(300), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn fast_and_slow_agree_on_changed_events(
@@ -320,6 +320,8 @@ fn an_array_of_json_is_no_access_line() {
 
 #[test]
 fn words_of_a_flow_may_be_escaped() {
+    let empty = r#"{"category":"FlowLogFlowEvent","flowRecords":{"flows":[{"aclID":"a","flowGroups":[{"rule":"r","flowTuples":["1767322800000,10.0.0.6\u002c192.0.2.7,23956,443,6,O,B,,,,,"]}]}]}}"#;
+    assert_eq!(agree_all(empty), 1);
     let record = r#"{"category":"FlowLogFlowEvent","flowRecords":{"flows":[{"aclID":"a","flowGroups":[{"rule":"r","flowTuples":["1767322800000,10.0.0.6,192.0.2.7,\u0032\u0033956,443,6,O,B,NX,0,0,0,0"]}]}]}}"#;
     assert_eq!(agree_all(record), 1);
     let batch = run(Decoder::new(DecoderConfig::new("log")), &[record]);
