@@ -20,9 +20,9 @@ use weir_engine::{Error, Result};
 
 use crate::detect::{Formats, Looks, sniff};
 use crate::envelope::{LEVELS, Pieces, Text};
-use crate::format::{Fault, Format, Labels, Reject, Row, fault, vpc_flow};
+use crate::format::{Fault, Format, Labels, Reject, fault, vpc_flow};
 use crate::json::{self, Scanner};
-use crate::mapping::Value;
+use crate::mapping::{Column, Found, Rivals};
 
 mod config;
 mod letters;
@@ -46,9 +46,6 @@ pub struct Record {
     pub position: i64,
 }
 
-/// Columns of a flow log, in their order; none for a column that is not used.
-type Columns = Vec<Option<u16>>;
-
 /// Decoder of one source. What it keeps from block to block: the format that fitted last (for speed), the headers of flow
 /// logs, and the pieces of lines that a container runtime cut.
 #[derive(Debug)]
@@ -58,13 +55,13 @@ pub struct Decoder {
     last: Format,
     trust: Trust,
     /// Columns of flow logs that the configuration names.
-    configured: Option<Columns>,
+    configured: Option<Vec<Column>>,
     /// Columns of flow logs that a header line named, by partition.
-    headers: HashMap<Arc<str>, Columns>,
+    headers: HashMap<Arc<str>, Vec<Column>>,
     pieces: Pieces,
     typical: Typical,
     scratch: Vec<u8>,
-    found: Vec<Option<Value>>,
+    found: Found,
 }
 
 /// By level of envelopes: whether the last two events there were of one format, so that the next one is
@@ -76,7 +73,7 @@ impl Decoder {
         let formats = config.format.formats();
         Self {
             allowed: Formats::of(formats.iter().copied()),
-            last: formats.first().copied().unwrap_or(Format::CloudTrail),
+            last: formats.first().copied().unwrap_or(Format::CLOUDTRAIL),
             trust: [true; LEVELS + 2],
             configured: config.columns.as_deref().and_then(configured_columns),
             headers: HashMap::new(),
@@ -201,12 +198,12 @@ pub(crate) struct Work<'a, 'b> {
     last: &'a mut Format,
     trust: &'a mut Trust,
     /// Columns of the flow log at hand.
-    pub header: Option<Columns>,
+    pub header: Option<Vec<Column>>,
     pub pieces: &'a mut Pieces,
     typical: &'a mut Typical,
     pub scratch: &'a mut Vec<u8>,
     /// Values that a mapping found in the event at hand.
-    pub found: &'a mut Vec<Option<Value>>,
+    pub found: &'a mut Found,
     pub builder: EventBuilder<'b>,
     /// The record at hand, and where it starts in the block.
     text: &'b str,
@@ -320,16 +317,17 @@ impl<'b> Work<'_, 'b> {
         if s.peek() != b'{' {
             return self.peel(s, level);
         }
+        let last = *self.last;
         // The configuration's own mapping has no keys to be sniffed by.
-        if self.trust[level] || *self.last == Format::Custom {
-            match self.event(s, *self.last)? {
+        if self.trust[level] || last == Format::CUSTOM {
+            match self.event(s, last, last.rivals())? {
                 true => return Ok(None),
                 false => self.trust[level] = false,
             }
         }
         let mut allowed = self.allowed;
         while let Looks::Event(format) = sniff(s.clone(), allowed)? {
-            if self.event(s, format)? {
+            if self.event(s, format, format.refused())? {
                 self.trust[level] = format == *self.last;
                 *self.last = format;
                 return Ok(None);
@@ -339,23 +337,18 @@ impl<'b> Work<'_, 'b> {
         self.peel(s, level)
     }
 
-    /// Reads one object as an event of the format. False if it is none: the scanner is then back at its
-    /// start, as after an error.
-    fn event(&mut self, s: &mut Scanner, format: Format) -> Result<bool, Reject> {
+    /// Reads one object as an event of the format. False if it is none, or has a key of `rivals`: the scanner is then back
+    /// at its start, as after an error.
+    fn event(&mut self, s: &mut Scanner, format: Format, rivals: Rivals) -> Result<bool, Reject> {
         s.peek();
         if let Some(tree) = format.report() {
-            return self.explode(s, format, tree);
+            return self.explode(s, format, tree, rivals);
         }
         let (mark, start, faults) = (s.mark(), s.position(), s.repairs());
         s.forget_depth();
-        self.begin();
-        let mut row = Row {
-            builder: &mut self.builder,
-            labels: &self.labels,
-            in_block: self.in_block,
-            scratch: self.scratch,
-        };
-        let decoded = format.decode(s, &mut row, self.config.custom(), self.found);
+        let custom = self.config.custom();
+        let (mut row, found) = self.begin(rivals);
+        let decoded = format.decode(s, &mut row, custom, found);
         let is_event = self.finish(s, format, start..s.position(), faults, decoded);
         if !matches!(is_event, Ok(true)) {
             s.reset(mark);

@@ -4,12 +4,12 @@
 //! Invariant: a report without events is counted as one that was left out.
 
 use crate::decode::Work;
-use crate::format::{Decoded, Format, Reject, Row, Stop};
+use crate::format::{Decoded, Format, Reject, Stop};
 use crate::json::Scanner;
-use crate::mapping::{Compiled, Outer, Value};
+use crate::mapping::{Compiled, Found, Outer, Rivals};
 
 /// An object around events, and what was found in it.
-type Around<'t> = (&'t Compiled, Vec<Option<Value>>);
+type Around<'t> = (&'t Compiled, Found);
 
 impl Work<'_, '_> {
     /// Reads a report. False if it is none: the scanner is then back at its start.
@@ -18,14 +18,21 @@ impl Work<'_, '_> {
         s: &mut Scanner,
         format: Format,
         tree: &'static Compiled,
+        rivals: Rivals,
     ) -> Result<bool, Reject> {
         let mark = s.mark();
         let mut found = vec![];
-        let walked = tree.walk(s, &mut found);
-        let is_met = walked.map(|()| tree.is_met(s, &found));
-        if !matches!(is_met, Ok(true)) {
-            s.reset(mark);
-            return Ok(is_met?);
+        let walked = tree.walk(s, &mut found, rivals);
+        match walked.map(|()| tree.is_met(s, &found)) {
+            Ok(true) => {}
+            Ok(false) | Err(Stop::NotThis) => {
+                s.reset(mark);
+                return Ok(false);
+            }
+            Err(stop) => {
+                s.reset(mark);
+                return Err(stop.reject());
+            }
         }
         let before = self.counts.read;
         let outer = tree.outer(s, &found, &Outer::default());
@@ -63,7 +70,9 @@ impl Work<'_, '_> {
                 s.forget_depth();
                 let mut found = vec![];
                 match (first, inner.words.is_empty()) {
-                    (b'{', true) => inner.walk(s, &mut found)?,
+                    (b'{', true) => inner
+                        .walk(s, &mut found, format.refused())
+                        .map_err(Stop::reject)?,
                     (b'"', false) => {
                         let text = s.text()?;
                         text.into_iter()
@@ -78,13 +87,7 @@ impl Work<'_, '_> {
                     around.pop();
                     return outcome;
                 }
-                self.begin();
-                let mut row = Row {
-                    builder: &mut self.builder,
-                    labels: &self.labels,
-                    in_block: self.in_block,
-                    scratch: self.scratch,
-                };
+                let (mut row, _) = self.begin(format.refused());
                 let mut decoded = inner.fill_inner(s, &mut row, &found, outer);
                 for (tree, found) in around.iter().rev() {
                     tree.set_fields(s, &mut row, found);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::format::{Format, vpc_flow};
 use crate::json::Scanner;
-use crate::mapping::Compiled;
 use crate::mapping::custom::CustomMapping;
+use crate::mapping::{Column, Compiled};
 
 /// Which log format a source delivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,7 +42,7 @@ impl FormatChoice {
     /// The name of every choice.
     pub fn names() -> Vec<&'static str> {
         let mut names = vec!["auto"];
-        for name in Format::all().chain([Format::Custom]).map(Format::source) {
+        for name in Format::all().chain([Format::CUSTOM]).map(Format::source) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -57,10 +57,10 @@ impl FormatChoice {
             Self::CloudTrail => Format::all()
                 .filter(|one| one.source() == "cloudtrail")
                 .collect(),
-            Self::K8sAudit => vec![Format::K8sAudit],
-            Self::Falco => vec![Format::Falco],
+            Self::K8sAudit => vec![Format::K8S_AUDIT],
+            Self::Falco => vec![Format::FALCO],
             Self::Named(name) => Format::all().filter(|one| one.source() == name).collect(),
-            Self::Custom => vec![Format::Custom],
+            Self::Custom => vec![Format::CUSTOM],
         }
     }
 }
@@ -126,7 +126,7 @@ pub fn are_flow_fields(names: &str) -> bool {
     vpc_flow::are_fields(names)
 }
 
-pub(super) fn configured_columns(names: &str) -> Option<Vec<Option<u16>>> {
+pub(super) fn configured_columns(names: &str) -> Option<Vec<Column>> {
     let tree = Format::of(&vpc_flow::FLOW).tree(None)?;
     vpc_flow::header(names.as_bytes(), tree)
 }

@@ -7,13 +7,23 @@ use weir_engine::schema::col;
 use super::Work;
 use crate::format::{Decoded, Format, Reject, Row};
 use crate::json::{self, Scanner};
+use crate::mapping::{Found, Rivals};
 
-impl Work<'_, '_> {
-    pub(crate) fn begin(&mut self) {
+impl<'b> Work<'_, 'b> {
+    /// Begins a row; gives it, and the place for the values that a table finds in the event.
+    pub(crate) fn begin(&mut self, rivals: Rivals) -> (Row<'_, 'b>, &mut Found) {
         match self.in_block {
             true => self.builder.begin_in(self.text, self.text_start),
             false => self.builder.begin(),
         }
+        let row = Row {
+            builder: &mut self.builder,
+            labels: &self.labels,
+            in_block: self.in_block,
+            scratch: self.scratch,
+            rivals,
+        };
+        (row, self.found)
     }
 
     /// Ends the row that was begun: kept, left out on purpose, or nothing (then false). `raw` is the event's place in the
@@ -59,7 +69,7 @@ impl Work<'_, '_> {
         builder.interned(col::PRODUCT, product);
         builder.interned(col::LOG_NAME, self.labels.log_name);
         if let Some(cluster) = self.labels.cluster
-            && format != Format::CloudTrail
+            && format != Format::CLOUDTRAIL
         {
             builder.interned(col::K8S_CLUSTER, cluster);
         }
@@ -82,12 +92,10 @@ impl Work<'_, '_> {
             };
             return builder.text(col::RAW, &repaired);
         }
-        let mut row = Row {
-            builder,
-            labels: &self.labels,
-            in_block: self.in_block,
-            scratch: self.scratch,
-        };
-        row.slice(s, col::RAW, kept);
+        if self.in_block {
+            builder.text_at(col::RAW, kept);
+        } else if let Ok(raw) = std::str::from_utf8(&s.bytes()[kept]) {
+            builder.text(col::RAW, raw);
+        }
     }
 }

@@ -209,7 +209,7 @@ impl Work<'_, '_> {
             return false;
         };
         let before = self.before();
-        let is_event = matches!(self.event(&mut s, format), Ok(true));
+        let is_event = matches!(self.event(&mut s, format, format.refused()), Ok(true));
         self.withdraw(&before);
         is_event
     }
@@ -277,7 +277,7 @@ impl Work<'_, '_> {
                 }
                 Ok(Looks::Event(_)) => is_sibling || self.is_event(bytes, at),
                 Ok(Looks::Envelope) => is_sibling || begins_line || follows,
-                Ok(Looks::Nothing) => is_sibling && self.allowed.is_only(Format::Custom),
+                Ok(Looks::Nothing) => is_sibling && self.allowed.is_only(Format::CUSTOM),
                 Err(_) => is_sibling && salvage.sibling.is_alike(bytes, &Keys::of(bytes, at)),
             };
             if starts {

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::{Work, json_fault};
 use crate::envelope::behind_syslog;
-use crate::format::{Decoded, Fault, Format, Reject, Row, Stop, envoy, fault, vpc_flow, ztunnel};
+use crate::format::{Fault, Format, Reject, Stop, fault};
 use crate::json::{self, Scanner};
+use crate::mapping::Compiled;
 
 /// What CloudWatch Logs sends to see whether a destination is there.
 const CONTROL_MESSAGE: &[u8] = b"CWL CONTROL MESSAGE";
@@ -196,46 +197,23 @@ impl Work<'_, '_> {
             return Ok(true);
         }
         let s = &Scanner::new(&s.bytes()[..range.end], range.start, self.config.max_depth);
-        let flow = Format::of(&vpc_flow::FLOW);
-        if self.allowed.has(flow)
-            && let Some(tree) = flow.tree(None)
-        {
-            if let Some(columns) = vpc_flow::header(line, tree) {
+        let lines = Format::with_lines().iter();
+        let lines = lines.filter(|(format, ..)| self.allowed.has(*format));
+        for (format, tree, lines) in lines.clone() {
+            if let Some(columns) = (lines.header)(line, tree) {
                 self.header = Some(columns);
                 self.counts.read += 1;
                 self.counts.filtered += 1;
                 return Ok(true);
             }
-            let columns = match &self.header {
-                Some(columns) => Some(columns.as_slice()),
-                None => vpc_flow::default_columns(line),
-            };
-            if let Some(columns) = columns
-                && vpc_flow::split(s, columns, tree, self.found)
-            {
-                return self.fill_line(s, flow, range);
+            if (lines.split)(s, self.header.as_deref(), tree, self.found) {
+                return self.fill_line(s, *format, tree, range);
             }
         }
-        let access = Format::of(&envoy::ACCESS);
-        if self.allowed.has(access)
-            && let Some(tree) = access.tree(None)
-            && envoy::split(s, tree, self.found)
-        {
-            return self.fill_line(s, access, range);
-        }
-        let tunnel = Format::of(&ztunnel::ACCESS);
-        if self.allowed.has(tunnel)
-            && let Some(tree) = tunnel.tree(None)
-            && ztunnel::split(s, tree, self.found)
-        {
-            return self.fill_line(s, tunnel, range);
-        }
         // A line of which it is clear what it was to be.
-        let tunneled = ztunnel::refusal(line).filter(|_| self.allowed.has(tunnel));
-        let refusal = tunneled.or_else(|| match self.allowed.has(flow) {
-            true => vpc_flow::refusal(line, self.header.as_deref()),
-            false => None,
-        });
+        let refusal = lines
+            .rev()
+            .find_map(|(.., lines)| (lines.refusal)(line, self.header.as_deref()));
         match refusal {
             Some(fault) => Err(fault),
             None => Ok(false),
@@ -247,20 +225,11 @@ impl Work<'_, '_> {
         &mut self,
         s: &Scanner,
         format: Format,
+        tree: &Compiled,
         range: Range<usize>,
     ) -> Result<bool, Box<Fault>> {
-        self.begin();
-        let mut row = Row {
-            builder: &mut self.builder,
-            labels: &self.labels,
-            in_block: self.in_block,
-            scratch: self.scratch,
-        };
-        let decoded = match format.tree(None) {
-            Some(tree) => tree.fill(s, &mut row, self.found),
-            None => Ok(Decoded::NotThis),
-        };
-        let decoded = decoded.map_err(Stop::reject);
+        let (mut row, found) = self.begin(format.refused());
+        let decoded = tree.fill(s, &mut row, found).map_err(Stop::reject);
         match self.finish(s, format, range.clone(), s.repairs(), decoded) {
             Ok(is_event) => Ok(is_event),
             Err(Reject::Event(fault)) => Err(fault),

@@ -1,26 +1,26 @@
 //! What lies beside the events and is no event: recognised, counted and left out; or refused by its name.
 
 use super::{Decoded, Stop, fault};
-use crate::mapping::{Event, Mapping};
+use crate::mapping::{Event, LogFormat};
 
 /// CloudTrail Insights: a summary of calls that are events of their own.
-pub static INSIGHT: Mapping = Mapping {
+pub static INSIGHT: LogFormat = LogFormat {
     name: "CloudTrail Insights event",
     source: "cloudtrail",
     product: "CloudTrail",
     needs: &[&[("insightDetails", &[]), ("eventTime", &[])]],
     finish: Some(leave_out),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// CloudTrail digest files: hashes of the files that hold events.
-pub static DIGEST: Mapping = Mapping {
+pub static DIGEST: LogFormat = LogFormat {
     name: "CloudTrail digest",
     source: "cloudtrail",
     product: "CloudTrail",
     needs: &[&[("digestStartTime", &[]), ("digestS3Object", &[])]],
     finish: Some(leave_out),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn leave_out(_: &mut Event) -> Result<Decoded, Stop> {
@@ -28,14 +28,14 @@ fn leave_out(_: &mut Event) -> Result<Decoded, Stop> {
 }
 
 /// SPDX documents: lists of packages, as Trivy and others write them.
-pub static SPDX: Mapping = Mapping {
+pub static SPDX: LogFormat = LogFormat {
     name: "SPDX document",
     source: "trivy",
     family: "posture",
     product: "Trivy",
     needs: &[&[("spdxVersion", &[]), ("SPDXID", &[])]],
     finish: Some(refuse_packages),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn refuse_packages(_: &mut Event) -> Result<Decoded, Stop> {

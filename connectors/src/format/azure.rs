@@ -14,7 +14,7 @@ use weir_engine::schema::col;
 
 use self::finish::finish;
 pub(crate) use self::finish::{http_code, set_words};
-use crate::mapping::{How, Mapping};
+use crate::mapping::{How, LogFormat};
 
 const LEVEL: How = How::Words(&[
     ("Informational", 1),
@@ -53,7 +53,7 @@ pub(crate) const NOTHING: &[&str] = &[
 ];
 
 #[rustfmt::skip]
-pub static ACTIVITY: Mapping = Mapping {
+pub static ACTIVITY: LogFormat = LogFormat {
     name: "Azure Activity log event",
     source: "azure_activity",
     product: "Azure",
@@ -258,5 +258,5 @@ pub static ACTIVITY: Mapping = Mapping {
         "caller",
     ],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };

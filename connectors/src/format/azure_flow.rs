@@ -8,7 +8,7 @@
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping};
+use crate::mapping::{Event, How, LogFormat};
 
 const PROTOCOLS: How = How::Names(&[
     ("T", "tcp"),
@@ -45,7 +45,7 @@ pub(crate) fn is_category(category: &str) -> bool {
 }
 
 #[rustfmt::skip]
-pub static NSG: Mapping = Mapping {
+pub static NSG: LogFormat = LogFormat {
     name: "Azure NSG flow log record",
     source: "azure_flow",
     family: "network_flows",
@@ -55,25 +55,25 @@ pub static NSG: Mapping = Mapping {
     fields: &[("resourceId", col::RESOURCE_UID, How::Lower)],
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     inside: &[("properties.flows", &NSG_RULE)],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
-static NSG_RULE: Mapping = Mapping {
+static NSG_RULE: LogFormat = LogFormat {
     uid: &["rule"],
     fields: &[("rule", col::POLICY_NAME, How::Text)],
     inside: &[("flows", &NSG_INTERFACE)],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
-static NSG_INTERFACE: Mapping = Mapping {
+static NSG_INTERFACE: LogFormat = LogFormat {
     uid: &["mac"],
     fields: &[("mac", col::RESOURCE_NAME, How::Text)],
     inside: &[("flowTuples", &NSG_FLOW)],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-static NSG_FLOW: Mapping = Mapping {
+static NSG_FLOW: LogFormat = LogFormat {
     words: &[
         "time", "source", "destination", "source_port", "destination_port", "protocol", "direction", "decision",
         "state", "packets_sent", "bytes_sent", "packets_received", "bytes_received",
@@ -82,7 +82,7 @@ static NSG_FLOW: Mapping = Mapping {
 };
 
 #[rustfmt::skip]
-pub static VNET: Mapping = Mapping {
+pub static VNET: LogFormat = LogFormat {
     name: "Azure VNet flow log record",
     source: "azure_flow",
     family: "network_flows",
@@ -96,25 +96,25 @@ pub static VNET: Mapping = Mapping {
     ],
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     inside: &[("flowRecords.flows", &VNET_LIST)],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
-static VNET_LIST: Mapping = Mapping {
+static VNET_LIST: LogFormat = LogFormat {
     uid: &["aclID"],
     fields: &[("aclID", col::POLICY_UID, How::Text)],
     inside: &[("flowGroups", &VNET_RULE)],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
-static VNET_RULE: Mapping = Mapping {
+static VNET_RULE: LogFormat = LogFormat {
     uid: &["rule"],
     fields: &[("rule", col::POLICY_NAME, How::Text)],
     inside: &[("flowTuples", &VNET_FLOW)],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-static VNET_FLOW: Mapping = Mapping {
+static VNET_FLOW: LogFormat = LogFormat {
     words: &[
         "time", "source", "destination", "source_port", "destination_port", "protocol", "direction", "state",
         "encryption", "packets_sent", "bytes_sent", "packets_received", "bytes_received",
@@ -126,7 +126,7 @@ static VNET_FLOW: Mapping = Mapping {
 /// own, each with counts behind it; the older table counts bytes at the interface, the newer one by source and
 /// destination.
 #[rustfmt::skip]
-pub static TRAFFIC: Mapping = Mapping {
+pub static TRAFFIC: LogFormat = LogFormat {
     name: "Azure traffic analytics row",
     source: "azure_flow",
     family: "network_flows",
@@ -174,12 +174,12 @@ pub static TRAFFIC: Mapping = Mapping {
         "OutboundPackets_d", "BytesSrcToDest", "BytesDestToSrc", "PacketsSrcToDest", "PacketsDestToSrc",
     ],
     finish: Some(finish_traffic),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// A flow of a network security group as Logstash's input for Azure's storage makes an event of it.
 #[rustfmt::skip]
-pub static TUPLE: Mapping = Mapping {
+pub static TUPLE: LogFormat = LogFormat {
     name: "Azure NSG flow",
     source: "azure_flow",
     family: "network_flows",
@@ -280,7 +280,7 @@ fn sums(event: &mut Event, received: usize, sent: usize, sum: usize) {
 }
 
 #[rustfmt::skip]
-const FLOW: Mapping<'static> = Mapping {
+const FLOW: LogFormat<'static> = LogFormat {
     class: 4001,
     uid: &["time", "source", "destination", "source_port", "destination_port", "protocol", "direction", "decision", "state"],
     fields: &[
@@ -298,7 +298,7 @@ const FLOW: Mapping<'static> = Mapping {
     ],
     reads: &["direction", "decision", "state", "packets_sent", "packets_received", "bytes_sent", "bytes_received"],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {

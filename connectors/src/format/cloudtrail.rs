@@ -13,16 +13,34 @@ use weir_engine::schema::col;
 
 use self::actor::{HIDDEN, Identity, account, actor, identity, shown};
 use self::outcome::{answer, foreign, outcome};
-use super::{Decoded, Row, Stop, fault, is_envelope_key, missing, wrong_type};
+use super::{Decoded, Row, Stop, fault, missing, wrong_type};
 use crate::json::{Error, Mark, Scanner, Text};
-use crate::mapping::Need;
+use crate::mapping::{Keys, LogFormat, Program, Read};
 
-/// Any two make it worth while to read the object; [`decode`] then looks closer.
-pub(super) const NEEDS: &[&[Need]] = &[
-    &[("eventName", &[]), ("eventSource", &[])],
-    &[("eventName", &[]), ("eventTime", &[])],
-    &[("eventSource", &[]), ("eventTime", &[])],
-];
+#[rustfmt::skip]
+pub static EVENT: LogFormat = LogFormat {
+    name: "CloudTrail event",
+    source: "cloudtrail",
+    family: "cloud_audit",
+    product: "CloudTrail",
+    // Any two make it worth while to read the object; `decode` then looks closer.
+    needs: &[
+        &[("eventName", &[]), ("eventSource", &[])],
+        &[("eventName", &[]), ("eventTime", &[])],
+        &[("eventSource", &[]), ("eventTime", &[])],
+    ],
+    read: Read::Program(Program {
+        decode,
+        required: "eventName, eventSource and eventTime",
+    }),
+    reads: &[
+        "additionalEventData", "awsRegion", "errorCode", "errorMessage", "eventCategory", "eventID", "eventName",
+        "eventSource", "eventTime", "eventType", "eventVersion", "managementEvent", "readOnly", "recipientAccountId",
+        "requestID", "requestParameters", "resources", "responseElements", "serviceEventDetails", "sourceIPAddress",
+        "tlsDetails", "userAgent", "userIdentity",
+    ],
+    ..LogFormat::NEW
+};
 
 const API_ACTIVITY: i64 = 6003;
 const AUTHENTICATION: i64 = 3002;
@@ -77,7 +95,7 @@ struct Event {
     details: bool,
 }
 
-pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
+fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
     let mut event = Event::default();
     s.object(|s, key| member(s, row, key, &mut event))?;
     let present = [
@@ -218,14 +236,14 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
         b"eventVersion" | b"eventCategory" | b"managementEvent" | b"tlsDetails" => {
             s.skip()?;
         }
-        _ => other(s, key, event)?,
+        _ => other(s, row.rivals.keys, key, event)?,
     }
     Ok(())
 }
 
 #[inline(never)]
-fn other(s: &mut Scanner, key: &[u8], event: &mut Event) -> Result<(), Stop> {
-    if is_envelope_key(key) {
+fn other(s: &mut Scanner, rivals: &Keys, key: &[u8], event: &mut Event) -> Result<(), Stop> {
+    if rivals.has(key) {
         return Err(Stop::NotThis);
     }
     event.notification |= key == b"s3";

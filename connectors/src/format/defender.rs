@@ -11,10 +11,10 @@ use weir_engine::schema::col;
 
 use super::azure::NOTHING;
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY};
+use crate::mapping::{Event, How, LogFormat, SEVERITY};
 
 #[rustfmt::skip]
-pub static ALERT: Mapping = Mapping {
+pub static ALERT: LogFormat = LogFormat {
     name: "Defender for Cloud alert",
     source: "defender",
     family: "agent_alerts",
@@ -88,7 +88,7 @@ pub static ALERT: Mapping = Mapping {
         "endTime",
     ],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {

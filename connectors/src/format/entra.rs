@@ -12,7 +12,7 @@ pub use self::others::{CALL, PROVISIONING, RISK};
 use super::azure::NOTHING;
 use super::{Decoded, Stop};
 use crate::json::int;
-use crate::mapping::{Event, How, Mapping, STATUS};
+use crate::mapping::{Event, How, LogFormat, STATUS};
 
 const SIGN_INS: &[&str] = &[
     "SignInLogs",
@@ -51,7 +51,7 @@ pub(crate) fn is_category(category: &str) -> bool {
 }
 
 #[rustfmt::skip]
-pub static SIGN_IN: Mapping = Mapping {
+pub static SIGN_IN: LogFormat = LogFormat {
     name: "Entra ID sign-in",
     source: "entra_id",
     family: "identity",
@@ -110,7 +110,7 @@ pub static SIGN_IN: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &["resultType", "properties.status.errorCode", "properties.authenticationRequirement"],
     finish: Some(finish_sign_in),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 pub(super) fn finish_sign_in(event: &mut Event) -> Result<Decoded, Stop> {
@@ -136,7 +136,7 @@ pub(crate) fn set_sign_in_status(event: &mut Event, code: &str) {
 }
 
 #[rustfmt::skip]
-pub static AUDIT: Mapping = Mapping {
+pub static AUDIT: LogFormat = LogFormat {
     name: "Entra ID audit event",
     source: "entra_id",
     family: "identity",
@@ -189,7 +189,7 @@ pub static AUDIT: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &["properties.targetResources", "properties.initiatedBy.app", "properties.additionalDetails"],
     finish: Some(finish_audit),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 pub(super) fn finish_audit(event: &mut Event) -> Result<Decoded, Stop> {

@@ -10,16 +10,17 @@ use weir_engine::schema::col;
 
 mod line;
 
-pub(crate) use self::line::split;
+use self::line::split;
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping};
+use crate::mapping::{Event, How, Lines, LogFormat, Read};
 
 #[rustfmt::skip]
-pub static ACCESS: Mapping = Mapping {
+pub static ACCESS: LogFormat = LogFormat {
     name: "Envoy access log line",
     source: "envoy",
     family: "network_flows",
     product: "Envoy",
+    read: Read::Lines(Lines { split, header: |_, _| None, refusal: |_, _| None }),
     class: 4002,
     needs: &[
         &[("start_time", &[]), ("response_flags", &[])],
@@ -55,7 +56,7 @@ pub static ACCESS: Mapping = Mapping {
     ],
     reads: &["response_code", "method", "upstream_cluster", "response_code_details", "protocol", UNCERTAIN],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// Noted of a text line whose fields cannot all be told apart.

@@ -10,16 +10,32 @@ mod plugins;
 use weir_engine::schema::col;
 
 use self::plugins::Plugins;
-use super::{Decoded, Row, Stop, is_envelope_key, missing, unescaped, wrong_type};
+use super::{Decoded, Row, Stop, missing, unescaped, wrong_type};
 use crate::json::{Error, Scanner, Text};
-use crate::mapping::Need;
+use crate::mapping::{LogFormat, Program, Read};
 
-pub(super) const NEEDS: &[&[Need]] = &[
-    &[("rule", &[]), ("priority", &[])],
-    &[("Rule", &[]), ("Priority", &[])],
-    &[("rule", &[]), ("Priority", &[])],
-    &[("Rule", &[]), ("priority", &[])],
-];
+#[rustfmt::skip]
+pub static ALERT: LogFormat = LogFormat {
+    name: "Falco alert",
+    source: "falco",
+    family: "agent_alerts",
+    product: "Falco",
+    needs: &[
+        &[("rule", &[]), ("priority", &[])],
+        &[("Rule", &[]), ("Priority", &[])],
+        &[("rule", &[]), ("Priority", &[])],
+        &[("Rule", &[]), ("priority", &[])],
+    ],
+    read: Read::Program(Program {
+        decode,
+        required: "rule, priority, and output or output_fields",
+    }),
+    reads: &[
+        "Output", "OutputFields", "Priority", "Rule", "hostname", "output", "output_fields", "priority", "rule", "tags",
+        "time", "uuid",
+    ],
+    ..LogFormat::NEW
+};
 
 const DETECTION_FINDING: i64 = 2004;
 
@@ -51,7 +67,7 @@ struct Fields {
     plugins: Plugins,
 }
 
-pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
+fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
     let mut alert = Alert::default();
     s.object(|s, key| member(s, row, key, &mut alert))?;
     let present = [alert.rule, alert.priority.is_some(), alert.output];
@@ -101,7 +117,7 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], alert: &mut Alert) -> Resu
             alert.in_fields = true;
             s.object(|s, key| field(s, row, key, &mut alert.fields, 1))?;
         }
-        _ if is_envelope_key(key) => return Err(Stop::NotThis),
+        _ if row.rivals.keys.has(key) => return Err(Stop::NotThis),
         _ => s.skip()?,
     }
     Ok(())

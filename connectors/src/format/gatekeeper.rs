@@ -8,7 +8,7 @@
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping};
+use crate::mapping::{Event, How, LogFormat};
 
 const ACTIONS: How = How::Names(&[
     ("deny", "denied"),
@@ -17,7 +17,7 @@ const ACTIONS: How = How::Names(&[
 ]);
 
 #[rustfmt::skip]
-pub static VIOLATION: Mapping = Mapping {
+pub static VIOLATION: LogFormat = LogFormat {
     name: "Gatekeeper log line",
     source: "gatekeeper",
     family: "posture",
@@ -44,11 +44,11 @@ pub static VIOLATION: Mapping = Mapping {
     fixed: &[(col::FINDING_STATUS, "open")],
     reads: &["semantic", "constraint_kind", "constraint_name", "resource_kind", "resource_namespace", "resource_name", "msg", "event_type", "constraint_action"],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-pub static EXPORT: Mapping = Mapping {
+pub static EXPORT: LogFormat = LogFormat {
     name: "Gatekeeper export message",
     source: "gatekeeper",
     family: "posture",
@@ -73,7 +73,7 @@ pub static EXPORT: Mapping = Mapping {
     fixed: &[(col::FINDING_STATUS, "open")],
     reads: &["eventType", "kind", "name", "resourceKind", "resourceNamespace", "resourceName", "message", "eventType", "enforcementAction"],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {

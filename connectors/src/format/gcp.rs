@@ -12,7 +12,7 @@ mod gke;
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping};
+use crate::mapping::{Event, How, LogFormat};
 
 const SEVERITY: How = How::Words(&[
     ("DEBUG", 1),
@@ -26,7 +26,7 @@ const SEVERITY: How = How::Words(&[
 ]);
 
 #[rustfmt::skip]
-pub static AUDIT: Mapping = Mapping {
+pub static AUDIT: LogFormat = LogFormat {
     name: "Google Cloud audit log entry",
     source: "gcp_audit",
     product: "Google Cloud",
@@ -104,7 +104,7 @@ pub static AUDIT: Mapping = Mapping {
         "httpRequest.requestUrl",
     ],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 const CODE: usize = 0;

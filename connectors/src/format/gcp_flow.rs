@@ -7,7 +7,7 @@ use weir_engine::schema::col;
 
 use super::vpc_flow::PROTOCOLS;
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping};
+use crate::mapping::{Event, How, LogFormat};
 
 const REPORTERS: How = How::Names(&[
     ("SRC", "egress"),
@@ -17,7 +17,7 @@ const REPORTERS: How = How::Names(&[
 ]);
 
 #[rustfmt::skip]
-pub static FLOW: Mapping = Mapping {
+pub static FLOW: LogFormat = LogFormat {
     name: "Google VPC flow log entry",
     source: "gcp_flow",
     family: "network_flows",
@@ -61,7 +61,7 @@ pub static FLOW: Mapping = Mapping {
         "jsonPayload.src_gke_details.cluster.cluster_name", "jsonPayload.dest_gke_details.cluster.cluster_name",
     ],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// What the reporting end says of itself.

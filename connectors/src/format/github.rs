@@ -6,10 +6,10 @@
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping};
+use crate::mapping::{Event, How, LogFormat};
 
 #[rustfmt::skip]
-pub static AUDIT: Mapping = Mapping {
+pub static AUDIT: LogFormat = LogFormat {
     name: "GitHub audit log entry",
     source: "github",
     product: "GitHub",
@@ -69,7 +69,7 @@ pub static AUDIT: Mapping = Mapping {
     ],
     reads: &["action", "repo", "repository", "actor_is_bot", "status_code", "conclusion"],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {

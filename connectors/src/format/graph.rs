@@ -10,10 +10,10 @@ use weir_engine::schema::col;
 use super::azure::NOTHING;
 use super::entra::{finish_audit, finish_sign_in};
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS, int_of};
+use crate::mapping::{Event, How, LogFormat, SEVERITY, STATUS, int_of};
 
 #[rustfmt::skip]
-pub static SIGN_IN: Mapping = Mapping {
+pub static SIGN_IN: LogFormat = LogFormat {
     name: "Entra ID sign-in of Microsoft Graph",
     source: "entra_id",
     family: "identity",
@@ -61,11 +61,11 @@ pub static SIGN_IN: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure"), (col::API_OPERATION, "Sign-in activity")],
     reads: &["status.errorCode", "status.errorCode", "authenticationRequirement"],
     finish: Some(finish_sign_in),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-pub static AUDIT: Mapping = Mapping {
+pub static AUDIT: LogFormat = LogFormat {
     name: "Entra ID audit event of Microsoft Graph",
     source: "entra_id",
     family: "identity",
@@ -102,11 +102,11 @@ pub static AUDIT: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &["targetResources", "initiatedBy.app", "additionalDetails"],
     finish: Some(finish_audit),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-pub static ALERT: Mapping = Mapping {
+pub static ALERT: LogFormat = LogFormat {
     name: "Defender XDR alert",
     source: "defender",
     family: "agent_alerts",
@@ -135,7 +135,7 @@ pub static ALERT: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &["evidence"],
     finish: Some(finish_alert),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// Columns that evidence fills, by its type.

@@ -7,13 +7,13 @@
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY};
+use crate::mapping::{Event, How, LogFormat, SEVERITY};
 
 /// OCSF severity of the bands that AWS documents.
 const BANDS: How = How::Bands(&[(0.0, 2), (4.0, 3), (7.0, 4), (9.0, 5)]);
 
 #[rustfmt::skip]
-pub static FINDING: Mapping = Mapping {
+pub static FINDING: LogFormat = LogFormat {
     name: "GuardDuty finding",
     source: "guardduty",
     family: "agent_alerts",
@@ -134,7 +134,7 @@ pub static FINDING: Mapping = Mapping {
         "service.detection.sequence.actors[0].session.mfaStatus",
     ],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
@@ -178,7 +178,7 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
 }
 
 #[rustfmt::skip]
-pub static SECURITY_HUB: Mapping = Mapping {
+pub static SECURITY_HUB: LogFormat = LogFormat {
     name: "Security Hub finding",
     source: "guardduty",
     family: "agent_alerts",
@@ -249,7 +249,7 @@ pub static SECURITY_HUB: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "AWS")],
     reads: &["Compliance.Status", "Vulnerabilities[0].Id", "Types[0]"],
     finish: Some(finish_hub),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// OCSF severity of Security Hub's 0 to 100.

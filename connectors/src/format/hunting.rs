@@ -10,7 +10,7 @@ use weir_engine::schema::col;
 use super::azure::NOTHING;
 use super::entra::set_sign_in_status;
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY};
+use crate::mapping::{Event, How, LogFormat, SEVERITY};
 
 const STREAMED: &[&str] = &[
     "AdvancedHunting-DeviceProcessEvents",
@@ -98,7 +98,7 @@ const CODE: usize = 17;
 macro_rules! hunting {
     ($name:ident, $called:literal, $under:literal, $table:literal, $needs:expr, $uid:expr, $times:expr) => {
         #[rustfmt::skip]
-        pub static $name: Mapping = Mapping {
+        pub static $name: LogFormat = LogFormat {
             name: $called,
             source: "defender",
             family: "agent_alerts",
@@ -211,7 +211,7 @@ macro_rules! hunting {
                 concat!($under, "ErrorCode"),
             ],
             finish: Some(finish),
-            ..Mapping::NEW
+            ..LogFormat::NEW
         };
     };
 }

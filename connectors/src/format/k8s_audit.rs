@@ -16,11 +16,31 @@ use weir_engine::schema::col;
 use weir_engine::time::floor;
 
 use self::identity::uid;
-use super::{Decoded, Labels, Row, Stop, bad_time, is_envelope_key, missing};
+use super::{Decoded, Labels, Row, Stop, bad_time, missing};
 use crate::json::{Error, Scanner, Text};
+use crate::mapping::{LogFormat, Program, Read};
 use crate::time;
 
 const API_ACTIVITY: i64 = 6003;
+
+#[rustfmt::skip]
+pub static EVENT: LogFormat = LogFormat {
+    name: "Kubernetes audit event",
+    source: "k8s_audit",
+    family: "k8s_audit",
+    product: "Kubernetes",
+    needs: &[&[("auditID", &[])]],
+    read: Read::Program(Program {
+        decode,
+        required: "auditID, and kind Event or requestURI or verb",
+    }),
+    reads: &[
+        "annotations", "apiVersion", "auditID", "impersonatedUser", "kind", "level", "metadata", "objectRef",
+        "requestObject", "requestReceivedTimestamp", "requestURI", "responseObject", "responseStatus", "sourceIPs",
+        "stage", "stageTimestamp", "timestamp", "user", "userAgent", "verb",
+    ],
+    ..LogFormat::NEW
+};
 
 #[derive(Default)]
 struct Event {
@@ -75,7 +95,7 @@ enum Stage {
 /// Stage of a request that lasts at which it is an event.
 const STARTED: &[u8] = b"ResponseStarted";
 
-pub(super) fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
+fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
     let mut event = Event::default();
     s.object(|s, key| member(s, row, key, &mut event))?;
     let is_event = match event.kind {
@@ -203,7 +223,7 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
         b"apiVersion" | b"level" | b"annotations" | b"requestObject" | b"responseObject" => {
             s.skip()?;
         }
-        _ if is_envelope_key(key) => return Err(Stop::NotThis),
+        _ if row.rivals.keys.has(key) => return Err(Stop::NotThis),
         _ => s.skip()?,
     }
     Ok(())

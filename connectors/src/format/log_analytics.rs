@@ -13,7 +13,7 @@ use weir_engine::schema::col;
 pub use self::entra::{AUDIT, CALL, RISK, SIGN_IN};
 use super::azure::{NOTHING, set_words};
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY};
+use crate::mapping::{Event, How, LogFormat, SEVERITY};
 
 const RESOURCES: &[&str] = &[
     "AzureActivity",
@@ -26,7 +26,7 @@ const RESOURCES: &[&str] = &[
 ];
 
 #[rustfmt::skip]
-pub static RESOURCE: Mapping = Mapping {
+pub static RESOURCE: LogFormat = LogFormat {
     name: "Azure row of Log Analytics",
     source: "azure_activity",
     product: "Azure",
@@ -108,7 +108,7 @@ pub static RESOURCE: Mapping = Mapping {
         "OperationNameValue",
     ],
     finish: Some(finish_resource),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish_resource(event: &mut Event) -> Result<Decoded, Stop> {
@@ -146,7 +146,7 @@ fn finish_resource(event: &mut Event) -> Result<Decoded, Stop> {
 
 /// What analysts work on: told again with each change.
 #[rustfmt::skip]
-pub static INCIDENT: Mapping = Mapping {
+pub static INCIDENT: LogFormat = LogFormat {
     name: "Sentinel incident",
     source: "defender",
     family: "agent_alerts",
@@ -172,5 +172,5 @@ pub static INCIDENT: Mapping = Mapping {
         ("TenantId", col::CLOUD_ORG, How::Lower),
     ],
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };

@@ -31,12 +31,11 @@ pub mod trivy;
 pub mod vpc_flow;
 pub mod ztunnel;
 
-pub use self::registry::{Format, MAPPINGS};
+pub use self::registry::{FORMATS, Format};
 #[cfg(test)]
 use self::row::is_canonical_v4;
 pub(crate) use self::row::{Labels, Row, unescaped};
 
-use crate::envelope::members;
 use crate::json::{self, Scanner, Text};
 
 /// What became of an object.
@@ -109,12 +108,6 @@ impl From<json::Error> for Stop {
 pub(crate) fn fault(reason: &'static str, detail: impl Into<String>) -> Box<Fault> {
     let detail = detail.into();
     Box::new(Fault { reason, detail })
-}
-
-/// Whether events lie under this top-level key: then the object is no event itself. See [`crate::envelope`].
-#[cold]
-pub(crate) fn is_envelope_key(key: &[u8]) -> bool {
-    members::holds(key) & members::ONLY_ENVELOPES != 0
 }
 
 #[cold]

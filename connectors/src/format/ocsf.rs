@@ -5,10 +5,10 @@
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping};
+use crate::mapping::{Event, How, LogFormat};
 
 #[rustfmt::skip]
-pub static EVENT: Mapping = Mapping {
+pub static EVENT: LogFormat = LogFormat {
     name: "OCSF event",
     source: "ocsf",
     product: "OCSF",
@@ -135,7 +135,7 @@ pub static EVENT: Mapping = Mapping {
         "actor.invoked_by",
     ],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// `status_id` of a finding: how far one is with it.

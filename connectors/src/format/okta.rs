@@ -6,7 +6,7 @@
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping};
+use crate::mapping::{Event, How, LogFormat};
 
 const SEVERITY: How = How::Words(&[("DEBUG", 1), ("INFO", 1), ("WARN", 3), ("ERROR", 4)]);
 
@@ -18,7 +18,7 @@ const RESULT: How = How::Names(&[
 ]);
 
 #[rustfmt::skip]
-pub static LOG_EVENT: Mapping = Mapping {
+pub static LOG_EVENT: LogFormat = LogFormat {
     name: "Okta System Log event",
     source: "okta",
     family: "identity",
@@ -68,7 +68,7 @@ pub static LOG_EVENT: Mapping = Mapping {
     ],
     reads: &["eventType", "target", "debugContext.debugData.logOnlySecurityData", "debugContext.debugData.risk"],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {

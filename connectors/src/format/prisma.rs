@@ -5,10 +5,10 @@
 
 use weir_engine::schema::col;
 
-use crate::mapping::{How, Mapping, SEVERITY};
+use crate::mapping::{How, LogFormat, SEVERITY};
 
 #[rustfmt::skip]
-pub static ALERT: Mapping = Mapping {
+pub static ALERT: LogFormat = LogFormat {
     name: "Prisma Cloud alert",
     source: "prisma_cloud",
     family: "posture",
@@ -47,11 +47,11 @@ pub static ALERT: Mapping = Mapping {
         ("resource.cloudType", col::CLOUD_PROVIDER, How::Names(&[("aws", "AWS"), ("gcp", "GCP"), ("azure", "Azure")])),
         ("resource.cloudType", col::CLOUD_PROVIDER, How::Text),
     ],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-pub static INCIDENT: Mapping = Mapping {
+pub static INCIDENT: LogFormat = LogFormat {
     name: "Prisma Cloud Compute incident",
     source: "prisma_cloud",
     family: "agent_alerts",
@@ -95,5 +95,5 @@ pub static INCIDENT: Mapping = Mapping {
         ("resourceID", col::RESOURCE_UID, How::Text),
         ("provider", col::CLOUD_PROVIDER, How::Names(&[("aws", "AWS"), ("gcp", "GCP"), ("azure", "Azure")])),
     ],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };

@@ -7,23 +7,21 @@ use super::{
     falco, gatekeeper, gcp, gcp_flow, github, graph, guardduty, hunting, k8s_audit, log_analytics,
     ocsf, okta, prisma, tetragon, trivy, vpc_flow, ztunnel,
 };
+use crate::envelope::members::{MEMBERS, ONLY_ENVELOPES};
 use crate::json::Scanner;
-use crate::mapping::{Compiled, Mapping, Need, Value};
+use crate::mapping::{
+    Compiled, Found, Keys, Lines, LogFormat, Need, Path, Read, Rivals, Step, other_case,
+};
 
-/// A log format.
+/// A log format, by its place in [`FORMATS`]; behind the last of them is the mapping of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    CloudTrail,
-    K8sAudit,
-    Falco,
-    /// By its place in [`MAPPINGS`].
-    Mapped(usize),
-    /// The mapping of the configuration.
-    Custom,
-}
+pub struct Format(u8);
 
-/// Formats that are data, in the order in which they are tried.
-pub static MAPPINGS: &[&Mapping] = &[
+/// Every format but that of the configuration. Of two that are complete at the same key of an object the first counts.
+pub static FORMATS: &[&LogFormat] = &[
+    &cloudtrail::EVENT,
+    &k8s_audit::EVENT,
+    &falco::ALERT,
     &guardduty::FINDING,
     &guardduty::SECURITY_HUB,
     &gcp::AUDIT,
@@ -78,127 +76,149 @@ pub static MAPPINGS: &[&Mapping] = &[
 ];
 
 static TREES: LazyLock<Vec<Compiled>> = LazyLock::new(|| {
-    let trees = MAPPINGS.iter().map(|mapping| Compiled::new(mapping));
+    let trees: Result<Vec<_>, _> = FORMATS.iter().map(|one| Compiled::new(one)).collect();
+    let rivals = |mut trees: Vec<Compiled>| {
+        for format in Format::all() {
+            add_rivals(format, &mut trees[format.index()])?;
+        }
+        Ok(trees)
+    };
     trees
-        .collect::<Result<_, _>>()
+        .and_then(rivals)
         .expect("paths of built-in formats are tested")
 });
 
-/// Names and needs of the formats that are programs: name, source, family, product.
-const PROGRAMS: [[&str; 4]; 3] = [
-    [
-        "CloudTrail event",
-        "cloudtrail",
-        "cloud_audit",
-        "CloudTrail",
-    ],
-    [
-        "Kubernetes audit event",
-        "k8s_audit",
-        "k8s_audit",
-        "Kubernetes",
-    ],
-    ["Falco alert", "falco", "agent_alerts", "Falco"],
-];
+/// No key at all.
+static NO_KEYS: LazyLock<Keys> = LazyLock::new(Keys::default);
+
+/// Keys whose object is no event but an envelope.
+static ENVELOPES: LazyLock<Keys> = LazyLock::new(|| {
+    let mut keys = Keys::default();
+    for key in envelopes() {
+        keys.get_or_insert(key.as_bytes(), || 0);
+    }
+    keys
+});
+
+fn envelopes() -> impl Iterator<Item = &'static str> {
+    let only = MEMBERS
+        .iter()
+        .filter(|(_, what)| what & ONLY_ENVELOPES != 0);
+    only.map(|(key, _)| *key)
+}
+
+/// Formats with lines, their tables, and how the lines are read.
+static LINES: LazyLock<Vec<(Format, &'static Compiled, Lines)>> = LazyLock::new(|| {
+    let lines =
+        Format::all().filter_map(|format| match (format.known()?.read, format.tree(None)) {
+            (Read::Lines(lines), Some(tree)) => Some((format, tree, lines)),
+            _ => None,
+        });
+    lines.collect()
+});
 
 impl Format {
+    pub const CLOUDTRAIL: Self = Self(0);
+    pub const K8S_AUDIT: Self = Self(1);
+    pub const FALCO: Self = Self(2);
+    /// The mapping of the configuration.
+    pub const CUSTOM: Self = Self(FORMATS.len() as u8);
+
     /// How many there are, that of the configuration among them.
-    pub(crate) const COUNT: usize = PROGRAMS.len() + MAPPINGS.len() + 1;
+    pub(crate) const COUNT: usize = FORMATS.len() + 1;
 
     /// Every format but that of the configuration.
     pub fn all() -> impl Iterator<Item = Format> {
-        let programs = [Format::CloudTrail, Format::K8sAudit, Format::Falco];
-        programs
-            .into_iter()
-            .chain((0..MAPPINGS.len()).map(Format::Mapped))
+        (0..FORMATS.len()).map(|place| Self(place as u8))
     }
 
-    /// The format of a built-in mapping.
-    pub(crate) fn of(mapping: &Mapping<'static>) -> Self {
-        let place = MAPPINGS.iter().position(|one| std::ptr::eq(*one, mapping));
-        place.map_or(Format::Custom, Format::Mapped)
+    /// The format of a description in [`FORMATS`].
+    pub(crate) fn of(format: &LogFormat<'static>) -> Self {
+        let place = FORMATS.iter().position(|one| std::ptr::eq(*one, format));
+        place.map_or(Self::CUSTOM, |place| Self(place as u8))
+    }
+
+    /// Those with lines that are no JSON.
+    pub(crate) fn with_lines() -> &'static [(Format, &'static Compiled, Lines)] {
+        &LINES
     }
 
     pub(crate) fn index(self) -> usize {
-        match self {
-            Format::CloudTrail => 0,
-            Format::K8sAudit => 1,
-            Format::Falco => 2,
-            Format::Mapped(place) => PROGRAMS.len() + place,
-            Format::Custom => PROGRAMS.len() + MAPPINGS.len(),
-        }
+        self.0.into()
     }
 
-    /// The mapping, if the format is one.
+    /// Its description, if it is not that of the configuration.
+    pub fn known(self) -> Option<&'static LogFormat<'static>> {
+        FORMATS.get(self.index()).copied()
+    }
+
+    /// Its table.
     pub(crate) fn tree(self, custom: Option<&Compiled>) -> Option<&Compiled> {
-        match self {
-            Format::Mapped(place) => TREES.get(place),
-            Format::Custom => custom,
-            _ => None,
-        }
+        TREES.get(self.index()).or(custom)
     }
 
-    /// The mapping, if an object of the format holds many events.
+    /// The table, if an object of the format holds many events.
     pub(crate) fn report(self) -> Option<&'static Compiled> {
-        let Format::Mapped(place) = self else {
-            return None;
-        };
-        TREES.get(place).filter(|tree| !tree.inside.is_empty())
+        TREES
+            .get(self.index())
+            .filter(|tree| !tree.inside.is_empty())
     }
 
     pub fn name(self) -> &'static str {
-        match self {
-            Format::Mapped(place) => MAPPINGS[place].name,
-            Format::Custom => "event of the configured mapping",
-            program => PROGRAMS[program.index()][0],
-        }
+        self.known()
+            .map_or("event of the configured mapping", |format| format.name)
     }
 
     /// What the configuration calls it; formats of one vendor share a name.
     pub fn source(self) -> &'static str {
-        match self {
-            Format::Mapped(place) => MAPPINGS[place].source,
-            Format::Custom => "mapped",
-            program => PROGRAMS[program.index()][1],
-        }
+        self.known().map_or("mapped", |format| format.source)
     }
 
     /// `family` and `metadata_product_name`.
     pub(crate) fn labels(self, custom: Option<&Compiled>) -> [&str; 2] {
-        match self.tree(custom) {
-            Some(tree) => [&tree.family, &tree.product],
-            None => match PROGRAMS.get(self.index()) {
-                Some([_, _, family, product]) => [family, product],
-                None => ["", ""],
-            },
-        }
+        self.tree(custom)
+            .map_or(["", ""], |tree| [&*tree.family, &*tree.product])
     }
 
-    /// Top-level keys by which it is recognised: all of any one line.
+    /// Paths by which it is recognised: all of any one line.
     pub(crate) fn needs(self) -> &'static [&'static [Need<'static>]] {
-        match self {
-            Format::CloudTrail => cloudtrail::NEEDS,
-            Format::K8sAudit => &[&[("auditID", &[])]],
-            Format::Falco => falco::NEEDS,
-            Format::Mapped(place) => MAPPINGS[place].needs,
-            Format::Custom => &[],
-        }
+        self.known().map_or(&[], |format| format.needs)
     }
 
     pub(crate) fn either_case(self) -> bool {
-        matches!(self, Format::Mapped(place) if MAPPINGS[place].either_case)
+        self.known().is_some_and(|format| format.either_case)
     }
 
     /// What makes an object this format.
     pub(crate) fn required(self, custom: Option<&Compiled>) -> &str {
-        match self {
-            Format::CloudTrail => "eventName, eventSource and eventTime",
-            Format::K8sAudit => "auditID, and kind Event or requestURI or verb",
-            Format::Falco => "rule, priority, and output or output_fields",
-            Format::Mapped(_) | Format::Custom => {
-                self.tree(custom).map_or("", |tree| &tree.required)
-            }
+        match self.known().map(|format| format.read) {
+            Some(Read::Program(program)) => program.required,
+            _ => self.tree(custom).map_or("", |tree| &tree.required),
         }
+    }
+
+    /// What an object has which the recognition could take for something else: an object without any of it, with all that
+    /// the format needs, is of this format, so that it need not be looked at first.
+    pub(crate) fn rivals(self) -> Rivals {
+        match TREES.get(self.index()) {
+            Some(tree) => Rivals {
+                keys: &tree.rival_keys,
+                lines: &tree.rival_lines,
+            },
+            None => Rivals {
+                keys: &NO_KEYS,
+                lines: &[],
+            },
+        }
+    }
+
+    /// What makes an object none of this format although it was recognised as such.
+    pub(crate) fn refused(self) -> Rivals {
+        let keys = match self.known().map(|format| format.read) {
+            Some(Read::Program(_)) => &ENVELOPES,
+            _ => &NO_KEYS,
+        };
+        Rivals { keys, lines: &[] }
     }
 
     pub(crate) fn decode(
@@ -206,20 +226,73 @@ impl Format {
         s: &mut Scanner,
         row: &mut Row,
         custom: Option<&Compiled>,
-        found: &mut Vec<Option<Value>>,
+        found: &mut Found,
     ) -> Result<Decoded, Reject> {
-        let decoded = match self {
-            Format::CloudTrail => cloudtrail::decode(s, row),
-            Format::K8sAudit => k8s_audit::decode(s, row),
-            Format::Falco => falco::decode(s, row),
-            Format::Mapped(_) | Format::Custom => match self.tree(custom) {
-                Some(tree) => tree.decode(s, row, found),
-                None => Ok(Decoded::NotThis),
-            },
+        let decoded = match (self.known().map(|format| format.read), self.tree(custom)) {
+            (Some(Read::Program(program)), _) => (program.decode)(s, row),
+            (_, Some(tree)) => tree.decode(s, row, found),
+            (_, None) => Ok(Decoded::NotThis),
         };
         match decoded {
             Err(Stop::NotThis) => Ok(Decoded::NotThis),
             decoded => decoded.map_err(Stop::reject),
         }
     }
+}
+
+/// Notes what could make an object of the format one of another format: of each of their lines of needs one key that this
+/// one does not know, or the line, if it knows them all.
+fn add_rivals(format: Format, tree: &mut Compiled) -> Result<(), String> {
+    let mut rivals = Keys::default();
+    for key in envelopes().filter(|key| !tree.keys().has(key.as_bytes())) {
+        rivals.get_or_insert(key.as_bytes(), || 0);
+    }
+    let mut lines = vec![];
+    for other in Format::all().filter(|other| *other != format) {
+        for line in other.needs() {
+            if excludes(format.needs(), line) {
+                continue;
+            }
+            let roots = line.iter().filter_map(|(path, _)| root(path));
+            let mut spellings = roots.map(|key| match other.either_case() {
+                true => vec![other_case(&key), key.into()],
+                false => vec![key.into()],
+            });
+            let unknown = spellings.find(|keys| keys.iter().all(|key| !tree.keys().has(key)));
+            match unknown {
+                Some(keys) => keys.iter().for_each(|key| {
+                    rivals.get_or_insert(key, || 0);
+                }),
+                None => lines.push(*line),
+            }
+        }
+    }
+    tree.rival_keys = rivals;
+    for line in lines {
+        let needed = tree.needed(line)?;
+        tree.rival_lines.push(needed);
+    }
+    Ok(())
+}
+
+/// The top-level key of a path.
+fn root(path: &str) -> Option<String> {
+    match Path::parse(path).ok()?.0.into_iter().next() {
+        Some(Step::Key(key)) => Some(key),
+        _ => None,
+    }
+}
+
+/// Whether no object can meet both one of the lines and `line`: a value would have to be two texts.
+fn excludes(lines: &[&[Need]], line: &[Need]) -> bool {
+    let contradicts = |one: &Need, other: &Need| {
+        one.0 == other.0
+            && !one.1.is_empty()
+            && !other.1.is_empty()
+            && one.1.iter().all(|text| !other.1.contains(text))
+    };
+    lines.iter().all(|mine| {
+        mine.iter()
+            .any(|one| line.iter().any(|other| contradicts(one, other)))
+    })
 }

@@ -9,6 +9,7 @@ use weir_engine::schema::col;
 use super::{Format, Stop, bad_time};
 use crate::decode::DecoderConfig;
 use crate::json::{self, Scanner, Text, unescape_into};
+use crate::mapping::Rivals;
 use crate::time;
 
 /// Texts that are the same in all rows of a source, or that come back in many rows.
@@ -38,7 +39,7 @@ impl Labels {
             cluster: config.cluster.as_deref().map(&mut label),
             cluster_name: config.cluster.as_deref().unwrap_or_default().into(),
             formats: Format::all()
-                .chain([Format::Custom])
+                .chain([Format::CUSTOM])
                 .map(|format| format.labels(config.custom()).map(&mut label))
                 .collect(),
             success: label("success"),
@@ -60,6 +61,8 @@ pub(crate) struct Row<'a, 'b> {
     /// Whether the scanner's bytes are the builder's input: text can then be pointed at.
     pub in_block: bool,
     pub scratch: &'a mut Vec<u8>,
+    /// An object that has any of it is left to the recognition.
+    pub rivals: Rivals,
 }
 
 impl Row<'_, '_> {

@@ -6,13 +6,13 @@
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping};
+use crate::mapping::{Event, How, LogFormat};
 
 /// The columns of an event under one key.
 macro_rules! event {
     ($name:ident, $kind:literal, $action:literal) => {
         #[rustfmt::skip]
-        pub static $name: Mapping = Mapping {
+        pub static $name: LogFormat = LogFormat {
             name: concat!("Tetragon ", $kind),
             source: "tetragon",
             family: "agent_alerts",
@@ -66,7 +66,7 @@ macro_rules! event {
                 concat!($kind, ".parent.binary"),
             ],
             finish: Some(finish),
-            ..Mapping::NEW
+            ..LogFormat::NEW
         };
     };
 }

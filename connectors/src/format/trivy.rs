@@ -9,10 +9,10 @@
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY};
+use crate::mapping::{Event, How, LogFormat, SEVERITY};
 
 #[rustfmt::skip]
-pub static REPORT: Mapping = Mapping {
+pub static REPORT: LogFormat = LogFormat {
     name: "Trivy report",
     source: "trivy",
     family: "posture",
@@ -30,13 +30,13 @@ pub static REPORT: Mapping = Mapping {
         ("Metadata.RepoTags[0]", col::CONTAINER_IMAGE, How::Text),
     ],
     inside: &[("Results", &RESULT)],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// `trivy k8s --format json`, with all of a resource or its summary. It tells no time by itself: whoever sends it
 /// adds `CreatedAt`.
 #[rustfmt::skip]
-pub static CLUSTER: Mapping = Mapping {
+pub static CLUSTER: LogFormat = LogFormat {
     name: "Trivy report of a cluster",
     source: "trivy",
     family: "posture",
@@ -49,11 +49,11 @@ pub static CLUSTER: Mapping = Mapping {
     finding: &["ClusterName"],
     fields: &[("CreatedAt", col::TIME, How::Time), ("ClusterName", col::K8S_CLUSTER, How::Text)],
     inside: &[("Findings", &RESOURCE), ("Resources", &RESOURCE)],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-static RESOURCE: Mapping = Mapping {
+static RESOURCE: LogFormat = LogFormat {
     uid: &["Namespace", "Kind", "Name"],
     finding: &["Namespace", "Kind", "Name"],
     fields: &[
@@ -65,11 +65,11 @@ static RESOURCE: Mapping = Mapping {
         ("Metadata[0].RepoTags[0]", col::CONTAINER_IMAGE, How::Text),
     ],
     inside: &[("Results", &RESULT)],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-static RESULT: Mapping = Mapping {
+static RESULT: LogFormat = LogFormat {
     uid: &["Target"],
     finding: &["Target"],
     fields: &[("Target", col::FILE_PATH, How::Text), ("Class", col::FINDING_TYPE, How::Text)],
@@ -78,11 +78,11 @@ static RESULT: Mapping = Mapping {
         ("Misconfigurations", &MISCONFIGURATION),
         ("Secrets", &SECRET),
     ],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-static VULNERABILITY: Mapping = Mapping {
+static VULNERABILITY: LogFormat = LogFormat {
     class: 2002,
     uid: &["VulnerabilityID", "PkgName", "InstalledVersion", "PkgPath"],
     finding: &["VulnerabilityID", "PkgName", "InstalledVersion", "PkgPath"],
@@ -98,11 +98,11 @@ static VULNERABILITY: Mapping = Mapping {
         ("CweIDs", col::FINDING_TAGS, How::Json),
     ],
     fixed: &[(col::FINDING_TYPE, "vulnerability"), (col::FINDING_STATUS, "open")],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-static MISCONFIGURATION: Mapping = Mapping {
+static MISCONFIGURATION: LogFormat = LogFormat {
     class: 2003,
     uid: &["ID", "Message"],
     finding: &["ID", "Message"],
@@ -117,7 +117,7 @@ static MISCONFIGURATION: Mapping = Mapping {
     fixed: &[(col::FINDING_TYPE, "misconfiguration"), (col::FINDING_STATUS, "open")],
     reads: &["Status"],
     finish: Some(passed),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// A check that passed is no finding.
@@ -129,7 +129,7 @@ fn passed(event: &mut Event) -> Result<Decoded, Stop> {
 }
 
 #[rustfmt::skip]
-static SECRET: Mapping = Mapping {
+static SECRET: LogFormat = LogFormat {
     class: 2003,
     uid: &["RuleID", "StartLine"],
     finding: &["RuleID", "StartLine"],
@@ -139,11 +139,11 @@ static SECRET: Mapping = Mapping {
         ("Severity", col::SEVERITY_ID, SEVERITY),
     ],
     fixed: &[(col::FINDING_TYPE, "secret"), (col::FINDING_STATUS, "open")],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-pub static OPERATOR: Mapping = Mapping {
+pub static OPERATOR: LogFormat = LogFormat {
     name: "Trivy Operator report",
     source: "trivy",
     family: "posture",
@@ -170,11 +170,11 @@ pub static OPERATOR: Mapping = Mapping {
         ("report.checks", &OPERATOR_CHECK),
         ("report.secrets", &OPERATOR_SECRET),
     ],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-static OPERATOR_VULNERABILITY: Mapping = Mapping {
+static OPERATOR_VULNERABILITY: LogFormat = LogFormat {
     class: 2002,
     uid: &["vulnerabilityID", "resource", "installedVersion"],
     finding: &["vulnerabilityID", "resource", "installedVersion"],
@@ -188,11 +188,11 @@ static OPERATOR_VULNERABILITY: Mapping = Mapping {
         ("vulnerabilityID", col::FINDING_TITLE, How::Text),
     ],
     fixed: &[(col::FINDING_TYPE, "vulnerability"), (col::FINDING_STATUS, "open")],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 #[rustfmt::skip]
-static OPERATOR_CHECK: Mapping = Mapping {
+static OPERATOR_CHECK: LogFormat = LogFormat {
     class: 2003,
     uid: &["checkID"],
     finding: &["checkID"],
@@ -207,7 +207,7 @@ static OPERATOR_CHECK: Mapping = Mapping {
     fixed: &[(col::FINDING_TYPE, "misconfiguration"), (col::FINDING_STATUS, "open")],
     reads: &["success"],
     finish: Some(succeeded),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn succeeded(event: &mut Event) -> Result<Decoded, Stop> {
@@ -218,7 +218,7 @@ fn succeeded(event: &mut Event) -> Result<Decoded, Stop> {
 }
 
 #[rustfmt::skip]
-static OPERATOR_SECRET: Mapping = Mapping {
+static OPERATOR_SECRET: LogFormat = LogFormat {
     class: 2003,
     uid: &["ruleID", "target"],
     finding: &["ruleID", "target"],
@@ -229,12 +229,12 @@ static OPERATOR_SECRET: Mapping = Mapping {
         ("severity", col::SEVERITY_ID, SEVERITY),
     ],
     fixed: &[(col::FINDING_TYPE, "secret"), (col::FINDING_STATUS, "open")],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// A document without vulnerabilities is a list of components, and left out like a report without findings.
 #[rustfmt::skip]
-pub static CYCLONEDX: Mapping = Mapping {
+pub static CYCLONEDX: LogFormat = LogFormat {
     name: "CycloneDX document",
     source: "trivy",
     family: "posture",
@@ -253,14 +253,14 @@ pub static CYCLONEDX: Mapping = Mapping {
         ("metadata.component.type", col::RESOURCE_TYPE, How::Text),
     ],
     inside: &[("vulnerabilities", &CYCLONEDX_VULNERABILITY)],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 const SCANNERS: How = How::Names(&[("trivy", "Trivy")]);
 
 /// Of several components that it affects, the first is named.
 #[rustfmt::skip]
-static CYCLONEDX_VULNERABILITY: Mapping = Mapping {
+static CYCLONEDX_VULNERABILITY: LogFormat = LogFormat {
     class: 2002,
     uid: &["id", "affects[0].ref"],
     finding: &["id", "affects[0].ref"],
@@ -274,5 +274,5 @@ static CYCLONEDX_VULNERABILITY: Mapping = Mapping {
         ("analysis.state", col::FINDING_STATUS, How::Lower),
     ],
     fixed: &[(col::FINDING_TYPE, "vulnerability"), (col::FINDING_STATUS, "open")],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };

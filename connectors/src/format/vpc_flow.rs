@@ -12,7 +12,7 @@ use weir_engine::schema::col;
 
 use super::{Decoded, Fault, Format, Stop, fault};
 use crate::json::{Scanner, Text};
-use crate::mapping::{Compiled, Event, How, Mapping, Value};
+use crate::mapping::{Column, Compiled, Event, Found, How, Lines, LogFormat, Read, Value};
 
 /// Fields of version 2, in their default order.
 const DEFAULT: &[u8] = b"version account-id interface-id srcaddr dstaddr srcport dstport \
@@ -40,11 +40,12 @@ pub(super) const PROTOCOLS: How =
 const ACTIONS: How = How::Names(&[("ACCEPT", "allowed"), ("REJECT", "denied")]);
 
 #[rustfmt::skip]
-pub static FLOW: Mapping = Mapping {
+pub static FLOW: LogFormat = LogFormat {
     name: "VPC flow log line",
     source: "vpc_flow",
     family: "network_flows",
     product: "VPC Flow Logs",
+    read: Read::Lines(Lines { split: split_line, header, refusal }),
     class: 4001,
     needs: &[
         &[("srcaddr", &[]), ("dstaddr", &[]), ("start", &[])],
@@ -89,7 +90,7 @@ pub static FLOW: Mapping = Mapping {
         "log_status", "tgw_id", "start", "end", "pkt_srcaddr", "srcaddr", "pkt_dstaddr", "dstaddr",
     ],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
@@ -137,7 +138,7 @@ struct Layout {
     /// By the number of the value.
     kinds: Vec<Kind>,
     /// Of version 2, in their default order.
-    default: Vec<Option<u16>>,
+    default: Vec<Column>,
 }
 
 static LAYOUT: LazyLock<Layout> = LazyLock::new(|| {
@@ -236,7 +237,7 @@ fn names(line: &[u8]) -> Option<Vec<String>> {
 }
 
 /// Where the values of a line belong, column by column, if the line is a header.
-pub(crate) fn header(line: &[u8], tree: &Compiled) -> Option<Vec<Option<u16>>> {
+pub(crate) fn header(line: &[u8], tree: &Compiled) -> Option<Vec<Column>> {
     Some(names(line)?.iter().map(|name| tree.named(name)).collect())
 }
 
@@ -251,7 +252,7 @@ pub(crate) fn are_fields(names_of_columns: &str) -> bool {
 
 /// The columns of version 2 in their default order, if the line without a header is surely such a line: 14 fields,
 /// each of its kind, and no more packets than bytes.
-pub(crate) fn default_columns(line: &[u8]) -> Option<&'static [Option<u16>]> {
+fn default_columns(line: &[u8]) -> Option<&'static [Column]> {
     let mut words = [&b""[..]; 14];
     let mut count = 0;
     for word in words_of(line) {
@@ -284,14 +285,15 @@ fn words_of(line: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|word| !word.is_empty())
 }
 
+/// Finds the values of a line, in the columns that a header or the configuration named, or in those of version 2.
+fn split_line(s: &Scanner, columns: Option<&[Column]>, tree: &Compiled, found: &mut Found) -> bool {
+    let columns = columns.or_else(|| default_columns(&s.bytes()[s.position()..]));
+    columns.is_some_and(|columns| split(s, columns, tree, found))
+}
+
 /// Finds the values of a line. False if it does not have as many as there are columns, or one cannot be what its
 /// column says.
-pub(crate) fn split(
-    s: &Scanner,
-    columns: &[Option<u16>],
-    tree: &Compiled,
-    found: &mut Vec<Option<Value>>,
-) -> bool {
+fn split(s: &Scanner, columns: &[Column], tree: &Compiled, found: &mut Found) -> bool {
     tree.clear(found);
     let kinds = &LAYOUT.kinds;
     let bytes = s.bytes();
@@ -329,7 +331,7 @@ pub(crate) fn split(
 
 /// What is wrong with a line that is no JSON and that [`split`] refused; `columns` are those of its header. Nothing
 /// if it does not look like a line of a flow log.
-pub(crate) fn refusal(line: &[u8], columns: Option<&[Option<u16>]>) -> Option<Box<Fault>> {
+fn refusal(line: &[u8], columns: Option<&[Column]>) -> Option<Box<Fault>> {
     let words: Vec<_> = words_of(line).collect();
     let has = |wanted: &[&[u8]]| words.iter().any(|word| wanted.contains(word));
     let is_flow = has(&[b"ACCEPT", b"REJECT", b"NODATA", b"SKIPDATA"])
@@ -360,7 +362,7 @@ pub(crate) fn refusal(line: &[u8], columns: Option<&[Option<u16>]>) -> Option<Bo
         let detail = format!("a flow log line of {actual} fields; its header names {expected}");
         return Some(fault(reason, detail));
     }
-    let kind_of = |slot: &Option<u16>| match slot {
+    let kind_of = |slot: &Column| match slot {
         Some(slot) => LAYOUT.kinds.get(usize::from(*slot)).copied(),
         None => None,
     };

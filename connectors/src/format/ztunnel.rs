@@ -13,12 +13,13 @@ use weir_engine::schema::col;
 
 use super::{Decoded, Fault, Stop, fault};
 use crate::json::{Scanner, Text};
-use crate::mapping::{Compiled, Event, How, Mapping, Value};
+use crate::mapping::{Column, Compiled, Event, Found, How, Lines, LogFormat, Read, Value};
 
 #[rustfmt::skip]
-pub static ACCESS: Mapping = Mapping {
+pub static ACCESS: LogFormat = LogFormat {
     name: "ztunnel access log line",
     source: "ztunnel",
+    read: Read::Lines(Lines { split, header: |_, _| None, refusal: |line, _| refusal(line) }),
     family: "network_flows",
     product: "ztunnel",
     class: 4001,
@@ -43,7 +44,7 @@ pub static ACCESS: Mapping = Mapping {
     fixed: &[(col::PROTOCOL, "tcp")],
     reads: &["\"dst.hbone_addr\"", "\"dst.addr\"", "duration", "error", "message", "\"src.identity\""],
     finish: Some(finish),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
@@ -83,7 +84,7 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
 }
 
 /// Finds the values of a line in text form. False if it is none.
-pub(crate) fn split(s: &Scanner, tree: &Compiled, found: &mut Vec<Option<Value>>) -> bool {
+fn split(s: &Scanner, _: Option<&[Column]>, tree: &Compiled, found: &mut Found) -> bool {
     tree.clear(found);
     let bytes = s.bytes().trim_ascii_end();
     let mut at = s.position();
@@ -169,7 +170,7 @@ fn value(bytes: &[u8], start: usize) -> Option<(Range<usize>, usize)> {
 }
 
 /// What is wrong with a line that [`split`] refused; nothing if it does not look like one of these.
-pub(crate) fn refusal(line: &[u8]) -> Option<Box<Fault>> {
+fn refusal(line: &[u8]) -> Option<Box<Fault>> {
     let has = |part: &[u8]| memchr::memmem::find(line, part).is_some();
     let is_access = has(b" access") || has(b"\taccess");
     (is_access && has(b"src.addr=")).then(|| {

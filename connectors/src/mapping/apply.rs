@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use weir_engine::schema::{Kind, col};
 
-use super::{Compiled, Event, How, Value};
+use super::tree::NeededSlots;
+use super::{Compiled, Event, Found, How, Value};
 use crate::format::{Decoded, Row, Stop, bad_time, missing};
 use crate::json::{self, Scanner, Text};
 use crate::time;
@@ -42,9 +43,9 @@ impl Compiled {
         &self,
         s: &mut Scanner,
         row: &mut Row,
-        found: &mut Vec<Option<Value>>,
+        found: &mut Found,
     ) -> Result<Decoded, Stop> {
-        self.walk(s, found)?;
+        self.walk(s, found, row.rivals)?;
         match self.is_met(s, found) {
             true => self.fill(s, row, found),
             false => Ok(Decoded::NotThis),
@@ -53,6 +54,16 @@ impl Compiled {
 
     /// Whether the values make the object this format.
     pub fn is_met(&self, s: &Scanner, found: &[Option<Value>]) -> bool {
+        self.has_all_of_any(s, found, &self.needs)
+    }
+
+    /// Whether all values of one of the lines were found.
+    pub fn has_all_of_any(
+        &self,
+        s: &Scanner,
+        found: &[Option<Value>],
+        lines: &[NeededSlots],
+    ) -> bool {
         let met = |(slot, texts): &(u16, Vec<Box<str>>)| match found[*slot as usize] {
             None => false,
             Some(_) if texts.is_empty() => true,
@@ -61,7 +72,7 @@ impl Compiled {
                 texts.iter().any(|one| one.as_bytes() == &*text)
             }
         };
-        self.needs.iter().any(|line| line.iter().all(met))
+        lines.iter().any(|line| line.iter().all(met))
     }
 
     /// Sets the columns of the row.

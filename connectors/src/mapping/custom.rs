@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_engine::schema::{COLUMNS, FAMILIES, Kind, col, index_of};
 
-use super::{Compiled, Field, How, Mapping, Path, SEVERITY, STATUS};
+use super::{Compiled, Field, How, LogFormat, Path, SEVERITY, STATUS};
 
 /// What the configuration says about a format of its own.
 #[derive(Debug, Clone, Default)]
@@ -101,7 +101,7 @@ impl CustomMapping {
             .map(|path| (path.as_str(), &[][..]))
             .collect();
         let uid: Vec<_> = description.uid.iter().map(String::as_str).collect();
-        let mapping = Mapping {
+        let mapping = LogFormat {
             name: "event of the configured mapping",
             source: "mapped",
             family,
@@ -112,7 +112,7 @@ impl CustomMapping {
             nothing: &["-", "null", "None"],
             uid: &uid,
             fields: &fields,
-            ..Mapping::NEW
+            ..LogFormat::NEW
         };
         Ok(Self(Arc::new(Compiled::new(&mapping)?)))
     }

@@ -1,7 +1,7 @@
 //! Formats as data: which value of a JSON object fills which column of the event schema.
 //!
-//! A [`Mapping`] is a table. It is compiled once to a tree of keys ([`Compiled`]); an object is then walked
-//! in one pass, in which the places of the wanted values are noted. Only behind the end of the object are
+//! A [`LogFormat`] says how a format is recognised, what its events are, and how they are read: by a table, as lines too, or
+//! by a program ([`Read`]). A table is compiled once to a tree of keys ([`Compiled`]); an object is then walked in one pass, in which the places of the wanted values are noted. Only behind the end of the object are
 //! they applied, in the order of the table, so that neither the order of keys nor duplicates matter.
 //!
 //! Invariant: the first field of a column that says something stays; a value of an unexpected type costs
@@ -16,12 +16,13 @@ mod path;
 mod tests;
 mod tree;
 
-use crate::format::{Decoded, Stop};
+use crate::format::{Decoded, Fault, Row, Stop};
+use crate::json::Scanner;
 
 pub(crate) use self::apply::Outer;
 pub(crate) use self::event::{Event, int_of};
 pub(crate) use self::path::{Path, Step};
-pub(crate) use self::tree::{Compiled, Keys, Value, other_case};
+pub(crate) use self::tree::{Compiled, Keys, Rivals, Value, other_case};
 
 /// What becomes of a value.
 #[derive(Debug, Clone, Copy)]
@@ -100,9 +101,48 @@ pub type Need<'a> = (&'a str, &'a [&'a str]);
 /// the object is no such event, or one to be left out.
 pub(crate) type Finish = fn(&mut Event) -> Result<Decoded, Stop>;
 
-/// One format.
+/// How the events of a format are read.
 #[derive(Debug, Clone, Copy)]
-pub struct Mapping<'a> {
+pub(crate) enum Read {
+    /// Objects, by the table.
+    Table,
+    /// Objects by the table, and lines that are no JSON.
+    Lines(Lines),
+    /// Objects by code of their own, where speed demands it. The table then says only which top-level keys that code
+    /// knows (`reads`).
+    Program(Program),
+}
+
+/// How the lines of a format are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lines {
+    /// Notes where the values of the line stand, whose columns a header may have told. False if it is no line of the format.
+    pub split: fn(&Scanner, Option<&[Column]>, &Compiled, &mut Found) -> bool,
+    /// The columns that the line names, if it is a header.
+    pub header: fn(&[u8], &Compiled) -> Option<Vec<Column>>,
+    /// Why a line cannot be used that was to be one of the format.
+    pub refusal: Refusal,
+}
+
+/// The values that a table found in an event, by their numbers.
+pub(crate) type Found = Vec<Option<Value>>;
+
+type Refusal = fn(&[u8], Option<&[Column]>) -> Option<Box<Fault>>;
+
+/// The number of the value that stands in a column of a line; none for a column that is not used.
+pub(crate) type Column = Option<u16>;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Program {
+    /// Reads the object at the scanner.
+    pub decode: fn(&mut Scanner, &mut Row) -> Result<Decoded, Stop>,
+    /// What makes an object this format, for messages.
+    pub required: &'static str,
+}
+
+/// One format, or the objects inside its events.
+#[derive(Debug, Clone, Copy)]
+pub struct LogFormat<'a> {
     /// What one event is called.
     pub name: &'a str,
     /// Name in the configuration; formats of one vendor share it.
@@ -127,18 +167,19 @@ pub struct Mapping<'a> {
     pub fields: &'a [Field<'a>],
     /// Columns that are the same for all events.
     pub fixed: &'a [(usize, &'a str)],
-    /// What `finish` reads, besides.
+    /// What `finish` or a program reads, besides.
     pub reads: &'a [&'a str],
+    pub(crate) read: Read,
     pub(crate) finish: Option<Finish>,
     /// If its events are texts in an array: what stands between their commas.
     pub words: &'static [&'static str],
     /// Arrays whose elements are the events; the fields of the object around them apply to each.
-    pub inside: &'a [(&'a str, &'static Mapping<'static>)],
+    pub inside: &'a [(&'a str, &'static LogFormat<'static>)],
 }
 
-impl Mapping<'_> {
+impl LogFormat<'_> {
     /// Nothing yet.
-    pub const NEW: Mapping<'static> = Mapping {
+    pub const NEW: LogFormat<'static> = LogFormat {
         name: "",
         source: "",
         family: "cloud_audit",
@@ -153,6 +194,7 @@ impl Mapping<'_> {
         fields: &[],
         fixed: &[],
         reads: &[],
+        read: Read::Table,
         finish: None,
         words: &[],
         inside: &[],

@@ -5,15 +5,15 @@ use std::path::Path as FilePath;
 use serde_json::json;
 use weir_engine::schema::{COLUMNS, Kind, col, index_of};
 
-use super::Mapping;
+use super::LogFormat;
 use super::custom::{CustomMapping, Description, Source};
 use crate::decode::tests::{decode_with, row as row_of};
 use crate::decode::{DecoderConfig, FormatChoice};
-use crate::format::{Format, MAPPINGS};
+use crate::format::{FORMATS, Format};
 
 #[test]
 fn built_in_tables_fit_the_schema() {
-    for mapping in MAPPINGS {
+    for mapping in FORMATS {
         assert!(super::Compiled::new(mapping).is_ok(), "{}", mapping.name);
         for (path, column, how) in mapping.fields {
             let (given, wanted) = (how.kind(), COLUMNS[*column].kind);
@@ -156,7 +156,8 @@ fn page() -> String {
             format.required(None)
         )
         .unwrap();
-        let Format::Mapped(place) = format else {
+        let described = format.known().unwrap();
+        if matches!(described.read, super::Read::Program(_)) {
             writeln!(
                 page,
                 "A decoder of its own: `connectors/src/format/{}.rs`.",
@@ -164,13 +165,13 @@ fn page() -> String {
             )
             .unwrap();
             continue;
-        };
-        table(&mut page, MAPPINGS[place]);
+        }
+        table(&mut page, described);
     }
     page
 }
 
-fn table(page: &mut String, mapping: &Mapping) {
+fn table(page: &mut String, mapping: &LogFormat) {
     use std::fmt::Write;
     if mapping.fields.is_empty() {
         page.push_str(match mapping.name {

@@ -1,8 +1,8 @@
 //! A mapping as a tree of keys, and the walk that finds its values.
 
+use super::{Finish, Found, How, LogFormat, Path, Step};
+use crate::format::Stop;
 use crate::json::{self, Scanner, Text};
-
-use super::{Finish, How, Mapping, Path, Step};
 
 /// Where a value stands in the scanner's bytes. Never null.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +73,11 @@ impl Keys {
         }
     }
 
+    #[inline]
+    pub fn has(&self, key: &[u8]) -> bool {
+        self.get(key).is_some()
+    }
+
     /// What the key leads to; `new` if nothing yet.
     pub fn get_or_insert(&mut self, key: &[u8], new: impl FnOnce() -> u16) -> u16 {
         if let Some(value) = self.get(key) {
@@ -92,6 +97,18 @@ impl Keys {
     }
 }
 
+/// Values that an object must have, one of these texts if there are any.
+pub(crate) type NeededSlots = Vec<(u16, Vec<Box<str>>)>;
+
+/// What an object has that may be of another format, or an envelope: see [`Format::rivals`](crate::format::Format::rivals).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rivals {
+    /// Any of these top-level keys.
+    pub keys: &'static Keys,
+    /// All values of any of these lines.
+    pub lines: &'static [NeededSlots],
+}
+
 #[derive(Debug, Default)]
 struct Node {
     keys: Keys,
@@ -108,7 +125,10 @@ pub(crate) struct Compiled {
     pub class: i64,
     pub nothing: &'static [&'static str],
     pub longest_nothing: usize,
-    pub needs: Vec<Vec<(u16, Vec<Box<str>>)>>,
+    pub needs: Vec<NeededSlots>,
+    /// See [`Rivals`].
+    pub rival_keys: Keys,
+    pub rival_lines: Vec<NeededSlots>,
     /// The paths of `needs`, for messages.
     pub required: Box<str>,
     pub uid: Vec<u16>,
@@ -128,7 +148,7 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    pub fn new(mapping: &Mapping) -> Result<Self, String> {
+    pub fn new(mapping: &LogFormat) -> Result<Self, String> {
         let time = mapping.fields.iter().find(|(_, column, _)| *column == 0);
         let mut tree = Self {
             family: mapping.family.into(),
@@ -142,6 +162,8 @@ impl Compiled {
                 .max()
                 .unwrap_or(0),
             needs: vec![],
+            rival_keys: Keys::default(),
+            rival_lines: vec![],
             required: required(mapping).into(),
             uid: vec![],
             uid_with_content: mapping.uid_with_content,
@@ -158,11 +180,7 @@ impl Compiled {
             either_case: mapping.either_case,
         };
         for line in mapping.needs {
-            let mut needs = vec![];
-            for (path, texts) in *line {
-                let texts = texts.iter().map(|text| (*text).into()).collect();
-                needs.push((tree.slot(path)?, texts));
-            }
+            let needs = tree.needed(line)?;
             tree.needs.push(needs);
         }
         for path in mapping.uid {
@@ -191,6 +209,14 @@ impl Compiled {
             .map(|(c, t)| (*c, (*t).into()))
             .collect();
         Ok(tree)
+    }
+
+    pub fn needed(&mut self, line: &[super::Need]) -> Result<NeededSlots, String> {
+        let needs = line.iter().map(|(path, texts)| {
+            let texts = texts.iter().map(|text| (*text).into()).collect();
+            Ok((self.slot(path)?, texts))
+        });
+        needs.collect()
     }
 
     /// The number under which the value at the path will be found.
@@ -233,6 +259,11 @@ impl Compiled {
         child
     }
 
+    /// The top-level keys that are looked at.
+    pub fn keys(&self) -> &Keys {
+        &self.nodes[0].keys
+    }
+
     /// Number of the value at a top-level key, for formats that are no JSON.
     pub fn named(&self, key: &str) -> Option<u16> {
         let node = self.nodes[0].keys.get(key.as_bytes())?;
@@ -240,7 +271,7 @@ impl Compiled {
     }
 
     /// Notes where the values of a text stand that are parted by commas.
-    pub fn split(&self, s: &Scanner, text: Text, found: &mut Vec<Option<Value>>) {
+    pub fn split(&self, s: &Scanner, text: Text, found: &mut Found) {
         self.clear(found);
         let mut at = text.range().start;
         let words = s.slice(text).split(|byte| *byte == b',');
@@ -255,18 +286,26 @@ impl Compiled {
     }
 
     /// Empties `found` and makes room for all values.
-    pub fn clear(&self, found: &mut Vec<Option<Value>>) {
+    pub fn clear(&self, found: &mut Found) {
         found.clear();
         found.resize(self.slots as usize, None);
     }
 
     /// Reads the object at the scanner and notes where the wanted values stand.
-    pub fn walk(&self, s: &mut Scanner, found: &mut Vec<Option<Value>>) -> json::Result<()> {
+    ///
+    /// # Errors
+    /// If it is no JSON, or has what `rivals` names.
+    pub fn walk(&self, s: &mut Scanner, found: &mut Found, rivals: Rivals) -> Result<(), Stop> {
         self.clear(found);
         s.object(|s, key| match self.nodes[0].keys.get(key) {
-            Some(child) => self.value(s, child, found),
-            None => s.skip(),
-        })
+            Some(child) => Ok(self.value(s, child, found)?),
+            None if rivals.keys.has(key) => Err(Stop::NotThis),
+            None => Ok(s.skip()?),
+        })?;
+        match self.has_all_of_any(s, found, rivals.lines) {
+            true => Err(Stop::NotThis),
+            false => Ok(()),
+        }
     }
 
     fn value(&self, s: &mut Scanner, node: u16, found: &mut [Option<Value>]) -> json::Result<()> {
@@ -329,7 +368,7 @@ impl Compiled {
     }
 }
 
-fn required(mapping: &Mapping) -> String {
+fn required(mapping: &LogFormat) -> String {
     let line = |line: &&[super::Need]| {
         let need = |(path, texts): &super::Need| match texts {
             [] => (*path).to_owned(),

@@ -29,7 +29,7 @@ pub use self::columns::Columns;
 pub use self::json::Json;
 pub use self::lines::is_header;
 use crate::decode::{Decoder, DecoderConfig, Record};
-use crate::format::{Format, MAPPINGS, vpc_flow};
+use crate::format::{Format, vpc_flow};
 
 /// What becomes of one event.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,11 +71,10 @@ fn dead(reason: &'static str) -> Option<Vec<Outcome>> {
 /// What becomes of an object; nothing if it is not of the format.
 fn decode(format: Format, event: Json) -> Option<Vec<Outcome>> {
     let mut outcomes = match format {
-        Format::CloudTrail => cloudtrail::decode(event),
-        Format::K8sAudit => k8s_audit::decode(event),
-        Format::Falco => falco::decode(event),
-        Format::Mapped(place) => table::decode(MAPPINGS[place], event),
-        Format::Custom => None,
+        Format::CLOUDTRAIL => cloudtrail::decode(event),
+        Format::K8S_AUDIT => k8s_audit::decode(event),
+        Format::FALCO => falco::decode(event),
+        table => table::decode(table.known()?, event),
     }?;
     label(format, &mut outcomes);
     // Without an id of its own, an event of no report is known by its text.
@@ -165,8 +164,9 @@ pub fn agree_line(format: Format, header: Option<&str>, line: &str) -> bool {
         Some((time, rest)) if is_time(time) => rest.trim_start(),
         _ => line,
     };
-    // Nor are the blanks around it.
-    let mut expected = lines::decode(format, header, own.trim());
+    // Nor are the blanks around it. What begins with a quote is read as JSON.
+    let own = own.trim();
+    let mut expected = lines::decode(format, header, own).filter(|_| own.starts_with(begins));
     if let Some(outcomes) = &mut expected {
         label(format, outcomes);
         outcomes.extend(header.map(|_| Outcome::Filtered));

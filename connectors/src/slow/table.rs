@@ -5,7 +5,7 @@ use weir_engine::schema::col;
 
 use super::columns::{address, digits, int};
 use super::{Columns, Json, Outcome, finish, hash, time};
-use crate::mapping::{How, Mapping, Path, Step};
+use crate::mapping::{How, LogFormat, Path, Step};
 use crate::time::{parse_number, parse_utc};
 
 /// What an object around events says for each of them.
@@ -14,10 +14,10 @@ pub struct Outer<'a> {
     uid: String,
     finding: String,
     /// Innermost first.
-    around: Vec<(&'a Mapping<'static>, Json<'a>)>,
+    around: Vec<(&'a LogFormat<'static>, Json<'a>)>,
 }
 
-pub fn decode(mapping: &'static Mapping<'static>, event: Json) -> Option<Vec<Outcome>> {
+pub fn decode(mapping: &'static LogFormat<'static>, event: Json) -> Option<Vec<Outcome>> {
     let met = mapping.needs.iter().any(|line| {
         line.iter()
             .all(|(path, texts)| match find(mapping, event, path) {
@@ -46,7 +46,7 @@ pub fn decode(mapping: &'static Mapping<'static>, event: Json) -> Option<Vec<Out
 
 /// The events in the arrays of a report.
 fn explode<'a>(
-    mapping: &'static Mapping<'static>,
+    mapping: &'static LogFormat<'static>,
     report: Json<'a>,
     outer: Outer<'a>,
     outcomes: &mut Vec<Outcome>,
@@ -95,7 +95,7 @@ fn object_of(names: &[&str], tuple: Json) -> Option<String> {
 }
 
 /// One event. Nothing if the mapping's hook says that it is of another format.
-pub fn one(mapping: &Mapping<'static>, event: Json, outer: &Outer) -> Option<Outcome> {
+pub fn one(mapping: &LogFormat<'static>, event: Json, outer: &Outer) -> Option<Outcome> {
     let mut seen = finish::Seen::new(mapping, event);
     if let Some(outcome) = finish::finish(mapping.name, &mut seen) {
         return outcome;
@@ -139,7 +139,7 @@ pub fn one(mapping: &Mapping<'static>, event: Json, outer: &Outer) -> Option<Out
 }
 
 /// The parts of the id and a hash of every value that the table names.
-fn uid_with_content(mapping: &Mapping, event: Json) -> Option<String> {
+fn uid_with_content(mapping: &LogFormat, event: Json) -> Option<String> {
     let mut parts: Vec<_> = mapping
         .uid
         .iter()
@@ -177,7 +177,7 @@ fn uid_with_content(mapping: &Mapping, event: Json) -> Option<String> {
     Some(parts.join("/"))
 }
 
-fn fields(mapping: &Mapping, event: Json, columns: &mut Columns) {
+fn fields(mapping: &LogFormat, event: Json, columns: &mut Columns) {
     for (path, column, how) in mapping.fields {
         if let Some(value) = said(mapping, event, path).and_then(|found| apply(found, *how)) {
             match value {
@@ -188,7 +188,7 @@ fn fields(mapping: &Mapping, event: Json, columns: &mut Columns) {
     }
 }
 
-fn fixed(mapping: &Mapping, columns: &mut Columns) {
+fn fixed(mapping: &LogFormat, columns: &mut Columns) {
     for (column, text) in mapping.fixed {
         columns.set(*column, *text);
     }
@@ -198,14 +198,14 @@ fn fixed(mapping: &Mapping, columns: &mut Columns) {
 }
 
 /// A part of an id.
-fn part(mapping: &Mapping, event: Json, path: &str) -> Option<String> {
+fn part(mapping: &LogFormat, event: Json, path: &str) -> Option<String> {
     let found = said(mapping, event, path)?;
     let fits = found.is_number() || found.string().is_some();
     found.scalar().filter(|_| fits)
 }
 
 /// The first value at a path that is not null.
-pub fn find<'a>(mapping: &Mapping, event: Json<'a>, path: &str) -> Option<Json<'a>> {
+pub fn find<'a>(mapping: &LogFormat, event: Json<'a>, path: &str) -> Option<Json<'a>> {
     let Path(steps) = Path::parse(path).expect(path);
     let found = steps.iter().fold(vec![event], |values, step| {
         let inner = values.into_iter().flat_map(|value| match step {
@@ -219,14 +219,14 @@ pub fn find<'a>(mapping: &Mapping, event: Json<'a>, path: &str) -> Option<Json<'
 }
 
 /// The same, unless it stands for nothing.
-pub fn said<'a>(mapping: &Mapping, event: Json<'a>, path: &str) -> Option<Json<'a>> {
+pub fn said<'a>(mapping: &LogFormat, event: Json<'a>, path: &str) -> Option<Json<'a>> {
     find(mapping, event, path).filter(|value| {
         let text = value.scalar();
         !text.is_some_and(|text| text.is_empty() || mapping.nothing.contains(&text.as_str()))
     })
 }
 
-fn under<'a>(mapping: &Mapping, value: Json<'a>, key: &str) -> Vec<Json<'a>> {
+fn under<'a>(mapping: &LogFormat, value: Json<'a>, key: &str) -> Vec<Json<'a>> {
     let is_same = |one: &str| {
         let either_case = || {
             let (Some(first), Some(second)) = (one.chars().next(), key.chars().next()) else {

@@ -232,8 +232,8 @@ fn changed_json_is_json() {
 #[test]
 fn nothing_that_a_forwarder_escaped_is_nothing() {
     let text = r#"{"rule":"r","priority":"\u0043ritical","time":"2026-01-02T03:04:05\u005a","output":"o","output_fields":{"container.name":"\u003cNA\u003e","fd.name":"\/etc\/shadow","fd.sip":"192.0\u002e2.7"}}"#;
-    assert!(agree(Format::Falco, text));
-    let batch = run(Decoder::only(Format::Falco), &[text]);
+    assert!(agree(Format::FALCO, text));
+    let batch = run(Decoder::only(Format::FALCO), &[text]);
     let row = row_of(&batch, 0);
     assert_eq!(row.get("container_name"), None);
     assert_eq!(row["file_path"], "/etc/shadow");
@@ -328,7 +328,88 @@ fn words_of_a_flow_may_be_escaped() {
     assert_eq!(row_of(&batch, 0)["src_endpoint_port"], 23956);
 }
 
-/// Which decoder reads an event would depend on its neighbours.
+/// One event of each format, with that format.
+fn of_each_format() -> Vec<(Format, &'static str)> {
+    let first = |format: Format| {
+        let mut fixtures = FIXTURES.iter();
+        let is_one =
+            |text: &&String| object(text).is_some_and(|event| decode(format, event).is_some());
+        Some((format, fixtures.find(is_one)?.as_str()))
+    };
+    Format::all().filter_map(first).collect()
+}
+
+/// What becomes of the last of the texts: its rows, and the reasons of its letters.
+fn last_of(texts: &[&str]) -> (Vec<Value>, Vec<&'static str>) {
+    let batch = run(Decoder::new(DecoderConfig::new("log")), texts);
+    let before = texts.len() as i64 - 1;
+    let start: i64 = texts[..before as usize]
+        .iter()
+        .map(|text| text.len() as i64)
+        .sum();
+    let rows = (0..batch.events.num_rows()).skip(before as usize);
+    let letters = batch
+        .dead_letters
+        .iter()
+        .filter(|letter| letter.position == start);
+    (
+        rows.map(|row| row_of(&batch, row)).collect(),
+        letters.map(|letter| letter.reason).collect(),
+    )
+}
+
+#[test]
+fn what_an_event_is_does_not_depend_on_those_before_it() {
+    let events = of_each_format();
+    let rows_of = |text: &str| last_of(&[text]).0.len();
+    // Reports of many events would have to be counted.
+    let events: Vec<_> = events
+        .into_iter()
+        .filter(|(_, text)| rows_of(text) == 1)
+        .collect();
+    let mut of_two = 0;
+    for (_, first) in &events {
+        for (_, second) in &events {
+            let inner = first
+                .trim()
+                .strip_prefix('{')
+                .and_then(|text| text.strip_suffix('}'))
+                .unwrap();
+            let other = second
+                .trim()
+                .strip_prefix('{')
+                .and_then(|text| text.strip_suffix('}'))
+                .unwrap();
+            let both = format!("{{{inner},{other}}}");
+            let alone = last_of(&[&both]);
+            assert_eq!(last_of(&[first, first, &both]), alone, "{both}");
+            assert_eq!(last_of(&[second, second, &both]), alone, "{both}");
+            of_two += 1;
+        }
+    }
+    assert!(of_two > 1_000, "{of_two}");
+}
+
+#[test]
+fn places_of_programs() {
+    for (format, name) in [
+        (Format::CLOUDTRAIL, "CloudTrail event"),
+        (Format::K8S_AUDIT, "Kubernetes audit event"),
+        (Format::FALCO, "Falco alert"),
+    ] {
+        assert_eq!(format.name(), name);
+    }
+}
+
+/// They look at keys alone.
+#[test]
+fn programs_have_no_rivals_whose_keys_they_know() {
+    for format in [Format::CLOUDTRAIL, Format::K8S_AUDIT, Format::FALCO] {
+        assert!(format.rivals().lines.is_empty(), "{}", format.name());
+    }
+}
+
+/// A decoder would otherwise have to be told which.
 #[test]
 fn no_event_is_of_two_formats() {
     for text in FIXTURES.iter() {

@@ -5,11 +5,11 @@ use weir_engine::schema::col;
 use super::{CALLS, PROVISIONINGS, RISKS};
 use crate::format::azure::{NOTHING, http_code};
 use crate::format::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS};
+use crate::mapping::{Event, How, LogFormat, SEVERITY, STATUS};
 
 /// What ID Protection finds, and whom it takes for risky: told again with each change.
 #[rustfmt::skip]
-pub static RISK: Mapping = Mapping {
+pub static RISK: LogFormat = LogFormat {
     name: "Entra ID risk",
     source: "entra_id",
     family: "identity",
@@ -53,7 +53,7 @@ pub static RISK: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &["category", "properties.id"],
     finish: Some(finish_risk),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish_risk(event: &mut Event) -> Result<Decoded, Stop> {
@@ -67,7 +67,7 @@ fn finish_risk(event: &mut Event) -> Result<Decoded, Stop> {
 }
 
 #[rustfmt::skip]
-pub static PROVISIONING: Mapping = Mapping {
+pub static PROVISIONING: LogFormat = LogFormat {
     name: "Entra ID provisioning event",
     source: "entra_id",
     family: "identity",
@@ -119,12 +119,12 @@ pub static PROVISIONING: Mapping = Mapping {
         ("tenantId", col::CLOUD_ORG, How::Lower),
     ],
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 /// Calls of Microsoft Graph.
 #[rustfmt::skip]
-pub static CALL: Mapping = Mapping {
+pub static CALL: LogFormat = LogFormat {
     name: "Microsoft Graph activity",
     source: "entra_id",
     family: "cloud_audit",
@@ -168,7 +168,7 @@ pub static CALL: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &["properties.responseStatusCode", "resultSignature", "properties.requestMethod"],
     finish: Some(finish_call),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish_call(event: &mut Event) -> Result<Decoded, Stop> {

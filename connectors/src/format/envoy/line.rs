@@ -5,7 +5,7 @@
 
 use super::UNCERTAIN;
 use crate::json::{Scanner, Text};
-use crate::mapping::{Compiled, Value};
+use crate::mapping::{Column, Compiled, Found, Value};
 
 /// Names of what stands in the text forms: behind the request, between the numbers and the flags, and behind those.
 const BEFORE: [&str; 2] = ["response_code", "response_flags"];
@@ -37,7 +37,7 @@ const TAIL: [&str; 6] = [
 const MOST: usize = 21;
 
 /// Finds the values of a line in text form. False if it is none.
-pub(crate) fn split(s: &Scanner, tree: &Compiled, found: &mut Vec<Option<Value>>) -> bool {
+pub(super) fn split(s: &Scanner, _: Option<&[Column]>, tree: &Compiled, found: &mut Found) -> bool {
     tree.clear(found);
     let (bytes, start) = (s.bytes().trim_ascii_end(), s.position());
     let Some(head) = Head::of(bytes, start) else {
@@ -132,7 +132,7 @@ fn fields(bytes: &[u8], mut at: usize) -> Option<([Field; MOST], usize)> {
 struct Line<'a> {
     bytes: &'a [u8],
     tree: &'a Compiled,
-    found: &'a mut Vec<Option<Value>>,
+    found: &'a mut Found,
 }
 
 impl Line<'_> {

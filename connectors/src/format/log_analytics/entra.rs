@@ -6,7 +6,7 @@ use weir_engine::schema::col;
 use crate::format::azure::{NOTHING, http_code};
 use crate::format::entra::set_sign_in_status;
 use crate::format::{Decoded, Stop};
-use crate::mapping::{Event, How, Mapping, SEVERITY, STATUS, int_of};
+use crate::mapping::{Event, How, LogFormat, SEVERITY, STATUS, int_of};
 
 const SIGN_INS: &[&str] = &[
     "SigninLogs",
@@ -18,7 +18,7 @@ const SIGN_INS: &[&str] = &[
 ];
 
 #[rustfmt::skip]
-pub static SIGN_IN: Mapping = Mapping {
+pub static SIGN_IN: LogFormat = LogFormat {
     name: "Entra ID sign-in row of Log Analytics",
     source: "entra_id",
     family: "identity",
@@ -67,7 +67,7 @@ pub static SIGN_IN: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &["ResultType", "Status", "AuthenticationRequirement", "LocationDetails", "DeviceDetail"],
     finish: Some(finish_sign_in),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish_sign_in(event: &mut Event) -> Result<Decoded, Stop> {
@@ -101,7 +101,7 @@ fn finish_sign_in(event: &mut Event) -> Result<Decoded, Stop> {
 }
 
 #[rustfmt::skip]
-pub static AUDIT: Mapping = Mapping {
+pub static AUDIT: LogFormat = LogFormat {
     name: "Entra ID audit row of Log Analytics",
     source: "entra_id",
     family: "identity",
@@ -127,7 +127,7 @@ pub static AUDIT: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &["InitiatedBy", "TargetResources", "AdditionalDetails", "Identity"],
     finish: Some(finish_audit),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish_audit(event: &mut Event) -> Result<Decoded, Stop> {
@@ -214,7 +214,7 @@ const RISKS: &[&str] = &[
 ];
 
 #[rustfmt::skip]
-pub static RISK: Mapping = Mapping {
+pub static RISK: LogFormat = LogFormat {
     name: "Entra ID risk row of Log Analytics",
     source: "entra_id",
     family: "identity",
@@ -251,7 +251,7 @@ pub static RISK: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &["Type", "TableName", "Id"],
     finish: Some(finish_risk),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish_risk(event: &mut Event) -> Result<Decoded, Stop> {
@@ -264,7 +264,7 @@ fn finish_risk(event: &mut Event) -> Result<Decoded, Stop> {
 }
 
 #[rustfmt::skip]
-pub static CALL: Mapping = Mapping {
+pub static CALL: LogFormat = LogFormat {
     name: "Microsoft Graph activity row of Log Analytics",
     source: "entra_id",
     product: "Microsoft Graph",
@@ -298,7 +298,7 @@ pub static CALL: Mapping = Mapping {
     fixed: &[(col::CLOUD_PROVIDER, "Azure")],
     reads: &["ResponseStatusCode", "RequestMethod"],
     finish: Some(finish_call),
-    ..Mapping::NEW
+    ..LogFormat::NEW
 };
 
 fn finish_call(event: &mut Event) -> Result<Decoded, Stop> {

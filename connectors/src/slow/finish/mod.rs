@@ -12,18 +12,18 @@ use weir_engine::schema::col;
 use super::columns::int;
 use super::table::said;
 use super::{Columns, Json, Outcome};
-use crate::mapping::Mapping;
+use crate::mapping::LogFormat;
 
 /// An event and the columns that are set before and after those of its table.
 pub struct Seen<'a> {
-    mapping: &'a Mapping<'static>,
+    mapping: &'a LogFormat<'static>,
     event: Json<'a>,
     pub columns: Columns,
     pub late: Vec<(usize, String)>,
 }
 
 impl<'a> Seen<'a> {
-    pub fn new(mapping: &'a Mapping<'static>, event: Json<'a>) -> Self {
+    pub fn new(mapping: &'a LogFormat<'static>, event: Json<'a>) -> Self {
         Self {
             mapping,
             event,
