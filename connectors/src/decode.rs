@@ -38,6 +38,9 @@ use self::letters::Typical;
 /// Letters that one record may write: an envelope of 64 MiB can hold 20 million unusable events.
 const LETTERS_PER_RECORD: usize = 1000;
 
+/// Bytes of broken texts that one record may have read a second time, besides a multiple of its own: it may be compressed.
+const SALVAGED_PER_RECORD: usize = 64 << 20;
+
 /// Where one delivered record (a line, a message) lies in its block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -55,9 +58,9 @@ pub struct Decoder {
     last: Format,
     trust: Trust,
     /// Columns of flow logs that the configuration names.
-    configured: Option<Vec<Column>>,
+    configured: Option<Arc<[Column]>>,
     /// Columns of flow logs that a header line named, by partition.
-    headers: HashMap<Arc<str>, Vec<Column>>,
+    headers: HashMap<Arc<str>, Arc<[Column]>>,
     pieces: Pieces,
     typical: Typical,
     scratch: Vec<u8>,
@@ -93,7 +96,7 @@ impl Decoder {
             && let Some(tree) = flow.tree(None)
             && let Some(columns) = vpc_flow::header(line, tree)
         {
-            self.headers.insert(partition.name.clone(), columns);
+            self.headers.insert(partition.name.clone(), columns.into());
         }
     }
 
@@ -132,7 +135,8 @@ impl Decoder {
             allowed: self.allowed,
             last: &mut self.last,
             trust: &mut self.trust,
-            header: learned.or_else(|| self.configured.clone()),
+            header: self.configured.clone().or(learned),
+            is_configured: self.configured.is_some(),
             pieces: &mut self.pieces,
             typical: &mut self.typical,
             scratch: &mut self.scratch,
@@ -149,6 +153,7 @@ impl Decoder {
             letters: vec![],
             letters_left: 0,
             letters_omitted: 0,
+            salvage_left: 0,
             withdrawn: vec![],
         };
         for record in records {
@@ -162,7 +167,7 @@ impl Decoder {
             header,
             ..
         } = work;
-        if let Some(columns) = header {
+        if let Some(columns) = header.filter(|_| self.config.headers_last) {
             self.headers.insert(partition.name.clone(), columns);
         }
         let events = without(builder.finish()?, &withdrawn)?;
@@ -197,8 +202,9 @@ pub(crate) struct Work<'a, 'b> {
     pub allowed: Formats,
     last: &'a mut Format,
     trust: &'a mut Trust,
-    /// Columns of the flow log at hand.
-    pub header: Option<Vec<Column>>,
+    /// Columns of the flow log at hand; those that the configuration names hold whatever a header says.
+    pub header: Option<Arc<[Column]>>,
+    is_configured: bool,
     pub pieces: &'a mut Pieces,
     typical: &'a mut Typical,
     pub scratch: &'a mut Vec<u8>,
@@ -222,6 +228,8 @@ pub(crate) struct Work<'a, 'b> {
     /// How many more letters the record at hand may write, and how many events got none.
     letters_left: usize,
     letters_omitted: u64,
+    /// How many bytes of broken texts in the record at hand may still be read a second time.
+    salvage_left: usize,
     /// Rows of values that turned out to be broken, and were read once more piece by piece.
     withdrawn: Vec<Range<usize>>,
 }
@@ -239,6 +247,7 @@ impl<'b> Work<'_, 'b> {
     fn record(&mut self, block: &'b [u8], record: &Record) {
         self.position = record.position;
         self.letters_left = LETTERS_PER_RECORD;
+        self.salvage_left = salvage::PASSES * record.range.len() + SALVAGED_PER_RECORD;
         self.counts.bytes += record.range.len() as u64;
         let Range { start, end } = record.range;
         let Some(bytes) = block.get(start..end) else {
@@ -369,6 +378,9 @@ pub(crate) mod tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests_broken;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests_hostile;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests_wrapped;

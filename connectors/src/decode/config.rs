@@ -81,6 +81,8 @@ pub struct DecoderConfig {
     pub max_record_bytes: usize,
     /// Most bytes that compressed data may become.
     pub max_envelope_bytes: usize,
+    /// Whether the header of a flow log holds for the records behind its own as well: they are the lines of one file.
+    pub headers_last: bool,
     /// Nesting up to which an event's text is kept, its envelope included.
     pub max_depth: usize,
 }
@@ -97,6 +99,7 @@ impl DecoderConfig {
             max_record_bytes: 1 << 20,
             max_envelope_bytes: 64 << 20,
             max_depth: 64,
+            headers_last: true,
         }
     }
 
@@ -126,7 +129,7 @@ pub fn are_flow_fields(names: &str) -> bool {
     vpc_flow::are_fields(names)
 }
 
-pub(super) fn configured_columns(names: &str) -> Option<Vec<Column>> {
+pub(super) fn configured_columns(names: &str) -> Option<Arc<[Column]>> {
     let tree = Format::of(&vpc_flow::FLOW).tree(None)?;
-    vpc_flow::header(names.as_bytes(), tree)
+    vpc_flow::header(names.as_bytes(), tree).map(Into::into)
 }

@@ -78,7 +78,13 @@ impl<'b> Work<'_, 'b> {
             builder.text(col::EVENT_UID, &format!("{hash:032x}"));
         }
         let has_faults = s.repairs() != faults;
-        if has_faults || self.marks.iter().any(|mark| raw.contains(mark)) {
+        let next_mark = self.marks.partition_point(|mark| *mark < raw.start);
+        if has_faults
+            || self
+                .marks
+                .get(next_mark)
+                .is_some_and(|mark| *mark < raw.end)
+        {
             builder.bool(col::RAW_REPAIRED, true);
         }
         let kept = self.config.kept(s, raw.clone());

@@ -15,13 +15,15 @@ use crate::format::{Fault, Format, Reject, fault};
 use crate::json::{self, Scanner};
 
 /// How often each byte may be looked at, and bytes besides: a text can be made so that every piece of it seems to reach to its end.
-const PASSES: usize = 16;
-const BYTES: usize = 1 << 20;
+pub(super) const PASSES: usize = 16;
+pub(super) const BYTES: usize = 1 << 20;
 
 /// A text on its way through.
 struct Salvage {
     /// Bytes that may still be looked at.
     budget: usize,
+    /// The first budget is spent: only what begins like the element before is still found behind a broken one.
+    is_cheap: bool,
     /// The first keys of the last element: its siblings mostly begin with the same.
     sibling: Keys,
     /// Arrays and envelopes that were entered.
@@ -43,30 +45,76 @@ struct Loss {
     fault: Box<Fault>,
 }
 
+impl Salvage {
+    fn spend(&mut self, bytes: usize) {
+        self.budget = self.budget.saturating_sub(bytes);
+    }
+}
+
 impl Work<'_, '_> {
-    /// Reads from the scanner's position, where `error` says that the value is broken, to the end of the text. Returns the fault
-    /// if there is nothing else in it.
+    /// Reads from the scanner's position, where `error` says that the value is broken, to the end of the text or to a line
+    /// of a log. Returns the fault if there is nothing else in it.
     pub(super) fn salvage(
         &mut self,
         s: &mut Scanner,
         level: usize,
         error: json::Error,
     ) -> Option<Box<Fault>> {
+        self.salvage_from(s, level, error, true)
+    }
+
+    /// The same of what stands behind a value that was read.
+    pub(super) fn salvage_rest(
+        &mut self,
+        s: &mut Scanner,
+        level: usize,
+        error: json::Error,
+    ) -> Option<Box<Fault>> {
+        self.salvage_from(s, level, error, false)
+    }
+
+    fn salvage_from(
+        &mut self,
+        s: &mut Scanner,
+        level: usize,
+        error: json::Error,
+        is_alone: bool,
+    ) -> Option<Box<Fault>> {
         let bytes = s.bytes();
+        let length = bytes.len() - s.position();
+        // Texts inside of texts may each be broken, and each is then read twice.
+        if length > self.salvage_left {
+            let payload = &bytes[s.position()..];
+            self.lost(payload, length as u64, json_fault(error, s.position()));
+            s.advance(length);
+            return None;
+        }
+        self.salvage_left -= length;
         let mut salvage = Salvage {
-            budget: PASSES * (bytes.len() - s.position()) + BYTES,
+            budget: PASSES * length + BYTES,
+            is_cheap: false,
             sibling: Keys::default(),
-            entered: 0,
-            is_alone: true,
+            // What was read can have been an array or envelope that was closed early.
+            entered: usize::from(!is_alone),
+            is_alone,
             loss: None,
             has_loss: false,
         };
         let start = s.position();
         while self.pass_blank(s) {
             let at = s.position();
+            // Lines of a log are read as in any text.
+            let at_line = at > start && bytes[..at].ends_with(b"\n");
+            if at_line && self.begins_line(bytes, at) {
+                break;
+            }
             let level = (level + salvage.entered).min(LEVELS);
             match s.peek() {
                 b',' | b']' | b'}' => s.advance(1),
+                _ if salvage.budget == 0 && !salvage.is_cheap => {
+                    salvage.is_cheap = true;
+                    salvage.budget = PASSES * length + BYTES;
+                }
                 _ if salvage.budget == 0 => {
                     let fault = json_fault(error, start);
                     self.lose(&mut salvage, s, at..bytes.len(), true, fault);
@@ -76,16 +124,9 @@ impl Work<'_, '_> {
                 // What stands behind the events of an envelope.
                 b'"' if salvage.entered > 0 && pass_member(s) => {}
                 _ => {
-                    let at_line = at == 0 || bytes[..at].ends_with(b"\n");
-                    let end = at + memchr::memchr(b'\n', &bytes[at..]).unwrap_or(bytes.len() - at);
-                    if at_line && matches!(self.line(s, at..end), Ok(true)) {
-                        self.write_loss(&mut salvage, s);
-                        salvage.is_alone = false;
-                        s.advance(end - at);
-                        continue;
-                    }
                     let next = self.next_start(&mut salvage, s, at + 1, bytes.len());
                     let end = next.unwrap_or(bytes.len());
+                    let end = self.next_line(&mut salvage, s, at + 1, end).unwrap_or(end);
                     let fault = json_fault(error, start);
                     self.lose(&mut salvage, s, at..end, false, fault);
                     s.advance(end - at);
@@ -110,15 +151,18 @@ impl Work<'_, '_> {
             Ok(()) => inner.position(),
             Err(error) => error.at().max(at),
         };
-        salvage.budget = salvage.budget.saturating_sub(end - at);
+        salvage.spend(end - at);
         let looks = sniff(Scanner::new(bytes, at, usize::MAX), self.allowed);
-        let error = match checked.and_then(|()| closed_early(&mut inner).map_or(Ok(()), Err)) {
+        let error = match checked.and_then(|()| closed_early(&mut inner, at).map_or(Ok(()), Err)) {
             // Closing brackets may have been lost, and those of others found in their place.
             Ok(()) if bytes[at] == b'[' || matches!(looks, Ok(Looks::Envelope)) => {
                 if let Some(inside) = self.enter(bytes, at, true) {
                     salvage.entered += 1;
                     return s.advance(inside - at);
                 }
+                return self.salvage_whole(salvage, s, at..end, level);
+            }
+            Ok(()) if salvage.entered == 0 || self.goes_on(salvage, &mut inner) => {
                 return self.salvage_whole(salvage, s, at..end, level);
             }
             Ok(()) => match self.swallowed(salvage, s, at..end) {
@@ -142,6 +186,8 @@ impl Work<'_, '_> {
         let next = self.next_start(salvage, s, at + 1, own.unwrap_or(bytes.len()));
         salvage.sibling = sibling;
         let end = next.or(own).unwrap_or(bytes.len());
+        let next = self.next_line(salvage, s, at + 1, end).or(next);
+        let end = next.unwrap_or(end);
         let is_many = next.is_none() && own.is_none() && salvage.entered > 0;
         let is_own = self.lose(salvage, s, at..end, is_many, json_fault(error, at));
         if let Some(loss) = &mut salvage.loss {
@@ -182,6 +228,18 @@ impl Work<'_, '_> {
         }
     }
 
+    /// Whether the container goes on behind an object: then the object did not close the container's brackets.
+    fn goes_on(&self, salvage: &Salvage, s: &mut Scanner) -> bool {
+        match s.peek() {
+            b',' => {
+                s.advance(1);
+                s.peek() == b'{' && matches!(sniff(s.clone(), self.allowed), Ok(Looks::Event(_)))
+            }
+            b']' => salvage.entered == 1,
+            _ => false,
+        }
+    }
+
     /// Where another event begins inside a sound object.
     fn swallowed(
         &mut self,
@@ -194,7 +252,7 @@ impl Work<'_, '_> {
         while let Some(at) = self.next_start(salvage, s, from, range.end) {
             // The value of a member, and an element of an array that holds such, is the object's own.
             let is_element = bytes[..at].trim_ascii_end().ends_with(b",");
-            if is_element && self.is_event(bytes, at) {
+            if is_element && self.is_event(salvage, bytes, at) {
                 return Some(at);
             }
             from = at + 1;
@@ -203,7 +261,7 @@ impl Work<'_, '_> {
     }
 
     /// Whether an event stands at this place.
-    fn is_event(&mut self, bytes: &[u8], at: usize) -> bool {
+    fn is_event(&mut self, salvage: &mut Salvage, bytes: &[u8], at: usize) -> bool {
         let mut s = Scanner::new(bytes, at, self.config.max_depth);
         let Ok(Looks::Event(format)) = sniff(s.clone(), self.allowed) else {
             return false;
@@ -211,7 +269,25 @@ impl Work<'_, '_> {
         let before = self.before();
         let is_event = matches!(self.event(&mut s, format, format.refused()), Ok(true));
         self.withdraw(&before);
+        salvage.spend(s.position() - at);
         is_event
+    }
+
+    /// The next place from `from` to `end` where a line of a log begins.
+    fn next_line(
+        &mut self,
+        salvage: &mut Salvage,
+        s: &Scanner,
+        from: usize,
+        end: usize,
+    ) -> Option<usize> {
+        let bytes = s.bytes();
+        salvage.spend(end.saturating_sub(from));
+        let mut ends = memchr::memchr_iter(b'\n', bytes.get(from..end)?);
+        ends.find_map(|at| {
+            let at = from + at + 1;
+            (at < end && self.begins_line(bytes, at)).then_some(at)
+        })
     }
 
     /// Where the elements of an array or envelope begin, of a `sound` one or of one whose elements are broken.
@@ -258,7 +334,7 @@ impl Work<'_, '_> {
             if salvage.budget == 0 {
                 return None;
             }
-            salvage.budget = salvage.budget.saturating_sub(1);
+            salvage.spend(1);
             let before = bytes[..at].trim_ascii_end().last();
             let begins_line = bytes[..at].ends_with(b"\n");
             let key = first_key(bytes, at);
@@ -268,14 +344,16 @@ impl Work<'_, '_> {
             // What was cut ends anywhere; a sibling is known by its first key.
             let is_sibling = salvage.sibling.has_first(bytes, key);
             let follows = matches!(before, None | Some(b',' | b'[' | b'{' | b'}' | b']'));
+            // The value of a member is part of what is broken, unless it begins like the others.
+            let is_value = before == Some(&b':');
+            if (is_value || salvage.is_cheap) && !is_sibling {
+                continue;
+            }
             let mut looked = Scanner::new(bytes, at, usize::MAX);
             let looks = sniff(looked.clone(), self.allowed);
             let starts = match looks {
-                // The value of a member is part of what is broken.
-                Ok(Looks::Event(_)) if before == Some(&b':') => {
-                    is_sibling && self.is_event(bytes, at)
-                }
-                Ok(Looks::Event(_)) => is_sibling || self.is_event(bytes, at),
+                Ok(Looks::Event(_)) if is_value => self.is_event(salvage, bytes, at),
+                Ok(Looks::Event(_)) => is_sibling || self.is_event(salvage, bytes, at),
                 Ok(Looks::Envelope) => is_sibling || begins_line || follows,
                 Ok(Looks::Nothing) => is_sibling && self.allowed.is_only(Format::CUSTOM),
                 Err(_) => is_sibling && salvage.sibling.is_alike(bytes, &Keys::of(bytes, at)),
@@ -288,7 +366,7 @@ impl Work<'_, '_> {
                 Ok(()) => looked.position(),
                 Err(error) => error.at().max(at),
             };
-            salvage.budget = salvage.budget.saturating_sub(seen - at);
+            salvage.spend(seen - at);
         }
         None
     }

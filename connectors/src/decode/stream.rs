@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Work, json_fault};
-use crate::envelope::behind_syslog;
+use crate::envelope::{behind_syslog, has_head};
 use crate::format::{Fault, Format, Reject, Stop, fault};
 use crate::json::{self, Scanner};
 use crate::mapping::Compiled;
@@ -24,29 +24,57 @@ fn begins_array(line: &[u8]) -> bool {
     line.first() == Some(&b'[') && matches!(s.peek(), b'{' | b'[' | b'"' | b']')
 }
 
-/// Whether a member follows the value that was just read: then a bracket too many closed it.
-pub(super) fn closed_early(s: &mut Scanner) -> Option<json::Error> {
+/// Whether a member follows the value that was just read and began at `start`: then a bracket too many closed it. What
+/// stands on a later line is no member of a value that was written on one line.
+pub(super) fn closed_early(s: &mut Scanner, start: usize) -> Option<json::Error> {
+    let end = s.position();
     let next = s.peek();
     let mut behind = s.clone();
-    behind.advance(1);
     let is_early = match next {
-        b',' => behind.peek() == b'"',
-        b':' | b'"' => true,
+        b',' => {
+            behind.advance(1);
+            behind.peek() == b'"'
+        }
+        b'"' => is_key(&mut behind),
+        b':' => true,
         _ => false,
     };
+    let has_line_end = |range: Range<usize>| memchr::memchr(b'\n', &s.bytes()[range]).is_some();
+    let is_early = is_early && (!has_line_end(end..s.position()) || has_line_end(start..end));
     if is_early { s.finish().err() } else { None }
+}
+
+/// Whether the string at the scanner is the key of a member.
+fn is_key(s: &mut Scanner) -> bool {
+    matches!(s.text(), Ok(Some(_))) && s.peek() == b':'
 }
 
 impl Work<'_, '_> {
     /// Reads the scanner's text to its end: JSON values one behind the other (with or without line ends between them) and lines
     /// of logs, in any mix. Each that is unusable gets a dead letter; if it is the only one, its fault is returned instead.
     pub(crate) fn stream(&mut self, s: &mut Scanner, level: usize) -> Option<Box<Fault>> {
+        // The header of a flow log holds for the text that it stands in.
+        let holds_on = level == 0 && self.config.headers_last;
+        let outside = (!holds_on).then(|| self.header.clone());
+        let unusable = self.pieces_of(s, level);
+        if let Some(header) = outside {
+            self.header = header;
+        }
+        unusable
+    }
+
+    fn pieces_of(&mut self, s: &mut Scanner, level: usize) -> Option<Box<Fault>> {
         let mut alone: Option<(Range<usize>, Box<Fault>)> = None;
         let mut is_first = true;
         while self.pass_blank(s) {
             let start = s.position();
+            let is_json = matches!(s.peek(), b'{' | b'[');
             let unusable = self.piece(s, level);
             let range = start..s.position();
+            // Brackets too many are no event, and the one that they belong to was counted.
+            while is_json && matches!(s.peek(), b'}' | b']') {
+                s.advance(1);
+            }
             if let Some((range, fault)) = alone.take() {
                 self.dead_letter(&s.bytes()[range], fault);
             }
@@ -68,11 +96,12 @@ impl Work<'_, '_> {
     pub(super) fn pass_blank(&self, s: &mut Scanner) -> bool {
         loop {
             match s.peek() {
-                0 => {}
+                0 | 0xEF => {}
                 _ => return true,
             }
             match s.bytes().get(s.position()..) {
                 Some([0 | 0x0B | 0x0C | 0x1E, ..]) => s.advance(1),
+                Some([0xEF, 0xBB, 0xBF, ..]) => s.advance(3),
                 _ => return s.position() < s.bytes().len(),
             }
         }
@@ -86,14 +115,6 @@ impl Work<'_, '_> {
                 if let Err(outcome) = self.pass_head(s, level) {
                     return outcome;
                 }
-            }
-            // A byte order mark.
-            0xEF if s.bytes()[s.position()..].starts_with(b"\xEF\xBB\xBF") => {
-                s.advance(3);
-                return match self.pass_blank(s) {
-                    true => self.piece(s, level),
-                    false => Some(fault("empty", "nothing but a byte order mark")),
-                };
             }
             _ => {}
         }
@@ -155,10 +176,16 @@ impl Work<'_, '_> {
 
     /// Reads one JSON value; what is broken is read piece by piece.
     fn json(&mut self, s: &mut Scanner, level: usize) -> Option<Box<Fault>> {
-        let (before, mark) = (self.before(), s.mark());
+        let (before, mark, start) = (self.before(), s.mark(), s.position());
         let error = match self.value(s, level) {
-            Ok(unusable) => match closed_early(s) {
-                // Elements of an array that was closed before them.
+            Ok(unusable) => match closed_early(s, start) {
+                // Elements of an array that was closed before them: what was read stays.
+                None if unusable.is_none() && s.peek() == b',' => {
+                    return match s.finish() {
+                        Err(error) => self.salvage_rest(s, level, error),
+                        Ok(()) => None,
+                    };
+                }
                 None if s.peek() == b',' => match s.finish() {
                     Err(error) => error,
                     Ok(()) => return unusable,
@@ -173,7 +200,7 @@ impl Work<'_, '_> {
             },
             Err(Reject::Event(fault)) => {
                 s.reset(mark);
-                match s.skip().map(|()| closed_early(s)) {
+                match s.skip().map(|()| closed_early(s, start)) {
                     Ok(None) => return Some(fault),
                     Ok(Some(error)) | Err(error) => error,
                 }
@@ -183,6 +210,24 @@ impl Work<'_, '_> {
         s.reset(mark);
         self.withdraw(&before);
         self.salvage(s, level, error)
+    }
+
+    /// Whether something begins at `at`, where a line begins, that is no part of JSON: a line of a text format, or what a
+    /// container runtime or a syslog daemon writes before a line.
+    pub(super) fn begins_line(&mut self, bytes: &[u8], at: usize) -> bool {
+        let length = memchr::memchr(b'\n', &bytes[at..]).unwrap_or(bytes.len() - at);
+        let line = bytes[at..at + length].trim_ascii_end();
+        let begins = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'<' | b'[');
+        if !line.first().is_some_and(begins) || begins_array(line) {
+            return false;
+        }
+        let s = Scanner::new(&bytes[..at + line.len()], at, usize::MAX);
+        has_head(line)
+            || Format::with_lines().iter().any(|(format, tree, lines)| {
+                self.allowed.has(*format)
+                    && ((lines.header)(line, tree).is_some()
+                        || (lines.split)(&s, self.header.as_deref(), tree, self.found))
+            })
     }
 
     /// Reads the range as a line of a text format. False if it is none.
@@ -201,7 +246,9 @@ impl Work<'_, '_> {
         let lines = lines.filter(|(format, ..)| self.allowed.has(*format));
         for (format, tree, lines) in lines.clone() {
             if let Some(columns) = (lines.header)(line, tree) {
-                self.header = Some(columns);
+                if !self.is_configured {
+                    self.header = Some(columns.into());
+                }
                 self.counts.read += 1;
                 self.counts.filtered += 1;
                 return Ok(true);

@@ -20,6 +20,11 @@ pub(super) struct Piece {
     pub goes_on: bool,
 }
 
+/// Whether a container runtime or a syslog daemon wrote before the line.
+pub(crate) fn has_head(line: &[u8]) -> bool {
+    container(line).is_some() || syslog(line).is_some()
+}
+
 /// What a container runtime writes: `2026-01-02T03:04:05.678Z stdout F `; also the time alone, as `kubectl logs --timestamps`
 /// puts it before JSON.
 pub(super) fn container(line: &[u8]) -> Option<Head> {

@@ -15,6 +15,7 @@ use std::fmt::Write;
 
 use base64::Engine;
 
+pub(crate) use self::head::has_head;
 use self::members::{ARRAY, BASE64, OBJECT, TEXT, holds};
 use self::unpack::inflate;
 pub(crate) use self::unpack::{Pieces, Text};

@@ -24,7 +24,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use weir_engine::batch::Attributes;
 use weir_engine::source::{SourceMessage, SourceSender};
 
-use crate::decode::Decoder;
+use crate::decode::{Decoder, DecoderConfig};
 use crate::kafka::GATHERED_BYTES;
 use crate::kafka::callbacks::Callbacks;
 use crate::kafka::config::{KafkaConfig, Start};
@@ -120,7 +120,10 @@ impl Reader {
         Ok(Self {
             shared,
             consumer,
-            decoder: Decoder::new(config.decoder.clone()),
+            decoder: Decoder::new(DecoderConfig {
+                headers_last: false,
+                ..config.decoder.clone()
+            }),
             sender,
             start: config.start,
             batch_rows: config.batch_rows,
