@@ -133,6 +133,13 @@ pub static EVENT: LogFormat = LogFormat {
         "actor.app_uid",
         "actor.app_name",
         "actor.invoked_by",
+        // What else makes a request another one: it decides about the id.
+        "api",
+        "http_request",
+        "http_response",
+        "resources",
+        "raw_data",
+        "unmapped",
     ],
     finish: Some(finish),
     ..LogFormat::NEW

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Compiled, Value};
 use crate::format::Row;
-use crate::json::{Scanner, int};
+use crate::json::{self, Scanner, Text, int};
 
 impl Compiled {
     /// Sets `event_uid` to the parts that were found and a hash of every value that the mapping reads; nothing
@@ -26,7 +26,7 @@ impl Compiled {
         }
         let content = &mut *row.scratch;
         content.clear();
-        for value in found {
+        for value in &found[..usize::from(self.own)] {
             let start = content.len();
             content.extend_from_slice(&[0; 4]);
             if let Some(value) = value {
@@ -42,11 +42,45 @@ impl Compiled {
     }
 }
 
-/// Appends a value without the ways in which it can be written: escapes resolved, integers as digits.
+/// Appends a value without the ways in which it can be written: escapes resolved, integers as digits, no blanks.
 fn plain(s: &Scanner, value: Value, into: &mut Vec<u8>) {
+    if matches!(value.first, b'{' | b'[') {
+        let mut inner = Scanner::new(s.bytes(), value.json().start, usize::MAX);
+        // It was read once: it cannot fail.
+        let _ = tokens(&mut inner, value.json().end, into);
+        return;
+    }
     let text = s.value(value.text);
     match int(&text) {
         Some(number) if !value.is_string() => into.extend_from_slice(number.to_string().as_bytes()),
         _ => into.extend_from_slice(&text),
     }
+}
+
+/// Appends the tokens of the object or array at the scanner, which ends at `end`: each bracket, and each key and scalar
+/// behind a 1 and its length.
+fn tokens(s: &mut Scanner, end: usize, into: &mut Vec<u8>) -> json::Result<()> {
+    while s.position() < end {
+        match s.peek() {
+            b':' | b',' => s.advance(1),
+            bracket @ (b'{' | b'}' | b'[' | b']') => {
+                into.push(bracket);
+                s.advance(1);
+            }
+            first => {
+                let start = s.position();
+                let text = match s.text()? {
+                    Some(text) => text,
+                    None => Text::new(start, s.position(), false),
+                };
+                into.push(1);
+                let at = into.len();
+                into.extend_from_slice(&[0; 4]);
+                plain(s, Value { text, first }, into);
+                let length = (into.len() - at - 4) as u32;
+                into[at..at + 4].copy_from_slice(&length.to_le_bytes());
+            }
+        }
+    }
+    Ok(())
 }

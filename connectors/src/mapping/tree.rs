@@ -144,6 +144,8 @@ pub(crate) struct Compiled {
     pub time: Box<str>,
     nodes: Vec<Node>,
     slots: u16,
+    /// Those of the table itself, which come first.
+    pub own: u16,
     either_case: bool,
 }
 
@@ -177,6 +179,7 @@ impl Compiled {
             time: time.map_or("time", |(path, ..)| path).into(),
             nodes: vec![Node::default()],
             slots: 0,
+            own: 0,
             either_case: mapping.either_case,
         };
         for line in mapping.needs {
@@ -203,6 +206,7 @@ impl Compiled {
             let slot = tree.slot(path)?;
             tree.inside.push((slot, Self::new(inner)?));
         }
+        tree.own = tree.slots;
         tree.fixed = mapping
             .fixed
             .iter()

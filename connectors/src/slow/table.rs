@@ -138,6 +138,32 @@ pub fn one(mapping: &LogFormat<'static>, event: Json, outer: &Outer) -> Option<O
     Some(Outcome::Row(columns))
 }
 
+/// A value as it is hashed: its characters; of an object or array its brackets, and its keys and values each behind a 1 and their
+/// length.
+fn plain(value: Json) -> Vec<u8> {
+    let token = |value: Json| match value.is_object() || value.is_array() {
+        true => plain(value),
+        false => marked(&plain(value)),
+    };
+    if value.is_object() {
+        let members = value.members().into_iter();
+        let members = members.flat_map(|(key, value)| [marked(key.as_bytes()), token(value)]);
+        return [vec![b'{'], members.collect::<Vec<_>>().concat(), vec![b'}']].concat();
+    }
+    if value.is_array() {
+        let elements: Vec<_> = value.elements().into_iter().map(token).collect();
+        return [vec![b'['], elements.concat(), vec![b']']].concat();
+    }
+    let text = value
+        .string()
+        .or_else(|| Some(int(value.raw())?.to_string()));
+    text.unwrap_or_else(|| value.raw().to_owned()).into_bytes()
+}
+
+fn marked(text: &[u8]) -> Vec<u8> {
+    [&[1], (text.len() as u32).to_le_bytes().as_slice(), text].concat()
+}
+
 /// The parts of the id and a hash of every value that the table names.
 fn uid_with_content(mapping: &LogFormat, event: Json) -> Option<String> {
     let mut parts: Vec<_> = mapping
@@ -146,13 +172,6 @@ fn uid_with_content(mapping: &LogFormat, event: Json) -> Option<String> {
         .map(|path| part(mapping, event, path))
         .collect();
     parts.first()?.as_ref()?;
-    let plain = |value: Json| match value.string() {
-        Some(text) => text,
-        None => match int(value.raw()) {
-            Some(number) => number.to_string(),
-            None => value.raw().to_owned(),
-        },
-    };
     let needs = mapping.needs.iter().copied().flatten();
     let named = needs.map(|(path, _)| *path);
     let named = named.chain(mapping.uid.iter().copied());
@@ -166,7 +185,7 @@ fn uid_with_content(mapping: &LogFormat, event: Json) -> Option<String> {
             known.push(steps);
             let text = find(mapping, event, path).map(plain).unwrap_or_default();
             bytes.extend((text.len() as u32).to_le_bytes());
-            bytes.extend(text.bytes());
+            bytes.extend(text);
         }
     }
     parts.push(Some(format!(
