@@ -231,8 +231,14 @@ impl Compiled {
 /// The text of a string, a truth value or a number, escapes resolved. An integer is its digits.
 pub(super) fn string<'s>(s: &Scanner<'s>, value: Value) -> Cow<'s, str> {
     match digits(value, s.value(value.text)) {
-        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
-        Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        Cow::Borrowed(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(bytes),
+        },
+        Cow::Owned(bytes) => Cow::Owned(match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        }),
     }
 }
 

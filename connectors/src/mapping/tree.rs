@@ -66,7 +66,7 @@ impl Keys {
                 0 => return None,
                 index => &self.entries[index as usize - 1],
             };
-            if **known == *key {
+            if is_same(known, key) {
                 return Some(*value);
             }
             at = (at + 1) & (self.table.len() - 1);
@@ -109,6 +109,25 @@ pub(crate) struct Rivals {
     pub lines: &'static [NeededSlots],
 }
 
+/// Whether two keys are the same; most are short.
+#[inline(always)]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let words = |key: &[u8]| {
+        let first = key.first_chunk().copied().map(u64::from_le_bytes);
+        (first, key.last_chunk().copied().map(u64::from_le_bytes))
+    };
+    let bytes = |key: &[u8]| {
+        let first = key.first_chunk().copied().map(u32::from_le_bytes);
+        (first, key.last_chunk().copied().map(u32::from_le_bytes))
+    };
+    one.len() == other.len()
+        && match one.len() {
+            4..8 => bytes(one) == bytes(other),
+            8..=16 => words(one) == words(other),
+            _ => one == other,
+        }
+}
+
 #[derive(Debug, Default)]
 struct Node {
     keys: Keys,
@@ -139,6 +158,8 @@ pub(crate) struct Compiled {
     pub reads: Vec<u16>,
     pub finish: Option<Finish>,
     pub words: &'static [&'static str],
+    /// The numbers of their values.
+    word_slots: Vec<Option<u16>>,
     pub inside: Vec<(u16, Compiled)>,
     /// The first path that fills `time`, for messages.
     pub time: Box<str>,
@@ -175,6 +196,7 @@ impl Compiled {
             reads: vec![],
             finish: mapping.finish,
             words: mapping.words,
+            word_slots: vec![],
             inside: vec![],
             time: time.map_or("time", |(path, ..)| path).into(),
             nodes: vec![Node::default()],
@@ -207,6 +229,7 @@ impl Compiled {
             tree.inside.push((slot, Self::new(inner)?));
         }
         tree.own = tree.slots;
+        tree.word_slots = tree.words.iter().map(|name| tree.named(name)).collect();
         tree.fixed = mapping
             .fixed
             .iter()
@@ -279,8 +302,8 @@ impl Compiled {
         self.clear(found);
         let mut at = text.range().start;
         let words = s.slice(text).split(|byte| *byte == b',');
-        for (name, word) in self.words.iter().zip(words) {
-            if let Some(slot) = self.named(name) {
+        for (slot, word) in self.word_slots.iter().zip(words) {
+            if let Some(slot) = *slot {
                 let is_escaped = text.is_escaped() && word.contains(&b'\\');
                 let text = Text::new(at, at + word.len(), is_escaped);
                 found[slot as usize] = Some(Value { text, first: b'"' });

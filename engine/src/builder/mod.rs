@@ -74,6 +74,8 @@ pub struct EventBuilder<'a> {
     rows: usize,
     /// Text columns of the current row, as bits and in the order set.
     set: u128,
+    /// Columns of numbers and truth values that were set in it.
+    set_numbers: u128,
     staged: Vec<Staged>,
     /// Texts of the current row that do not stand in the input.
     side: String,
@@ -102,6 +104,7 @@ impl<'a> EventBuilder<'a> {
             capacity: rows,
             rows: 0,
             set: 0,
+            set_numbers: 0,
             staged: Vec::with_capacity(COLUMNS.len()),
             side: String::new(),
             text: "",
@@ -131,6 +134,7 @@ impl<'a> EventBuilder<'a> {
 
     fn clear_row(&mut self) {
         self.set = 0;
+        self.set_numbers = 0;
         self.staged.clear();
         self.side.clear();
     }
@@ -185,11 +189,15 @@ impl<'a> EventBuilder<'a> {
 
     /// Ends the row and forgets everything set since [`begin`](Self::begin).
     pub fn discard(&mut self) {
+        let mut left = self.set_numbers;
+        while left != 0 {
+            let column = left.trailing_zeros() as usize;
+            self.ints[column].forget(self.rows);
+            self.floats[column].forget(self.rows);
+            self.bools[column].forget(self.rows);
+            left &= left - 1;
+        }
         self.clear_row();
-        let row = self.rows;
-        self.ints.iter_mut().for_each(|column| column.forget(row));
-        self.floats.iter_mut().for_each(|column| column.forget(row));
-        self.bools.iter_mut().for_each(|column| column.forget(row));
     }
 
     /// Whether the column has a value in the current row.
@@ -247,16 +255,19 @@ impl<'a> EventBuilder<'a> {
     /// An integer, or a time in microseconds since the epoch.
     #[inline]
     pub fn int(&mut self, column: usize, value: i64) {
+        self.set_numbers |= 1 << column;
         self.ints[column].set(self.rows, self.capacity, value);
     }
 
     #[inline]
     pub fn float(&mut self, column: usize, value: f64) {
+        self.set_numbers |= 1 << column;
         self.floats[column].set(self.rows, self.capacity, value);
     }
 
     #[inline]
     pub fn bool(&mut self, column: usize, value: bool) {
+        self.set_numbers |= 1 << column;
         self.bools[column].set(self.rows, self.capacity, value);
     }
 
