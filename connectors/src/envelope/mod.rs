@@ -16,8 +16,7 @@ use std::fmt::Write;
 use base64::Engine;
 
 use self::members::{ARRAY, BASE64, OBJECT, TEXT, holds};
-use self::unpack::inflate;
-pub(crate) use self::unpack::{Pieces, Text};
+pub(crate) use self::unpack::{Pieces, Text, inflate};
 use crate::decode::{FormatChoice, Work};
 use crate::format::{Fault, Reject, fault};
 use crate::json::{self, Scanner};
@@ -312,6 +311,11 @@ impl Work<'_, '_> {
         }
         fault(reason, detail)
     }
+}
+
+/// Whether a container runtime wrote the line.
+pub(crate) fn has_container_head(line: &[u8]) -> bool {
+    head::container(line).is_some()
 }
 
 /// Length of what a syslog daemon wrote before a line.
