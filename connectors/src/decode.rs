@@ -34,6 +34,7 @@ mod stream;
 use self::config::configured_columns;
 pub use self::config::{DecoderConfig, FormatChoice, are_flow_fields};
 use self::letters::Typical;
+pub(crate) use self::letters::estimated;
 
 /// Letters that one record may write: an envelope of 64 MiB can hold 20 million unusable events.
 const LETTERS_PER_RECORD: usize = 1000;
@@ -98,6 +99,11 @@ impl Decoder {
         {
             self.headers.insert(partition.name.clone(), columns.into());
         }
+    }
+
+    /// How many events so many bytes may be, by those that were read.
+    pub(crate) fn estimate(&self, bytes: u64) -> u64 {
+        self.typical.estimate(bytes)
     }
 
     /// Reads one format and no other: to be compared with its slow twin.

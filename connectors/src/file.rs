@@ -8,14 +8,19 @@
 //! is a dead letter or is listed by [`FileSource::skipped`], never passed over in silence; the channel's
 //! bound is the only buffer.
 
+mod brackets;
 mod discover;
 mod frame;
+mod framer;
 mod gzip;
 mod input;
 mod merge;
 mod outline;
+mod pending;
 mod reader;
-mod utf16;
+mod rest;
+mod text_line;
+pub(crate) mod utf16;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -29,6 +34,7 @@ use weir_engine::batch::Partition;
 use weir_engine::source::{Positions, Source, SourceMessage, SourceSender};
 use weir_engine::{Error, Result};
 
+pub(crate) use self::framer::records;
 use crate::decode::DecoderConfig;
 
 /// What to read, and how.

@@ -25,7 +25,7 @@ impl Typical {
     }
 
     /// How many events so many bytes may be: one if a single one was that long.
-    fn estimate(&self, bytes: u64) -> u64 {
+    pub fn estimate(&self, bytes: u64) -> u64 {
         let mean = match self.events {
             0 => UNKNOWN_LENGTH,
             events => (self.bytes / events).max(1),
@@ -34,6 +34,14 @@ impl Typical {
             true => 1,
             false => bytes.div_ceil(mean),
         }
+    }
+}
+
+/// What a letter says of events that are told by their length alone; nothing if it is one.
+pub(crate) fn estimated(events: u64, bytes: u64) -> String {
+    match events > 1 {
+        true => format!("; about {events} events (an estimate by length) in {bytes} bytes"),
+        false => String::new(),
     }
 }
 
@@ -46,10 +54,7 @@ impl Work<'_, '_> {
     /// Counts events that cannot be told apart any more: how many they were is estimated by their `bytes`.
     pub fn lost(&mut self, payload: &[u8], bytes: u64, mut fault: Box<Fault>) {
         let events = self.typical.estimate(bytes);
-        if events > 1 {
-            let note = format!("; about {events} events (an estimate by length) in {bytes} bytes");
-            fault.detail.push_str(&note);
-        }
+        fault.detail.push_str(&estimated(events, bytes));
         self.dead_events(payload, events, fault);
     }
 

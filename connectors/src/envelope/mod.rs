@@ -17,8 +17,7 @@ use base64::Engine;
 
 pub(crate) use self::head::has_head;
 use self::members::{ARRAY, BASE64, OBJECT, TEXT, holds};
-use self::unpack::inflate;
-pub(crate) use self::unpack::{Pieces, Text};
+pub(crate) use self::unpack::{Pieces, Text, inflate};
 use crate::decode::{FormatChoice, Work};
 use crate::format::{Fault, Reject, fault};
 use crate::json::{self, Scanner};
@@ -313,6 +312,11 @@ impl Work<'_, '_> {
         }
         fault(reason, detail)
     }
+}
+
+/// Whether a container runtime wrote the line.
+pub(crate) fn has_container_head(line: &[u8]) -> bool {
+    head::container(line).is_some()
 }
 
 /// Length of what a syslog daemon wrote before a line.

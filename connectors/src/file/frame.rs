@@ -2,16 +2,25 @@
 //!
 //! A line is a record unless it begins a JSON document and does not end it. Then the next lines are looked at: the
 //! document goes on as long as they can belong to it. A line that was merely cut off costs itself: the line behind it
-//! begins a document that cannot stand there, or never lets the one before it end.
+//! begins a document that cannot stand there, or is a line of a log, or never lets the one before it end.
+
+use std::time::Duration;
 
 use super::outline::{Fed, Outline, is_whole};
+use super::text_line::is_text_line;
+
+/// After this time what is at the end of a growing file is given out, if it seems that it will never be whole.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longer than this, it need not look torn.
+const LONGEST_REST: usize = 1 << 20;
 
 /// What becomes of the line at hand.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     /// It is a record.
     Line,
-    /// It is a record, and so are those behind it up to here: they were looked at in vain.
+    /// It is a record, and so are those behind it, as far as they were looked at.
     Alone,
     /// A record ends here, and the next one begins there; more of them may stand on the line.
     At(usize, usize),
@@ -22,15 +31,32 @@ pub(super) enum Cut {
     TooLong,
 }
 
+/// How long the line at hand has stood at the end of a file that may grow.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Waited {
+    pub since_first_seen: Duration,
+    pub since_growth: Duration,
+}
+
+impl Waited {
+    /// Whether nothing more can be told by waiting on.
+    pub fn is_over(self) -> bool {
+        self.since_growth >= PATIENCE
+    }
+}
+
 /// What was read and not yet cut.
 pub(super) struct Text<'a> {
     pub bytes: &'a [u8],
+    /// Place of its first byte in all of the text.
+    pub offset: u64,
     /// Nothing follows.
     pub ended: bool,
     /// What follows cannot be read.
     pub failed: bool,
     /// More may be appended later.
     pub growing: bool,
+    pub waited: Waited,
     /// Longest record.
     pub limit: usize,
 }
@@ -45,10 +71,12 @@ struct Open {
     broken_first: bool,
     /// Strings that began in its first line, if the last of them was open at its end.
     texts: Option<usize>,
-    /// First line that looks like a document of its own.
+    /// First line that looks like a document of its own, or like a line of a log.
     doubt: Option<usize>,
     /// Whether nothing came before the line at hand but the string that was open at the end of the first one.
     was_in_first_text: bool,
+    /// Up to where lines were looked at.
+    seen: usize,
 }
 
 /// What stands around records: whitespace, the zeros of a torn or preallocated file, separators of JSON sequences.
@@ -79,38 +107,39 @@ pub(super) fn trimmed_end(bytes: &[u8]) -> &[u8] {
 }
 
 impl Text<'_> {
-    /// Cuts at the line from `start` to `end`. `is_part` says that it is the rest of a line that was cut already;
-    /// `alone` that it is a record if it is no document.
-    pub fn cut(&self, start: usize, end: usize, is_part: bool, alone: bool) -> Cut {
+    /// Cuts at the line from `start` to `end`, which if it is `alone` is a record or a document; also tells up to where
+    /// lines were looked at.
+    pub fn cut(&self, start: usize, end: usize, is_part: bool, alone: bool) -> (Cut, usize) {
         let first = start + filling(&self.bytes[start..end]);
         let line = &self.bytes[first..end];
         if !is_part && is_whole(trimmed_end(line)) {
-            return Cut::Line;
+            return (Cut::Line, end);
         }
         if !matches!(line.first(), Some(b'{' | b'[')) {
-            return Cut::Line;
+            return (Cut::Line, end);
         }
         let mut outline = Outline::new();
         let fed = outline.feed(line);
         if let Some(length) = fed.end {
-            return self.behind_document(first, first + length, end, fed.faults == 0);
+            let cut = self.behind_document(first, first + length, end, fed.faults == 0);
+            return (cut, end);
         }
         if alone {
-            return Cut::Line;
+            return (Cut::Line, end);
         }
         let broken = fed.faults > 0;
-        self.join(
-            Open {
-                start,
-                broken,
-                broken_first: broken,
-                texts: outline.is_in_text().then_some(outline.texts),
-                outline,
-                doubt: None,
-                was_in_first_text: false,
-            },
-            end,
-        )
+        let mut open = Open {
+            start,
+            broken,
+            broken_first: broken,
+            texts: outline.is_in_text().then_some(outline.texts),
+            outline,
+            doubt: None,
+            was_in_first_text: false,
+            seen: end,
+        };
+        let cut = self.join(&mut open, end);
+        (cut, open.seen)
     }
 
     /// Where to go on when a document ends within its line.
@@ -144,18 +173,19 @@ impl Text<'_> {
     }
 
     /// Looks for the end of a document in the lines behind `at`.
-    fn join(&self, mut open: Open, mut at: usize) -> Cut {
+    fn join(&self, open: &mut Open, mut at: usize) -> Cut {
         loop {
+            open.seen = at;
             let begin = at + 1;
             let rest = self.bytes.get(begin..).unwrap_or_default();
             let line_end = memchr::memchr(b'\n', rest).map(|length| begin + length);
             let end = match line_end {
                 Some(end) => end,
                 None if self.ended => self.bytes.len(),
-                None => return self.more(&open),
+                None => return self.more(open),
             };
             if rest.is_empty() || self.growing && line_end.is_none() {
-                return self.at_end(&open);
+                return self.at_end(open);
             }
             let line = trimmed_end(&self.bytes[begin..end]);
             if filling(line) == line.len() {
@@ -163,13 +193,14 @@ impl Text<'_> {
                 continue;
             }
             let Some(looks_like_one) = self.looks_like_document(line, end) else {
-                return self.more(&open);
+                return self.more(open);
             };
-            if looks_like_one {
-                open.doubt.get_or_insert(begin);
+            if open.doubt.is_none() && (looks_like_one || is_text_line(line)) {
+                open.doubt = Some(begin);
             }
             let begins = matches!(line[0], b'{' | b'[');
             let (fed, is_torn) = open.take(&self.bytes[at..end], begins);
+            open.seen = end;
             if fed.faults > 0 && !open.broken {
                 if let Some(doubt) = open.doubt {
                     return open.ends_before(doubt);
@@ -186,7 +217,7 @@ impl Text<'_> {
             }
             at = end;
             if at - open.start > self.limit {
-                return self.too_long(&open);
+                return self.too_long(open);
             }
         }
     }
@@ -237,7 +268,7 @@ impl Text<'_> {
 
     /// What becomes of a document that has no end.
     fn at_end(&self, open: &Open) -> Cut {
-        if self.growing {
+        if self.growing && !self.is_given_up(open) {
             return Cut::Wait;
         }
         if let Some(doubt) = open.doubt {
@@ -250,10 +281,27 @@ impl Text<'_> {
                 false => Cut::Wait,
             };
         }
+        let end = match self.growing {
+            true => (open.seen + 1).min(self.bytes.len()),
+            false => self.bytes.len(),
+        };
         match open.is_in_first_text() || open.broken_first {
             true => Cut::Alone,
-            false => Cut::At(self.bytes.len(), self.bytes.len()),
+            false => Cut::At(end, end),
         }
+    }
+
+    /// Whether the end of a document is not waited for any longer: it seems to be torn, or is long and nobody writes on.
+    fn is_given_up(&self, open: &Open) -> bool {
+        let is_old = self.waited.since_first_seen >= PATIENCE;
+        let is_long = open.seen - open.start > LONGEST_REST;
+        if open.doubt.is_some() {
+            return is_old;
+        }
+        if open.is_in_first_text() || open.broken_first {
+            return is_old || is_long;
+        }
+        is_long && self.waited.since_growth >= PATIENCE
     }
 }
 
@@ -290,23 +338,25 @@ impl Open {
     fn take(&mut self, bytes: &[u8], begins: bool) -> (Fed, bool) {
         // The first byte behind the line end.
         let at_once = |fed: Fed| begins && fed.first_fault == Some(1);
-        let before = self.outline.is_in_text().then(|| self.outline.clone());
+        let is_in_text = self.outline.is_in_text();
+        if is_in_text {
+            self.outline.mark();
+        }
         self.was_in_first_text = self.is_in_first_text();
         let fed = self.outline.feed(bytes);
-        let Some(mut closed) = before.filter(|_| fed.faults > 0) else {
+        if fed.faults == 0 || !is_in_text {
             return (fed, at_once(fed));
-        };
-        closed.close_text();
-        let other = closed.feed(bytes);
-        if at_once(other) {
-            return (fed, true);
         }
-        if other.faults < fed.faults {
-            self.outline = closed;
+        self.outline.restore();
+        self.outline.close_text();
+        let other = self.outline.feed(bytes);
+        if !at_once(other) && other.faults < fed.faults {
             // That the string had no end is a fault, too.
             let faults = other.faults + 1;
             return (Fed { faults, ..other }, false);
         }
-        (fed, false)
+        self.outline.restore();
+        self.outline.feed(bytes);
+        (fed, at_once(other))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::buffer::Buffer;
@@ -19,7 +19,8 @@ use super::Shared;
 use super::discover::{Discovery, Found, identity};
 use super::input::{Input, is_stream};
 use super::reader::{Block, Letter, Reader};
-use crate::decode::{Decoder, are_flow_fields};
+use super::rest::Rest;
+use crate::decode::{Decoder, are_flow_fields, estimated};
 
 /// Readers kept open. Files whose times overlap are open together; beyond this number the one that will be
 /// read last is closed and found again by its position.
@@ -45,6 +46,8 @@ struct Item {
     is_stream: bool,
     /// Of the file's bytes on disk, what `bytes_done` already holds.
     counted: u64,
+    /// What stands at its end, if it may grow.
+    rest: Option<Rest>,
 }
 
 #[derive(PartialEq, Clone, Copy)]
@@ -130,6 +133,7 @@ impl Merge<'_> {
                 reached: None,
                 state: State::Reading,
                 counted: 0,
+                rest: None,
             };
             // Of a stream no time is known before it is read, and it has but one start.
             if !item.is_stream {
@@ -186,7 +190,10 @@ impl Merge<'_> {
             Some(reader) => Ok(reader),
             None => {
                 let limit = config.decoder.max_envelope_bytes;
-                Reader::open(&item.path, item.next as u64, limit, config.follow)
+                let rest = item.rest.filter(|rest| rest.position == item.next);
+                let waited = rest.map(|rest| rest.waited(Instant::now()));
+                let reader = Reader::open(&item.path, item.next as u64, limit, config.follow);
+                reader.map(|reader| reader.after(waited.unwrap_or_default()))
             }
         };
         let mut reader = match reader {
@@ -214,8 +221,9 @@ impl Merge<'_> {
             }
         };
         let Some(block) = reader.next_block() else {
-            let may_grow = reader.is_growing();
-            self.count(index, reader.on_disk());
+            let (may_grow, length) = (reader.is_growing(), reader.on_disk());
+            item.rest = may_grow.then(|| Rest::of(item.rest, item.next, length, Instant::now()));
+            self.count(index, length);
             return Ok(self.end(index, may_grow));
         };
         let on_disk = reader.on_disk();
@@ -266,7 +274,8 @@ impl Merge<'_> {
                     let size = &self.shared.bytes_total;
                     size.fetch_add(length.saturating_sub(item.counted), Ordering::Relaxed);
                     // Shorter: replaced by a new file.
-                    if length != item.next as u64 {
+                    let now = Instant::now();
+                    if item.rest.is_none_or(|rest| rest.is_due(length, now)) {
                         item.state = State::Reading;
                     }
                 }
@@ -333,14 +342,15 @@ impl Item {
             .decoder
             .decode(partition, bytes, &block.records, block.next)?;
         if let Some(letter) = block.letter {
-            batch.counts.read += 1;
-            batch.counts.dead_lettered += 1;
+            let events = self.decoder.estimate(letter.bytes);
+            batch.counts.read += events;
+            batch.counts.dead_lettered += events;
             batch.counts.bytes += letter.bytes;
             batch.dead_letters.push(DeadLetter {
                 partition: partition.clone(),
                 position: letter.position,
                 reason: letter.reason,
-                detail: letter.detail,
+                detail: letter.detail + &estimated(events, letter.bytes),
                 payload: letter.payload,
                 payload_bytes: letter.bytes,
                 attributes: None,

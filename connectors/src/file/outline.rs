@@ -3,6 +3,8 @@
 //! Lenient where a scanner is strict: raw control characters stand in strings, a word is any word, and behind a fault
 //! it goes on with brackets and strings alone. It validates nothing; it only tells where one record ends.
 
+use super::brackets::Brackets;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// A value is due.
@@ -22,16 +24,16 @@ enum State {
     Word,
 }
 
-/// One document, read piece by piece.
-#[derive(Debug, Clone)]
+/// One document, read piece by piece. It may be deep, so that it is never copied: see [`Outline::mark`].
+#[derive(Debug)]
 pub(super) struct Outline {
-    /// Opening brackets.
-    stack: Vec<u8>,
+    open: Brackets,
     state: State,
     /// Objects in arrays that have ended.
     pub elements: usize,
     /// Strings that began.
     pub texts: usize,
+    marked: (State, usize, usize),
 }
 
 /// What a piece was.
@@ -47,15 +49,33 @@ pub(super) struct Fed {
 impl Outline {
     pub fn new() -> Self {
         Self {
-            stack: vec![],
+            open: Brackets::default(),
             state: State::Value,
             elements: 0,
             texts: 0,
+            marked: (State::Value, 0, 0),
         }
+    }
+
+    /// Remembers how things stand.
+    pub fn mark(&mut self) {
+        self.open.mark();
+        self.marked = (self.state, self.elements, self.texts);
+    }
+
+    /// Takes back what was fed since the mark.
+    pub fn restore(&mut self) {
+        self.open.restore();
+        (self.state, self.elements, self.texts) = self.marked;
     }
 
     pub fn is_in_text(&self) -> bool {
         matches!(self.state, State::Text { .. })
+    }
+
+    /// Whether a value, or anything at all within a string, can stand next.
+    pub fn takes_value(&self) -> bool {
+        self.is_in_text() || matches!(self.state, State::Value | State::FirstValue)
     }
 
     /// As if the string that is open had ended.
@@ -91,11 +111,13 @@ impl Outline {
                 fed.first_fault.get_or_insert(at);
             }
             at += 1;
-            if self.stack.is_empty() {
+            if self.open.is_empty() {
                 fed.end = Some(at);
                 break;
             }
         }
+        #[cfg(test)]
+        LOOKED_AT.set(LOOKED_AT.get() + at);
         fed
     }
 
@@ -129,7 +151,7 @@ impl Outline {
                 key || value_is_due
             }
             b'{' | b'[' => {
-                self.stack.push(byte);
+                self.open.push(byte);
                 self.state = match byte {
                     b'{' => State::FirstKey,
                     _ => State::FirstValue,
@@ -138,7 +160,7 @@ impl Outline {
             }
             b'}' | b']' => self.close(byte, rest),
             b',' => {
-                self.state = match self.stack.last() {
+                self.state = match self.open.last() {
                     Some(b'{') => State::Key,
                     _ => State::Value,
                 };
@@ -162,21 +184,25 @@ impl Outline {
         };
         let fits = self.state == State::After || self.state == empty;
         self.state = State::After;
-        if self.stack.last() == Some(&open) {
-            self.stack.pop();
-            self.elements += usize::from(open == b'{' && self.stack.last() == Some(&b'['));
+        if self.open.last() == Some(open) {
+            self.open.pop();
+            self.elements += usize::from(open == b'{' && self.open.last() == Some(b'['));
             return fits;
         }
         // One too many if its neighbours go on as if nothing had ended; else one is missing.
         let next = rest.iter().find(|byte| **byte > b' ');
         let goes_on = matches!(next, Some(b',' | b']'));
-        if let Some(at) = self.stack.iter().rposition(|one| *one == open)
-            && !(goes_on && at == 0)
-        {
-            self.stack.truncate(at);
+        if !(goes_on && self.open.other_is_outermost()) {
+            self.open.close_other();
         }
         false
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Bytes that the outlines of this thread were fed.
+    pub(super) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 fn is_separator(byte: u8) -> bool {
@@ -231,15 +257,21 @@ pub(super) fn inside(text: &[u8]) -> Option<usize> {
         let next = head[1..].iter().position(|byte| *byte > b' ')? + 1;
         return (head[next] == b'{').then_some(1);
     }
-    for at in memchr::memchr_iter(b'[', head) {
+    // No further than the first document, and each byte once.
+    let end = Outline::new().feed(head).end.unwrap_or(head.len());
+    let (mut outline, mut fed) = (Outline::new(), 0);
+    for at in memchr::memchr_iter(b'[', &head[..end]) {
+        if outline.feed(&head[fed..=at]).faults > 0 {
+            return None;
+        }
+        fed = at + 1;
         let before = head[..at].trim_ascii_end().strip_suffix(b":");
         let before = before.and_then(|before| before.trim_ascii_end().strip_suffix(b"\""));
         let Some(before) = before else { continue };
         let key = memchr::memrchr(b'"', before).map(|quote| &before[quote + 1..]);
-        let mut outline = Outline::new();
         if key.is_some_and(|key| CONTAINERS.contains(&key))
-            && outline.feed(&head[..=at]).faults == 0
-            && outline.stack == b"{["
+            && outline.state == State::FirstValue
+            && outline.open.are(b"{[")
         {
             return Some(at + 1);
         }

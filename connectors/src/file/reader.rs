@@ -1,6 +1,6 @@
 //! Cuts one file into blocks of records: lines, or JSON documents that span lines (see [`frame`](super::frame)).
 //!
-//! Invariants: at most one record over the limit plus one block is held in memory; what could not be read is told in
+//! Invariants: at most twice a record over the limit plus one block is held in memory; what could not be read is told in
 //! one letter, and everything readable before and behind it is delivered; positions count bytes of the text, unpacked
 //! and in UTF-8.
 
@@ -11,10 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_engine::batch::DEAD_LETTER_PAYLOAD;
 
-use super::frame::{Cut, Text, filling, trimmed_end};
+use super::frame::{Cut, Text, Waited, filling, trimmed_end};
+use super::framer::Framer;
 use super::gzip;
 use super::input::Input;
 use super::outline::{Outline, inside};
+use super::pending::Pending;
 use crate::decode::Record;
 
 /// A block is as large as one decoder call handles well: the batch is long enough for vectorised rules, and
@@ -46,7 +48,7 @@ pub(super) struct Reader {
     /// Bytes read from the disk.
     on_disk: Arc<AtomicU64>,
     /// Bytes read and not yet delivered.
-    pending: Vec<u8>,
+    pending: Pending,
     /// Place of the first pending byte in the text.
     offset: u64,
     ended: bool,
@@ -55,14 +57,13 @@ pub(super) struct Reader {
     limit: usize,
     /// Leave a last record without its line end for later: the file may still grow.
     growing: bool,
-    /// Lines before this place are records, whether or not they end what they begin.
-    alone_before: u64,
+    framer: Framer,
+    /// How long what is first has stood at the end of the file.
+    waited: Waited,
     /// The next record is over the limit.
     is_too_long: bool,
     /// A container was opened for its events; the brackets that close it are no record.
     is_opened: bool,
-    /// Records delivered, and their bytes.
-    delivered: (u64, u64),
     /// Zeros before records.
     zeros: u64,
     path: String,
@@ -75,16 +76,16 @@ impl Reader {
         Ok(Self {
             input: input.read,
             on_disk: input.on_disk,
-            pending: vec![],
+            pending: Pending::default(),
             offset: input.offset,
             ended: false,
             failure: None,
             limit,
             growing: growing && input.is_plain,
-            alone_before: 0,
+            framer: Framer::new(input.offset),
+            waited: Waited::default(),
             is_too_long: false,
             is_opened: false,
-            delivered: (0, 0),
             zeros: 0,
             path: path.display().to_string(),
         })
@@ -93,6 +94,12 @@ impl Reader {
     /// Reads no further than `bytes` from here, as if the file ended there.
     pub fn only(mut self, bytes: u64) -> Self {
         self.input = Box::new(self.input.take(bytes));
+        self
+    }
+
+    /// Says how long what is first has stood at the end of the file.
+    pub fn after(mut self, waited: Waited) -> Self {
+        self.waited = waited;
         self
     }
 
@@ -130,10 +137,10 @@ impl Reader {
         if self.pending.len() >= CHUNK {
             // The file is not small: from here on, room for a whole block.
             let room = (BLOCK_BYTES + 2 * CHUNK).saturating_sub(self.pending.len());
-            self.pending.reserve(room.max(bytes));
+            self.pending.end().reserve(room.max(bytes));
         }
         let mut chunk = (&mut self.input).take(bytes as u64);
-        match chunk.read_to_end(&mut self.pending) {
+        match chunk.read_to_end(self.pending.end()) {
             Ok(0) => self.ended = true,
             Ok(_) => {}
             Err(error) => {
@@ -182,19 +189,17 @@ impl Reader {
             };
             let text = Text {
                 bytes: &self.pending,
+                offset: self.offset,
                 ended: self.ended,
                 failed: self.failure.is_some(),
                 growing: self.growing,
+                waited: self.waited,
                 limit: self.limit,
             };
-            let alone = self.offset + (start as u64) < self.alone_before;
-            let cut = text.cut(start, end, part.is_some(), alone);
+            let cut = self.framer.cut(&text, start, end, part.is_some());
             part = None;
             match cut {
                 Cut::Line | Cut::Alone => {
-                    if cut == Cut::Alone {
-                        self.alone_before = self.offset + self.pending.len() as u64;
-                    }
                     self.push(&mut records, start, end);
                     start = (end + 1).min(self.pending.len());
                 }
@@ -215,6 +220,9 @@ impl Reader {
                 },
             }
             at = start;
+            if !records.is_empty() {
+                self.waited = Waited::default();
+            }
         }
         (records, start)
     }
@@ -264,13 +272,8 @@ impl Reader {
     }
 
     fn deliver(&mut self, records: Vec<Record>, end: usize) -> Block {
-        let rest = self.pending[end..].to_vec();
-        let mut bytes = std::mem::replace(&mut self.pending, rest);
-        bytes.truncate(end);
+        let bytes = self.pending.take(end);
         self.offset += end as u64;
-        let length: usize = records.iter().map(|record| record.range.len()).sum();
-        self.delivered.0 += records.len() as u64;
-        self.delivered.1 += length as u64;
         Block {
             bytes,
             records,
@@ -304,12 +307,8 @@ impl Reader {
                 if at == self.pending.len() && !self.ended {
                     self.fill(CHUNK);
                 }
-                let mut next = outline.clone();
-                let begins_anew = |next: &mut Outline| match self.pending.get(at) {
-                    Some(byte @ (b'{' | b'[')) => next.feed(&[*byte]).faults > 0,
-                    _ => false,
-                };
-                if !is_json || faults > 0 || begins_anew(&mut next) {
+                let begins = matches!(self.pending.get(at), Some(b'{' | b'['));
+                if !is_json || faults > 0 || begins && !outline.takes_value() {
                     break at;
                 }
             }
@@ -318,32 +317,16 @@ impl Reader {
                     break at;
                 }
                 self.offset += at as u64;
-                self.pending.clear();
+                self.pending.pass(at);
                 at = 0;
                 self.fill(CHUNK);
             }
         };
-        self.pending.drain(..end);
+        self.pending.pass(end);
         self.offset += end as u64;
         let bytes = self.offset - position as u64;
-        let detail = format!(
-            "{bytes} bytes, the limit is {}{}",
-            self.limit,
-            self.estimate(bytes)
-        );
+        let detail = format!("{bytes} bytes, the limit is {}", self.limit);
         self.letter(position, "too_large", detail, payload, bytes)
-    }
-
-    /// How many events so many bytes may be, by those that were read.
-    fn estimate(&self, bytes: u64) -> String {
-        let (records, length) = self.delivered;
-        match length.checked_div(records) {
-            Some(average @ 1..) if bytes / average > 1 => format!(
-                "; perhaps {} events, if they are as long as those before ({average} bytes)",
-                bytes / average
-            ),
-            _ => String::new(),
-        }
     }
 
     fn letter(
@@ -370,7 +353,7 @@ impl Reader {
 
     /// A part of the file that cannot be read, with what was begun before it.
     fn unreadable(&mut self, error: &io::Error) -> Block {
-        let rest = std::mem::take(&mut self.pending);
+        let rest = self.pending.take(self.pending.len());
         let position = self.offset as i64;
         self.offset += rest.len() as u64;
         let damage = gzip::damage(error);
@@ -382,7 +365,6 @@ impl Reader {
             true => format!("the file cannot be read beyond byte {place}: {error}"),
             false => format!("the file cannot be read at byte {place}: {error}"),
         };
-        let detail = detail + &self.estimate(bytes + skipped);
         let payload = rest[..rest.len().min(DEAD_LETTER_PAYLOAD)].to_vec();
         self.letter(position, "unreadable", detail, payload, bytes + skipped)
     }

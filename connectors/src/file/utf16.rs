@@ -3,14 +3,14 @@
 use std::io::{self, Read};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     Little,
     Big,
 }
 
 /// Whether a file that begins like this is UTF-16: it has a byte order mark, or every second byte of plain text is
 /// zero.
-pub(super) fn order(head: &[u8]) -> Option<Order> {
+pub(crate) fn order(head: &[u8]) -> Option<Order> {
     match head {
         [0xFF, 0xFE, ..] => return Some(Order::Little),
         [0xFE, 0xFF, ..] => return Some(Order::Big),

@@ -16,9 +16,9 @@ use xxhash_rust::xxh3::Xxh3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
-    /// One JSON document.
+    /// One record, which spans lines or has none.
     Document = 1,
-    /// Lines, each a document of its own.
+    /// Lines, each a record.
     Lines = 2,
 }
 

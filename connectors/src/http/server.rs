@@ -161,7 +161,7 @@ async fn take(
 ) -> Result<Taken, Refused> {
     admit(&inbox.hashes, headers)?;
     let media = body::media(headers)?;
-    let is_gzip = body::is_gzip(headers)?;
+    body::check_encoding(headers)?;
     let limit = inbox.config.max_body_bytes;
     let announced = headers
         .get(CONTENT_LENGTH)
@@ -185,11 +185,7 @@ async fn take(
     let turn = shared.unpacking.acquire().await.ok();
     let judge = inbox.clone();
     let judged = tokio::task::spawn_blocking(move || {
-        let body = if is_gzip {
-            body::gunzip(&sent, limit)?
-        } else {
-            sent
-        };
+        let body = body::text(sent, limit)?;
         let parts = body::parts(&body, media)?;
         let counts = super::source::judge(&judge.config, &body, &parts);
         Ok((body, parts, counts))
