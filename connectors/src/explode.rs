@@ -74,9 +74,13 @@ impl Work<'_, '_> {
                         .walk(s, &mut found, format.refused())
                         .map_err(Stop::reject)?,
                     (b'"', false) => {
-                        let text = s.text()?;
-                        text.into_iter()
-                            .for_each(|text| inner.split(s, text, &mut found));
+                        let Some(text) = s.text()? else {
+                            return Ok(());
+                        };
+                        if let Err(fault) = inner.split(s, text, &mut found) {
+                            self.dead_letter(&s.bytes()[start..s.position()], fault);
+                            return Ok(());
+                        }
                     }
                     _ => return Ok(s.skip()?),
                 }

@@ -1,7 +1,7 @@
 //! A mapping as a tree of keys, and the walk that finds its values.
 
-use super::{Finish, Found, How, LogFormat, Path, Step};
-use crate::format::Stop;
+use super::{Finish, Found, How, LogFormat, Path, Spelling, Step};
+use crate::format::{Fault, Stop, fault};
 use crate::json::{self, Scanner, Text};
 
 /// Where a value stands in the scanner's bytes. Never null.
@@ -139,12 +139,13 @@ pub(crate) struct Compiled {
     pub reads: Vec<u16>,
     pub finish: Option<Finish>,
     pub words: &'static [&'static str],
+    counts: &'static [usize],
     pub inside: Vec<(u16, Compiled)>,
     /// The first path that fills `time`, for messages.
     pub time: Box<str>,
     nodes: Vec<Node>,
     slots: u16,
-    either_case: bool,
+    spelling: Spelling,
 }
 
 impl Compiled {
@@ -173,11 +174,12 @@ impl Compiled {
             reads: vec![],
             finish: mapping.finish,
             words: mapping.words,
+            counts: mapping.counts,
             inside: vec![],
             time: time.map_or("time", |(path, ..)| path).into(),
             nodes: vec![Node::default()],
             slots: 0,
-            either_case: mapping.either_case,
+            spelling: mapping.spelling,
         };
         for line in mapping.needs {
             let needs = tree.needed(line)?;
@@ -236,8 +238,8 @@ impl Compiled {
         let child = match step {
             Step::Key(key) => {
                 let child = node.keys.get_or_insert(key.as_bytes(), || new);
-                if self.either_case {
-                    node.keys.get_or_insert(&other_case(key), || child);
+                for other in self.spelling.others(key) {
+                    node.keys.get_or_insert(&other, || child);
                 }
                 child
             }
@@ -271,8 +273,15 @@ impl Compiled {
     }
 
     /// Notes where the values of a text stand that are parted by commas.
-    pub fn split(&self, s: &Scanner, text: Text, found: &mut Found) {
+    ///
+    /// # Errors
+    /// If there are not as many as there should be: which is which is then not known.
+    pub fn split(&self, s: &Scanner, text: Text, found: &mut Found) -> Result<(), Box<Fault>> {
         self.clear(found);
+        let count = s.slice(text).split(|byte| *byte == b',').count();
+        if !self.counts.contains(&count) {
+            return Err(self.miscounted(count));
+        }
         let mut at = text.range().start;
         let words = s.slice(text).split(|byte| *byte == b',');
         for (name, word) in self.words.iter().zip(words) {
@@ -283,6 +292,21 @@ impl Compiled {
             }
             at += word.len() + 1;
         }
+        Ok(())
+    }
+
+    #[cold]
+    fn miscounted(&self, count: usize) -> Box<Fault> {
+        let reason = match self.counts.iter().any(|right| count < *right) {
+            true => "missing_field",
+            false => "unknown_format",
+        };
+        let right: Vec<_> = self.counts.iter().map(usize::to_string).collect();
+        let right = right.join(" or ");
+        fault(
+            reason,
+            format!("a flow of {count} words between commas, of which there are {right}"),
+        )
     }
 
     /// Empties `found` and makes room for all values.
@@ -378,16 +402,4 @@ fn required(mapping: &LogFormat) -> String {
     };
     let lines: Vec<_> = mapping.needs.iter().map(line).collect();
     lines.join("; or ")
-}
-
-/// The key with the case of its first letter turned.
-pub(crate) fn other_case(key: &str) -> Vec<u8> {
-    let mut key = key.as_bytes().to_vec();
-    if let Some(first) = key.first_mut() {
-        *first = match first.is_ascii_lowercase() {
-            true => first.to_ascii_uppercase(),
-            false => first.to_ascii_lowercase(),
-        };
-    }
-    key
 }

@@ -248,10 +248,6 @@ fn flow(seen: &mut Seen) -> Option<Outcome> {
 }
 
 fn azure_tuple(seen: &mut Seen) {
-    if !seen.has_any(&["decision"]) {
-        let denied = seen.is("flowstate", "D");
-        seen.set(col::ACTION, if denied { "denied" } else { "allowed" });
-    }
     let inbound = seen.is("direction", "I");
     let (sent, received) = (seen.int("src_bytes"), seen.int("dst_bytes"));
     let (into, out) = if inbound {
