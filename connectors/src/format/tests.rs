@@ -131,7 +131,8 @@ fn cloudtrail_identities() {
     assert_eq!(actor(principal), ["AIDAOTHER", "", "AWSAccount", ""]);
     let bare = json!({"type": "AssumedRole", "arn": "arn:aws:sts::1:assumed-role/R/s"});
     let session = "arn:aws:sts::1:assumed-role/R/s";
-    assert_eq!(actor(bare), [session, "", "AssumedRole", session]);
+    let role = "arn:aws:iam::1:role/R";
+    assert_eq!(actor(bare), [role, "R", "AssumedRole", session]);
     for nothing in [
         json!({}),
         json!(null),
