@@ -1,7 +1,7 @@
 //! A mapping as a tree of keys, and the walk that finds its values.
 
 use super::{Finish, Found, How, LogFormat, Path, Spelling, Step};
-use crate::format::{Fault, Stop, fault};
+use crate::format::Stop;
 use crate::json::{self, Scanner, Text};
 
 /// Where a value stands in the scanner's bytes. Never null.
@@ -139,7 +139,7 @@ pub(crate) struct Compiled {
     pub reads: Vec<u16>,
     pub finish: Option<Finish>,
     pub words: &'static [&'static str],
-    counts: &'static [usize],
+    pub counts: &'static [usize],
     pub inside: Vec<(u16, Compiled)>,
     /// The first path that fills `time`, for messages.
     pub time: Box<str>,
@@ -272,41 +272,23 @@ impl Compiled {
         self.nodes[node as usize].slot
     }
 
-    /// Notes where the values of a text stand that are parted by commas.
-    ///
-    /// # Errors
-    /// If there are not as many as there should be: which is which is then not known.
-    pub fn split(&self, s: &Scanner, text: Text, found: &mut Found) -> Result<(), Box<Fault>> {
+    /// Notes where the values of a text stand that are parted by commas. Returns how many there are: if not as many as
+    /// there should be, which is which is not known.
+    pub fn split(&self, s: &Scanner, text: Text, found: &mut Found) -> usize {
         self.clear(found);
-        let count = s.slice(text).split(|byte| *byte == b',').count();
-        if !self.counts.contains(&count) {
-            return Err(self.miscounted(count));
-        }
         let mut at = text.range().start;
-        let words = s.slice(text).split(|byte| *byte == b',');
-        for (name, word) in self.words.iter().zip(words) {
-            if let Some(slot) = self.named(name) {
+        let mut count = 0;
+        for word in s.slice(text).split(|byte| *byte == b',') {
+            let name = self.words.get(count);
+            if let Some(slot) = name.and_then(|name| self.named(name)) {
                 let is_escaped = text.is_escaped() && word.contains(&b'\\');
                 let text = Text::new(at, at + word.len(), is_escaped);
                 found[slot as usize] = Some(Value { text, first: b'"' });
             }
             at += word.len() + 1;
+            count += 1;
         }
-        Ok(())
-    }
-
-    #[cold]
-    fn miscounted(&self, count: usize) -> Box<Fault> {
-        let reason = match self.counts.iter().any(|right| count < *right) {
-            true => "missing_field",
-            false => "unknown_format",
-        };
-        let right: Vec<_> = self.counts.iter().map(usize::to_string).collect();
-        let right = right.join(" or ");
-        fault(
-            reason,
-            format!("a flow of {count} words between commas, of which there are {right}"),
-        )
+        count
     }
 
     /// Empties `found` and makes room for all values.
