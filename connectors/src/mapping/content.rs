@@ -1,9 +1,10 @@
 //! Ids that a client can influence: they decide together with what the event says (docs/adr/0008).
 
+use serde_json::Value as Tree;
 use weir_engine::schema::col;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Compiled, Value};
+use super::{Compiled, Value, int_of};
 use crate::format::Row;
 use crate::json::{Scanner, int};
 
@@ -42,11 +43,49 @@ impl Compiled {
     }
 }
 
-/// Appends a value without the ways in which it can be written: escapes resolved, integers as digits.
+/// Appends a value without the ways in which it can be written: escapes resolved, integers as digits, no blanks.
 fn plain(s: &Scanner, value: Value, into: &mut Vec<u8>) {
+    if matches!(value.first, b'[' | b'{')
+        && let Ok(tree) = serde_json::from_slice(&s.bytes()[value.json()])
+    {
+        return plain_tree(&tree, into);
+    }
     let text = s.value(value.text);
     match int(&text) {
         Some(number) if !value.is_string() => into.extend_from_slice(number.to_string().as_bytes()),
         _ => into.extend_from_slice(&text),
     }
+}
+
+/// The same of all that an object or array holds, whatever the order of its keys.
+fn plain_tree(tree: &Tree, into: &mut Vec<u8>) {
+    match tree {
+        Tree::Null => into.push(b'-'),
+        Tree::Bool(said) => sized(&said.to_string(), into),
+        Tree::String(text) => sized(text, into),
+        Tree::Number(number) => match int_of(tree) {
+            Some(number) => sized(&number.to_string(), into),
+            None => sized(&number.to_string(), into),
+        },
+        Tree::Array(elements) => {
+            into.push(b'[');
+            elements.iter().for_each(|one| plain_tree(one, into));
+            into.push(b']');
+        }
+        Tree::Object(members) => {
+            into.push(b'{');
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(key, _)| *key);
+            for (key, value) in members {
+                sized(key, into);
+                plain_tree(value, into);
+            }
+            into.push(b'}');
+        }
+    }
+}
+
+fn sized(text: &str, into: &mut Vec<u8>) {
+    into.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    into.extend_from_slice(text.as_bytes());
 }

@@ -174,9 +174,15 @@ fn uid_with_content(mapping: &LogFormat, event: Json) -> Option<String> {
         let steps = Path::parse(path).expect(path);
         if !known.contains(&steps) {
             known.push(steps);
-            let text = find(mapping, event, path).map(plain).unwrap_or_default();
-            bytes.extend((text.len() as u32).to_le_bytes());
-            bytes.extend(text.bytes());
+            let found = find(mapping, event, path);
+            let tree = found.filter(|value| value.is_object() || value.is_array());
+            let tree = tree.and_then(|value| serde_json::from_str(value.raw()).ok());
+            let content = match tree {
+                Some(tree) => inside(&tree),
+                None => found.map(plain).unwrap_or_default().into_bytes(),
+            };
+            bytes.extend((content.len() as u32).to_le_bytes());
+            bytes.extend(content);
         }
     }
     parts.push(Some(format!(
@@ -185,6 +191,30 @@ fn uid_with_content(mapping: &LogFormat, event: Json) -> Option<String> {
     )));
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     Some(parts.join("/"))
+}
+
+/// What an object or array says: texts behind their lengths, keys in order, nothing of how it is written.
+fn inside(value: &Value) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    match value {
+        Value::Null => b"-".to_vec(),
+        Value::Array(all) => {
+            let all: Vec<_> = all.iter().map(inside).collect();
+            [b"[", &all.concat()[..], b"]"].concat()
+        }
+        Value::Object(all) => {
+            let sorted: std::collections::BTreeMap<_, _> = all.iter().collect();
+            let all = sorted
+                .into_iter()
+                .map(|(key, one)| [text(key), inside(one)].concat());
+            [b"{", &all.collect::<Vec<_>>().concat()[..], b"}"].concat()
+        }
+        Value::String(said) => text(said),
+        scalar => {
+            let said = scalar.to_string();
+            text(&int(&said).map_or(said, |number| number.to_string()))
+        }
+    }
 }
 
 fn fields(mapping: &LogFormat, event: Json, columns: &mut Columns) {
