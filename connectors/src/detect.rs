@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use crate::envelope::members::{ARRAY, BASE64, OBJECT, ONLY_ENVELOPES, TEXT, holds};
 use crate::format::Format;
 use crate::json::{self, Scanner};
-use crate::mapping::{Keys, Need, Path, Step, other_case};
+use crate::mapping::{Keys, Need, Path, Step};
 
 static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
     let mut detector = Detector::default();
@@ -86,8 +86,8 @@ impl Detector {
             };
             let texts = if steps.len() == 1 { *texts } else { &[] };
             let bit = self.bit(key.as_bytes(), texts, None);
-            if format.either_case() {
-                self.bit(&other_case(key), texts, Some(bit));
+            for other in format.spelling().others(key) {
+                self.bit(&other, texts, Some(bit));
             }
             mask.set(bit);
         }

@@ -4,7 +4,7 @@
 //! Invariant: a report without events is counted as one that was left out.
 
 use crate::decode::Work;
-use crate::format::{Decoded, Format, Reject, Stop};
+use crate::format::{Decoded, Fault, Format, Reject, Stop, fault};
 use crate::json::Scanner;
 use crate::mapping::{Compiled, Found, Outer, Rivals};
 
@@ -74,9 +74,15 @@ impl Work<'_, '_> {
                         .walk(s, &mut found, format.refused())
                         .map_err(Stop::reject)?,
                     (b'"', false) => {
-                        let text = s.text()?;
-                        text.into_iter()
-                            .for_each(|text| inner.split(s, text, &mut found));
+                        let Some(text) = s.text()? else {
+                            return Ok(());
+                        };
+                        let count = inner.split(s, text, &mut found);
+                        if !inner.counts.contains(&count) {
+                            let fault = miscounted(inner, count);
+                            self.dead_letter(&s.bytes()[start..s.position()], fault);
+                            return Ok(());
+                        }
                     }
                     _ => return Ok(s.skip()?),
                 }
@@ -114,4 +120,17 @@ impl Work<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Of a text with another number of words than it should have.
+#[cold]
+fn miscounted(tree: &Compiled, count: usize) -> Box<Fault> {
+    let reason = match tree.counts.iter().any(|right| count < *right) {
+        true => "missing_field",
+        false => "unknown_format",
+    };
+    let right: Vec<_> = tree.counts.iter().map(usize::to_string).collect();
+    let right = right.join(" or ");
+    let detail = format!("a flow of {count} words between commas, of which there are {right}");
+    fault(reason, detail)
 }

@@ -1,4 +1,5 @@
-//! CloudTrail events as databases give them: the columns of an Athena table, and the rows of a CloudTrail Lake query. They are put
+//! CloudTrail events as databases give them: the columns of an Athena table, and the rows of a CloudTrail Lake query; and with
+//! members that a forwarder made JSON in text. They are put
 //! back into the form in which CloudTrail wrote them, as rules know it.
 
 use serde_json::{Map, Value};
@@ -78,26 +79,38 @@ const TEXTS: &[&str] = &[
 /// The top-level keys by which an exported event is known, in lower case.
 pub(super) const REQUIRED: [&str; 3] = ["eventname", "eventsource", "eventtime"];
 
-/// The event of a row whose columns are named in lower case; nothing if it is none.
+/// The event of a row whose columns are named in lower case, or are JSON in text; nothing if it is none, or was one already.
 pub(super) fn of_row(object: &[u8]) -> Option<String> {
     let Value::Object(row) = serde_json::from_slice(object).ok()? else {
         return None;
     };
-    native(row)
+    let before = row.clone();
+    let event = native(row)?;
+    (event != before).then(|| Value::Object(event).to_string())
+}
+
+/// Whether the text of such a column is an object or an array.
+pub(crate) fn holds_members(text: &str) -> bool {
+    text.trim_ascii_start().starts_with(['{', '['])
+        && matches!(
+            of_text(text.to_owned(), ""),
+            Value::Object(_) | Value::Array(_)
+        )
 }
 
 /// The event of a row that is an array of objects with one column each.
 pub(super) fn of_cells(array: &[u8]) -> Option<String> {
     let cells: Vec<Map<String, Value>> = serde_json::from_slice(array).ok()?;
-    native(cells.into_iter().flatten().collect())
+    let event = native(cells.into_iter().flatten().collect())?;
+    Some(Value::Object(event).to_string())
 }
 
-fn native(row: Map<String, Value>) -> Option<String> {
+fn native(row: Map<String, Value>) -> Option<Map<String, Value>> {
     let mut event = Map::new();
     for (key, value) in row {
         let key = named(key);
         let value = match value {
-            Value::String(text) if TEXTS.contains(&key.as_str()) => of_text(text),
+            Value::String(text) if TEXTS.contains(&key.as_str()) => of_text(text, &key),
             Value::String(text) if key == "eventTime" => Value::String(utc(text)),
             Value::String(text) if text == "null" => Value::Null,
             value => renamed(value, &key),
@@ -106,7 +119,7 @@ fn native(row: Map<String, Value>) -> Option<String> {
     }
     let has = |key: &&str| event.get(*key).is_some_and(Value::is_string);
     let is_event = ["eventName", "eventSource", "eventTime"].iter().all(has);
-    is_event.then(|| Value::Object(event).to_string())
+    is_event.then_some(event)
 }
 
 fn named(key: String) -> String {
@@ -136,12 +149,12 @@ fn renamed(value: Value, column: &str) -> Value {
 }
 
 /// JSON, or a structure as Presto prints it: `{type=IAMUser, arn=…, sessioncontext=null}`.
-fn of_text(text: String) -> Value {
+fn of_text(text: String, column: &str) -> Value {
     if text.is_empty() || text == "null" {
         return Value::Null;
     }
     match serde_json::from_str(&text) {
-        Ok(value) => renamed(value, ""),
+        Ok(value) => renamed(value, column),
         Err(_) => match structure(&text) {
             Some((value, "")) => value,
             _ => Value::String(text),

@@ -4,7 +4,7 @@
 //! what stands before a line, [`unpack`] encodings and compression. Envelopes may nest. Invariants: what lies inside is
 //! judged by its own content, never by the envelope's names; an unusable event costs its neighbours nothing.
 
-mod exports;
+pub(crate) mod exports;
 mod head;
 pub(crate) mod members;
 mod runtime;
@@ -126,9 +126,8 @@ impl Work<'_, '_> {
         if is_envelope {
             return Ok(unusable);
         }
-        if exports::REQUIRED
-            .iter()
-            .all(|key| seen.names.iter().any(|name| name == key))
+        if seen.columns == [true; 3]
+            && deeper
             && let Some(event) = exports::of_row(&s.bytes()[start..s.position()])
         {
             return Ok(self.read_text(event.as_bytes(), vec![], level + 1));
@@ -328,6 +327,8 @@ pub(crate) fn behind_syslog(line: &[u8]) -> Option<usize> {
 #[derive(Default)]
 struct Seen {
     names: Vec<String>,
+    /// Which of the columns of an exported event there are.
+    columns: [bool; 3],
     unnamed: usize,
     /// Members in which an object says what it is.
     labels: Vec<(String, String)>,
@@ -344,6 +345,9 @@ impl Seen {
                 s.reset(mark);
             }
             _ => {}
+        }
+        for (column, seen) in exports::REQUIRED.iter().zip(&mut self.columns) {
+            *seen |= column.as_bytes().eq_ignore_ascii_case(key);
         }
         if self.names.len() < NAMED_KEYS {
             self.names.push(shown(key));

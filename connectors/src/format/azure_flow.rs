@@ -78,6 +78,7 @@ static NSG_FLOW: LogFormat = LogFormat {
         "time", "source", "destination", "source_port", "destination_port", "protocol", "direction", "decision",
         "state", "packets_sent", "bytes_sent", "packets_received", "bytes_received",
     ],
+    counts: &[8, 13],
     ..FLOW
 };
 
@@ -119,6 +120,8 @@ static VNET_FLOW: LogFormat = LogFormat {
         "time", "source", "destination", "source_port", "destination_port", "protocol", "direction", "state",
         "encryption", "packets_sent", "bytes_sent", "packets_received", "bytes_received",
     ],
+    counts: &[13],
+    finish: Some(finish_network),
     ..FLOW
 };
 
@@ -301,14 +304,19 @@ const FLOW: LogFormat<'static> = LogFormat {
     ..LogFormat::NEW
 };
 
+/// A flow of a virtual network, whose state is all that tells of a decision.
+fn finish_network(event: &mut Event) -> Result<Decoded, Stop> {
+    const STATE: usize = 2;
+    match event.text(STATE).as_deref() {
+        Some("D") => event.set(col::ACTION, "denied"),
+        Some("B" | "C" | "E") => event.set(col::ACTION, "allowed"),
+        _ => {}
+    }
+    finish(event)
+}
+
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const DIRECTION: usize = 0;
-    const DECISION: usize = 1;
-    const STATE: usize = 2;
-    if event.value(DECISION).is_none() {
-        let denied = event.is(STATE, "D");
-        event.set(col::ACTION, if denied { "denied" } else { "allowed" });
-    }
     for (column, sent, received) in [(col::PACKETS, 3, 4), (col::BYTES, 5, 6)] {
         if let (Some(sent), Some(received)) = (event.int(sent), event.int(received)) {
             event.set_int(column, sent.saturating_add(received));

@@ -4,7 +4,8 @@
 //! their shape from call to call, so only a few names of the request are taken and the rest is left to
 //! `raw`; `sourceIPAddress` may be a service name or `AWS Internal`; `userIdentity` may lack any member;
 //! a sign-in tells its outcome in `responseElements` or `serviceEventDetails`, a service event often not at
-//! all; other clouds write the same keys.
+//! all; other clouds write the same keys; forwarders make JSON in text of objects, which is then read as an export
+//! ([`exports`](crate::envelope::exports)).
 
 mod actor;
 mod outcome;
@@ -14,6 +15,7 @@ use weir_engine::schema::col;
 use self::actor::{HIDDEN, Identity, account, actor, identity, shown};
 use self::outcome::{answer, foreign, outcome};
 use super::{Decoded, Row, Stop, fault, missing, wrong_type};
+use crate::envelope::exports;
 use crate::json::{Error, Mark, Scanner, Text};
 use crate::mapping::{Keys, LogFormat, Program, Read};
 
@@ -78,6 +80,8 @@ struct Event {
     notification: bool,
     /// Has a key that only another cloud writes.
     foreign: bool,
+    /// A member that is an object stands in a text.
+    textual: bool,
     failed: bool,
     uid: bool,
     identity: Option<Identity>,
@@ -98,6 +102,9 @@ struct Event {
 fn decode(s: &mut Scanner, row: &mut Row) -> Result<Decoded, Stop> {
     let mut event = Event::default();
     s.object(|s, key| member(s, row, key, &mut event))?;
+    if event.textual {
+        return Ok(Decoded::NotThis);
+    }
     let present = [
         event.name.is_some(),
         event.source.is_some(),
@@ -186,6 +193,16 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
                 row.text(s, col::STATUS_DETAIL, text);
             }
         }
+        b"userIdentity"
+        | b"requestParameters"
+        | b"responseElements"
+        | b"serviceEventDetails"
+        | b"additionalEventData"
+        | b"resources"
+            if s.peek() == b'"' =>
+        {
+            event.textual |= holds_members(s)?;
+        }
         b"userIdentity" if event.identity.is_none() && s.peek() == b'{' => {
             event.identity = Some(identity(s, row)?);
         }
@@ -239,6 +256,15 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
         _ => other(s, row.rivals.keys, key, event)?,
     }
     Ok(())
+}
+
+/// Whether the text at the scanner is an object or an array.
+#[cold]
+#[inline(never)]
+fn holds_members(s: &mut Scanner) -> Result<bool, Error> {
+    let text = s.text()?;
+    let value = text.map(|text| s.value(text)).unwrap_or_default();
+    Ok(std::str::from_utf8(&value).is_ok_and(exports::holds_members))
 }
 
 #[inline(never)]

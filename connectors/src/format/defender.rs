@@ -11,7 +11,7 @@ use weir_engine::schema::col;
 
 use super::azure::NOTHING;
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, LogFormat, SEVERITY};
+use crate::mapping::{Event, How, LogFormat, SEVERITY, Spelling};
 
 #[rustfmt::skip]
 pub static ALERT: LogFormat = LogFormat {
@@ -24,7 +24,7 @@ pub static ALERT: LogFormat = LogFormat {
         &[("systemAlertId", &[])],
         &[("properties.systemAlertId", &[])],
     ],
-    either_case: true,
+    spelling: Spelling::FirstLetter,
     nothing: NOTHING,
     fields: &[
         ("endTimeUtc", col::TIME, How::Utc),
@@ -184,7 +184,11 @@ impl<'a> Graph<'a> {
     }
 
     fn text(entity: &'a Value, name: &str) -> &'a str {
-        Self::get(entity, name).as_str().unwrap_or_default()
+        let text = Self::get(entity, name).as_str().unwrap_or_default();
+        match NOTHING.contains(&text) {
+            true => "",
+            false => text,
+        }
     }
 
     fn fill(&self, event: &mut Event) {
@@ -198,17 +202,19 @@ impl<'a> Graph<'a> {
                     }
                 }
                 "account" => {
-                    let name = Self::text(entity, "Name");
+                    // Ids and names of people are the same in either case.
+                    let name = Self::text(entity, "Name").to_lowercase();
                     let upn = match Self::text(entity, "UPNSuffix") {
                         "" => String::new(),
                         suffix => format!("{name}@{suffix}").to_lowercase(),
                     };
                     let id = Self::text(entity, "AadUserId").to_lowercase();
                     event.set(col::ACTOR_UID, &id);
-                    set(event, col::ACTOR_UID, "Sid");
-                    event.set_late(col::ACTOR_UID, if upn.is_empty() { name } else { &upn });
+                    let sid = Self::text(entity, "Sid").to_lowercase();
+                    event.set(col::ACTOR_UID, &sid);
+                    let name = if upn.is_empty() { &name } else { &upn };
+                    event.set_late(col::ACTOR_UID, name);
                     event.set(col::ACTOR_EMAIL, &upn);
-                    event.set(col::ACTOR_NAME, &upn);
                     event.set(col::ACTOR_NAME, name);
                     if let Some(host) = self.resolve(Self::get(entity, "Host")) {
                         event.set_late(col::HOSTNAME, Self::text(host, "HostName"));

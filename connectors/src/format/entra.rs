@@ -40,8 +40,10 @@ const CALLS: &[&str] = &["MicrosoftGraphActivityLogs"];
 /// Microsoft's own sign-in workbook tells them as Interrupt, and its list of AADSTS codes as an interrupt or as
 /// a demand that is part of signing in.
 pub(crate) const INTERRUPTS: &[i64] = &[
-    16000, 16001, 16003, 50055, 50058, 50059, 50072, 50074, 50076, 50079, 50097, 50125, 50127,
-    50129, 50140, 50143, 50144, 50199, 50203, 51006, 52004, 65001, 81010, 81012, 81014,
+    16000, 16001, 16002, 16003, 50055, 50058, 50059, 50072, 50074, 50076, 50078, 50079, 50097,
+    50125, 50127, 50129, 50135, 50136, 50140, 50142, 50143, 50144, 50155, 50157, 50158, 50168,
+    50199, 50201, 50203, 51005, 51006, 52004, 53004, 65001, 70016, 81010, 81012, 81014, 90095,
+    160021, 9002341,
 ];
 
 /// Whether Azure's other logs leave records of this category to Entra ID.
@@ -172,7 +174,9 @@ pub static AUDIT: LogFormat = LogFormat {
         ("properties.Actor.UPN", col::ACTOR_NAME, How::Lower),
         ("properties.Actor.ApplicationName", col::ACTOR_NAME, How::Text),
         ("identity", col::ACTOR_NAME, How::Text),
-        ("properties.initiatedBy.app.displayName", col::ACTOR_UID, How::Text),
+        ("properties.initiatedBy.app.displayName", col::ACTOR_UID, How::Lower),
+        ("properties.initiatedBy.app.servicePrincipalName", col::ACTOR_UID, How::Lower),
+        ("properties.initiatedBy.user.displayName", col::ACTOR_UID, How::Lower),
         ("identity", col::ACTOR_UID, How::Lower),
         ("properties.initiatedBy.user.userPrincipalName", col::ACTOR_EMAIL, How::Lower),
         ("properties.initiatedBy.app.appId", col::ACTOR_APP_UID, How::Text),

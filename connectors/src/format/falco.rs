@@ -7,6 +7,8 @@
 
 mod plugins;
 
+use std::io::Write;
+
 use weir_engine::schema::col;
 
 use self::plugins::Plugins;
@@ -64,6 +66,10 @@ struct Fields {
     server_port: Option<i64>,
     remote_port: Option<i64>,
     host: Option<Text>,
+    /// Name and number of the user at the host, and the name under which they logged in.
+    user: Option<Text>,
+    user_number: Option<i64>,
+    login: Option<Text>,
     plugins: Plugins,
 }
 
@@ -140,7 +146,9 @@ fn field(
         });
     }
     match key {
-        b"user.name" => set(s, row, col::ACTOR_NAME)?,
+        b"user.name" => keep(&mut fields.user, value(s)?),
+        b"user.uid" => keep(&mut fields.user_number, s.int()?),
+        b"user.loginname" => keep(&mut fields.login, value(s)?),
         b"proc.name" => set(s, row, col::PROCESS_NAME)?,
         b"proc.cmdline" => set(s, row, col::PROCESS_CMD_LINE)?,
         b"proc.pname" => set(s, row, col::PROCESS_PARENT_NAME)?,
@@ -190,8 +198,31 @@ fn set(s: &mut Scanner, row: &mut Row, column: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// What the kernel writes for a user that is not set.
+const UNSET: i64 = u32::MAX as i64;
+
+/// Sets the user at the host, by number as Tetragon does, unless an audit trail names who it was.
+fn user(s: &Scanner, row: &mut Row, fields: &Fields) {
+    let name = fields.user.or(fields.login);
+    if let Some(name) = name {
+        row.text(s, col::ACTOR_NAME, name);
+    }
+    match (fields.user_number, name) {
+        (Some(number @ 0..UNSET), _) => {
+            row.scratch.clear();
+            let _ = write!(row.scratch, "{number}");
+            if let Ok(number) = std::str::from_utf8(row.scratch) {
+                row.builder.text(col::ACTOR_UID, number);
+            }
+        }
+        (_, Some(name)) => row.text(s, col::ACTOR_UID, name),
+        (_, None) => {}
+    }
+}
+
 fn finish(s: &Scanner, row: &mut Row, fields: &Fields) {
     fields.plugins.fill(s, row);
+    user(s, row, fields);
     if let Some(host) = fields.host {
         row.text(s, col::HOSTNAME, host);
     }

@@ -3,11 +3,13 @@
 //!
 //! Traps: exports may repeat entries, so the id is that of the entry, not of the delivery; 64-bit numbers
 //! are strings; success is an absent or empty `status`, unless an authorization says `granted: false`; a
-//! sign-in tells its outcome in the name of its method; a long call is told twice (`operation`); `callerIp` may
-//! be a word such as `private`; `logName` is URL-encoded; of GKE the `insertId` may be the audit id, which the
+//! sign-in tells its outcome in the name of its method; a long call is told twice (`operation`), first when it was
+//! accepted; `callerIp` may be a word such as `private`; `logName` is URL-encoded; of GKE the `insertId` may be the audit id, which the
 //! client chooses (docs/adr/0008).
 
 mod gke;
+
+use std::borrow::Cow;
 
 use weir_engine::schema::col;
 
@@ -102,6 +104,9 @@ pub static AUDIT: LogFormat = LogFormat {
         "protoPayload.response.code",
         "protoPayload.response.kind",
         "httpRequest.requestUrl",
+        "protoPayload.status",
+        "operation.id",
+        "protoPayload.authenticationInfo.thirdPartyPrincipal",
     ],
     finish: Some(finish),
     ..LogFormat::NEW
@@ -130,6 +135,9 @@ const HTTP_STATUS: usize = 19;
 const RESPONSE_CODE: usize = 20;
 const RESPONSE_KIND: usize = 21;
 const REQUEST_URL: usize = 22;
+const STATUS: usize = 23;
+const OPERATION_ID: usize = 24;
+const THIRD_PARTY: usize = 25;
 
 /// Whether it failed, if the entry says so: the table "Outcomes" of docs/schema.md.
 fn failed(event: &Event) -> Option<bool> {
@@ -137,7 +145,9 @@ fn failed(event: &Event) -> Option<bool> {
         return Some(true);
     }
     if !event.is(SERVICE, "login.googleapis.com") {
-        return Some(false);
+        // A long operation has only been accepted. What GKE tells first has been answered.
+        let has_begun = is_first(event) && !event.is(SERVICE, "k8s.io");
+        return (!has_begun || event.value(STATUS).is_some()).then_some(false);
     }
     let method = event.text(METHOD).unwrap_or_default();
     match method.rsplit('.').next().unwrap_or_default() {
@@ -168,11 +178,48 @@ fn refused(event: &Event) -> bool {
     said.next() == Some(false) && said.all(|granted| !granted)
 }
 
-/// Who it was, without the kind that the subject of a policy bears before it.
-fn principal<'s>(event: &Event<'_, '_, 's, '_>) -> Option<std::borrow::Cow<'s, str>> {
+/// The first of two entries of one operation.
+fn is_first(event: &Event) -> bool {
+    event.is(FIRST, "true") && !event.is(LAST, "true")
+}
+
+/// The last of two entries of one operation.
+fn is_last(event: &Event) -> bool {
+    event.is(LAST, "true") && !event.is(FIRST, "true")
+}
+
+/// Who it was, as the entry has it.
+fn principal<'s>(event: &Event<'_, '_, 's, '_>) -> Option<Cow<'s, str>> {
     let text = event.text(PRINCIPAL);
     text.or_else(|| event.text(SUBJECT))
         .or_else(|| event.text(SELECTOR))
+}
+
+/// Who it was by the claims of another identity provider, whose names nobody prescribes.
+fn third_party(event: &Event) -> Option<String> {
+    const NAMES: &[&str] = &[
+        "principalEmail",
+        "email",
+        "principalSubject",
+        "subject",
+        "sub",
+        "principal",
+        "username",
+        "userName",
+        "user",
+        "arn",
+        "name",
+        "id",
+    ];
+    event.value(THIRD_PARTY)?;
+    let tree = event.tree(THIRD_PARTY);
+    let claims = [&tree["thirdPartyClaims"], &tree["claims"], &tree];
+    let named = |claims: &&serde_json::Value| {
+        let mut texts = NAMES.iter().filter_map(|name| claims[*name].as_str());
+        texts.find(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let text = tree.as_str().map(str::to_owned);
+    text.or_else(|| claims.iter().find_map(named))
 }
 
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
@@ -182,7 +229,12 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     if let Some(code) = event.int(CODE) {
         event.set(col::STATUS_CODE, &code.to_string());
     }
-    let who = principal(event).unwrap_or_default();
+    let who = principal(event).unwrap_or_else(|| {
+        let who = third_party(event).unwrap_or_default();
+        event.set_late(col::ACTOR_UID, &who);
+        event.set_late(col::ACTOR_NAME, &who);
+        Cow::Owned(who)
+    });
     for kind in ["user:", "serviceAccount:", "group:"] {
         if let Some(name) = who.strip_prefix(kind) {
             event.set(col::ACTOR_UID, name);
@@ -197,10 +249,10 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
         let reads = matches!(&*permission, "ADMIN_READ" | "DATA_READ");
         event.row.builder.bool(col::IS_READ_ONLY, reads);
     }
-    match (event.is(FIRST, "true"), event.is(LAST, "true")) {
-        (true, false) => event.set(col::ACTIVITY, "start"),
-        (false, true) => event.set(col::ACTIVITY, "end"),
-        _ => {}
+    if is_first(event) {
+        event.set(col::ACTIVITY, "start");
+    } else if is_last(event) {
+        event.set(col::ACTIVITY, "end");
     }
     // `projects/p/logs/cloudaudit.googleapis.com%2Factivity`
     if let Some(log) = event.text(LOG) {

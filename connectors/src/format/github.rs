@@ -1,12 +1,21 @@
 //! GitHub audit log of organisations and enterprises.
 //!
 //! Traps: times are milliseconds as numbers; the repository is `repo` or `repository`; entries are flat and
-//! their keys differ from action to action; the address is there only if the organisation asked for it.
+//! their keys differ from action to action; the address is there only if the organisation asked for it; a failed sign-in has
+//! no actor, but the user.
 
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
 use crate::mapping::{Event, How, LogFormat};
+
+/// Who signs in is the user, whom some of these name alone.
+const SIGN_INS: &[&str] = &[
+    "user.login",
+    "user.failed_login",
+    "org.sso_response",
+    "business.sso_response",
+];
 
 #[rustfmt::skip]
 pub static AUDIT: LogFormat = LogFormat {
@@ -19,6 +28,8 @@ pub static AUDIT: LogFormat = LogFormat {
         &[("action", &[]), ("@timestamp", &[]), ("_document_id", &[])],
         &[("action", &[]), ("created_at", &[]), ("actor", &[]), ("_document_id", &[])],
         &[("action", &[]), ("created_at", &[]), ("actor", &[]), ("actor_ip", &[])],
+        &[("action", SIGN_INS), ("@timestamp", &[])],
+        &[("action", SIGN_INS), ("created_at", &[])],
     ],
     nothing: &["(hidden)"],
     uid: &["_document_id"],
@@ -67,7 +78,7 @@ pub static AUDIT: LogFormat = LogFormat {
         ("message", col::MESSAGE, How::Text),
         ("explanation", col::MESSAGE, How::Text),
     ],
-    reads: &["action", "repo", "repository", "actor_is_bot", "status_code", "conclusion"],
+    reads: &["action", "repo", "repository", "actor_is_bot", "status_code", "conclusion", "actor", "user"],
     finish: Some(finish),
     ..LogFormat::NEW
 };
@@ -84,7 +95,7 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     let bot = event.is(3, "true");
     event.set(col::ACTOR_TYPE, if bot { "Bot" } else { "User" });
     let class = match &*action {
-        "user.login" | "user.failed_login" | "org.sso_response" | "business.sso_response" => 3002,
+        action if SIGN_INS.contains(&action) => 3002,
         "org.add_member" | "org.remove_member" | "org.update_member" | "org.invite_member"
         | "team.add_member" | "team.remove_member" | "repo.add_member" | "repo.remove_member" => {
             3006
@@ -92,6 +103,11 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
         _ => 6003,
     };
     event.set_int(col::CLASS_UID, class);
+    if class == 3002 && event.text(6).is_none() {
+        let user = event.text(7).unwrap_or_default();
+        event.set(col::ACTOR_UID, &user);
+        event.set(col::ACTOR_NAME, &user);
+    }
     // Few entries say how it ended.
     let code = event.int(4).filter(|code| (200..600).contains(code));
     match (&*action, event.text(5).as_deref(), code) {

@@ -19,7 +19,12 @@ pub static SIGN_IN: LogFormat = LogFormat {
     family: "identity",
     product: "Entra ID",
     class: 3002,
-    needs: &[&[("createdDateTime", &[]), ("userPrincipalName", &[]), ("appId", &[]), ("conditionalAccessStatus", &[])]],
+    needs: &[
+        &[("createdDateTime", &[]), ("userPrincipalName", &[]), ("appId", &[]), ("conditionalAccessStatus", &[])],
+        // What is no user has no such name, nor has a user who was deleted.
+        &[("createdDateTime", &[]), ("servicePrincipalId", &[]), ("appId", &[]), ("conditionalAccessStatus", &[])],
+        &[("createdDateTime", &[]), ("userId", &[]), ("appId", &[]), ("conditionalAccessStatus", &[])],
+    ],
     nothing: NOTHING,
     uid: &["id"],
     fields: &[
@@ -32,6 +37,7 @@ pub static SIGN_IN: LogFormat = LogFormat {
         ("servicePrincipalId", col::ACTOR_UID, How::Lower),
         ("userPrincipalName", col::ACTOR_NAME, How::Lower),
         ("userPrincipalName", col::ACTOR_UID, How::Lower),
+        ("appId", col::ACTOR_UID, How::Lower),
         ("servicePrincipalName", col::ACTOR_NAME, How::Text),
         ("userDisplayName", col::ACTOR_NAME, How::Text),
         ("userPrincipalName", col::ACTOR_EMAIL, How::Lower),
@@ -88,7 +94,11 @@ pub static AUDIT: LogFormat = LogFormat {
         ("initiatedBy.user.displayName", col::ACTOR_NAME, How::Text),
         ("initiatedBy.user.userPrincipalName", col::ACTOR_UID, How::Lower),
         ("initiatedBy.app.appId", col::ACTOR_UID, How::Lower),
+        ("initiatedBy.app.displayName", col::ACTOR_UID, How::Lower),
+        ("initiatedBy.app.servicePrincipalName", col::ACTOR_UID, How::Lower),
+        ("initiatedBy.user.displayName", col::ACTOR_UID, How::Lower),
         ("initiatedBy.app.displayName", col::ACTOR_NAME, How::Text),
+        ("initiatedBy.app.servicePrincipalName", col::ACTOR_NAME, How::Text),
         ("initiatedBy.user.userPrincipalName", col::ACTOR_EMAIL, How::Lower),
         ("initiatedBy.app.appId", col::ACTOR_APP_UID, How::Text),
         ("initiatedBy.app.displayName", col::ACTOR_APP_NAME, How::Text),
@@ -141,15 +151,6 @@ pub static ALERT: LogFormat = LogFormat {
 /// Columns that evidence fills, by its type.
 #[rustfmt::skip]
 const EVIDENCE: &[(&str, &[(&str, usize)])] = &[
-    ("userEvidence", &[
-        ("/userAccount/azureAdUserId", col::ACTOR_UID),
-        ("/userAccount/userSid", col::ACTOR_UID),
-        ("/userAccount/userPrincipalName", col::ACTOR_UID),
-        ("/userAccount/accountName", col::ACTOR_UID),
-        ("/userAccount/userPrincipalName", col::ACTOR_NAME),
-        ("/userAccount/accountName", col::ACTOR_NAME),
-        ("/userAccount/userPrincipalName", col::ACTOR_EMAIL),
-    ]),
     ("deviceEvidence", &[("/deviceDnsName", col::HOSTNAME), ("/hostName", col::HOSTNAME)]),
     ("processEvidence", &[
         ("/processCommandLine", col::PROCESS_CMD_LINE),
@@ -164,10 +165,63 @@ const EVIDENCE: &[(&str, &[(&str, usize)])] = &[
     ("containerEvidence", &[("/containerId", col::CONTAINER_UID), ("/name", col::CONTAINER_NAME), ("/image/imageId", col::CONTAINER_IMAGE)]),
 ];
 
+/// Columns that an account fills.
+const ACCOUNT: &[(&str, usize)] = &[
+    ("azureAdUserId", col::ACTOR_UID),
+    ("userSid", col::ACTOR_UID),
+    ("userPrincipalName", col::ACTOR_UID),
+    ("accountName", col::ACTOR_UID),
+    ("userPrincipalName", col::ACTOR_NAME),
+    ("accountName", col::ACTOR_NAME),
+    ("userPrincipalName", col::ACTOR_EMAIL),
+];
+
+/// The type of a piece of evidence, without its namespace.
+fn kind(evidence: &Value) -> &str {
+    let kind = evidence["@odata.type"].as_str().unwrap_or_default();
+    kind.rsplit('.').next().unwrap_or_default()
+}
+
+/// Sets who it was: the first account that is told of a user, of what a process, mailbox or other thing belongs to, or
+/// of who was logged on to a device.
+fn set_account(event: &mut Event, evidence: &[Value]) {
+    let text = |account: &Value, name: &str| {
+        let text = account[name]
+            .as_str()
+            .filter(|text| !NOTHING.contains(text));
+        text.unwrap_or_default().to_lowercase()
+    };
+    let says = |account: &&Value| {
+        ACCOUNT
+            .iter()
+            .any(|(name, _)| !text(account, name).is_empty())
+    };
+    let of_users = |is: bool| {
+        let some = evidence
+            .iter()
+            .filter(move |one| (kind(one) == "userEvidence") == is);
+        some.map(|one| &one["userAccount"])
+    };
+    let devices = evidence
+        .iter()
+        .filter_map(|one| one["loggedOnUsers"].as_array());
+    let mut accounts = of_users(true)
+        .chain(of_users(false))
+        .chain(devices.flatten());
+    if let Some(account) = accounts.find(says) {
+        for (name, column) in ACCOUNT {
+            // Ids and names of people are the same in either case.
+            event.set(*column, &text(account, name));
+        }
+    }
+}
+
 fn finish_alert(event: &mut Event) -> Result<Decoded, Stop> {
-    for evidence in event.tree(0).as_array().into_iter().flatten() {
-        let kind = evidence["@odata.type"].as_str().unwrap_or_default();
-        let kind = kind.rsplit('.').next().unwrap_or_default();
+    let tree = event.tree(0);
+    let all = tree.as_array().map_or(&[][..], Vec::as_slice);
+    set_account(event, all);
+    for evidence in all {
+        let kind = kind(evidence);
         let text = |path: &str| evidence.pointer(path).and_then(Value::as_str);
         if kind == "ipEvidence"
             && let Some(Ok(address)) = text("/ipAddress").map(str::parse::<std::net::IpAddr>)
@@ -176,14 +230,7 @@ fn finish_alert(event: &mut Event) -> Result<Decoded, Stop> {
         }
         let known = EVIDENCE.iter().find(|(one, _)| *one == kind);
         for (path, column) in known.into_iter().flat_map(|(_, columns)| *columns) {
-            let text = text(path).unwrap_or_default();
-            match *column {
-                // Ids and names of people are the same in either case.
-                col::ACTOR_UID | col::ACTOR_EMAIL | col::ACTOR_NAME if kind == "userEvidence" => {
-                    event.set(*column, &text.to_lowercase());
-                }
-                column => event.set(column, text),
-            }
+            event.set(*column, text(path).unwrap_or_default());
         }
         if kind == "processEvidence"
             && let Some(pid) = int_of(&evidence["processId"])

@@ -2,12 +2,14 @@
 //! the API; and those that come through Security Hub, in its own format (ASFF).
 //!
 //! Traps: a repeated finding is an update under the same id with a new `updatedAt` and a higher count; the
-//! kind of action decides where the remote address stands; the `type` begins with the threat's purpose.
+//! kind of action decides where the remote address stands; the `type` begins with the threat's purpose; of the actors of an
+//! attack sequence some are processes only.
 
+use serde_json::Value;
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, LogFormat, SEVERITY};
+use crate::mapping::{Event, How, LogFormat, SEVERITY, Spelling};
 
 /// OCSF severity of the bands that AWS documents.
 const BANDS: How = How::Bands(&[(0.0, 2), (4.0, 3), (7.0, 4), (9.0, 5)]);
@@ -26,7 +28,7 @@ pub static FINDING: LogFormat = LogFormat {
         ("accountId", &[]),
         ("service.serviceName", &["guardduty"]),
     ]],
-    either_case: true,
+    spelling: Spelling::FirstLetter,
     nothing: &["HIDDEN_DUE_TO_SECURITY_REASONS"],
     uid: &["id", "updatedAt"],
     fields: &[
@@ -132,6 +134,11 @@ pub static FINDING: LogFormat = LogFormat {
         "service.action.networkConnectionAction.localIpDetails.ipAddressV4",
         "service.action.networkConnectionAction.localPortDetails.port",
         "service.detection.sequence.actors[0].session.mfaStatus",
+        "service.detection.sequence.actors[0].user.uid",
+        "service.detection.sequence.actors[0].user.name",
+        "service.detection.sequence.actors",
+        "service.detection.sequence.endpoints[0].ip",
+        "service.detection.sequence.endpoints",
     ],
     finish: Some(finish),
     ..LogFormat::NEW
@@ -149,7 +156,8 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     {
         event.set(col::FINDING_ATTACKS, purpose);
     }
-    match event.text(MFA).as_deref() {
+    let mfa = set_sequence(event).or_else(|| Some(event.text(MFA)?.into_owned()));
+    match mfa.as_deref() {
         Some("ENABLED") => event.row.builder.bool(col::ACTOR_SESSION_MFA, true),
         Some("DISABLED") => event.row.builder.bool(col::ACTOR_SESSION_MFA, false),
         _ => {}
@@ -175,6 +183,67 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
         }
     }
     Ok(Decoded::Row)
+}
+
+/// A member, whatever the case of its first letter.
+fn member<'a>(of: &'a Value, name: &str) -> &'a Value {
+    let (first, rest) = name.split_at(1);
+    match &of[name] {
+        Value::Null => &of[format!("{}{rest}", first.to_uppercase())],
+        value => value,
+    }
+}
+
+fn text_of<'a>(of: &'a Value, path: &[&str]) -> &'a str {
+    let value = path.iter().fold(of, |value, name| member(value, name));
+    let text = value.as_str().unwrap_or_default();
+    match FINDING.nothing.contains(&text) {
+        true => "",
+        false => text,
+    }
+}
+
+/// Columns that a user among the actors of an attack sequence fills.
+const ACTOR: &[(&[&str], usize)] = &[
+    (&["user", "uid"], col::ACTOR_UID),
+    (&["user", "name"], col::ACTOR_UID),
+    (&["user", "name"], col::ACTOR_NAME),
+    (&["user", "type"], col::ACTOR_TYPE),
+    (&["user", "credentialUid"], col::ACTOR_CREDENTIAL),
+    (&["user", "account", "uid"], col::ACTOR_ACCOUNT),
+    (&["session", "uid"], col::ACTOR_SESSION_UID),
+    (&["session", "issuer"], col::ACTOR_ISSUER),
+];
+
+/// Sets the first user and the first address of an attack sequence whose first actor or endpoint has none. Returns
+/// whether that user's session had a second factor, if it says so.
+fn set_sequence(event: &mut Event) -> Option<String> {
+    const USER: [usize; 2] = [9, 10];
+    const ACTORS: usize = 11;
+    const ADDRESS: usize = 12;
+    const ENDPOINTS: usize = 13;
+    if event.text(ADDRESS).is_none() && event.value(ENDPOINTS).is_some() {
+        let endpoints = event.tree(ENDPOINTS);
+        let endpoints = endpoints.as_array().into_iter().flatten();
+        let mut addresses =
+            endpoints.filter_map(|one| text_of(one, &["ip"]).parse::<std::net::IpAddr>().ok());
+        if let Some(address) = addresses.next() {
+            event.set_late(col::SRC_IP, &address.to_canonical().to_string());
+        }
+    }
+    if USER.into_iter().any(|at| event.text(at).is_some()) || event.value(ACTORS).is_none() {
+        return None;
+    }
+    let actors = event.tree(ACTORS);
+    let is_user = |actor: &&Value| {
+        let says = |name| !text_of(actor, &["user", name]).is_empty();
+        says("uid") || says("name")
+    };
+    let actor = actors.as_array()?.iter().find(is_user)?;
+    for (path, column) in ACTOR {
+        event.set_late(*column, text_of(actor, path));
+    }
+    Some(text_of(actor, &["session", "mfaStatus"]).to_owned())
 }
 
 #[rustfmt::skip]

@@ -11,7 +11,7 @@ mod entra;
 use weir_engine::schema::col;
 
 pub use self::entra::{AUDIT, CALL, RISK, SIGN_IN};
-use super::azure::{NOTHING, set_words};
+use super::azure::{NOTHING, Places, set_identity, set_words};
 use super::{Decoded, Stop};
 use crate::mapping::{Event, How, LogFormat, SEVERITY};
 
@@ -19,6 +19,7 @@ const RESOURCES: &[&str] = &[
     "AzureActivity",
     "AzureDiagnostics",
     "AZKVAuditLogs",
+    "LAQueryLogs",
     "StorageBlobLogs",
     "StorageFileLogs",
     "StorageQueueLogs",
@@ -54,7 +55,10 @@ pub static RESOURCE: LogFormat = LogFormat {
         ("identity_claim_oid_g", col::ACTOR_UID, How::Lower),
         ("identity_claim_http_schemas_microsoft_com_identity_claims_objectidentifier_g", col::ACTOR_UID, How::Lower),
         ("CallerObjectId", col::ACTOR_UID, How::Lower),
+        ("AADObjectId", col::ACTOR_UID, How::Lower),
+        ("AADEmail", col::ACTOR_UID, How::Lower),
         ("RequesterUpn", col::ACTOR_NAME, How::Lower),
+        ("AADEmail", col::ACTOR_NAME, How::Lower),
         ("identity_claim_upn_s", col::ACTOR_NAME, How::Lower),
         ("identity_claim_http_schemas_xmlsoap_org_ws_2005_05_identity_claims_upn_s", col::ACTOR_NAME, How::Lower),
         ("identity_claim_unique_name_s", col::ACTOR_NAME, How::Lower),
@@ -63,8 +67,10 @@ pub static RESOURCE: LogFormat = LogFormat {
         ("identity_claim_xms_mirid_s", col::ACTOR_NAME, How::Lower),
         ("identity_claim_upn_s", col::ACTOR_EMAIL, How::Lower),
         ("RequesterUpn", col::ACTOR_EMAIL, How::Lower),
+        ("AADEmail", col::ACTOR_EMAIL, How::Lower),
         ("AuthenticationType", col::ACTOR_TYPE, How::Text),
         ("RequesterAppId", col::ACTOR_APP_UID, How::Lower),
+        ("AADClientId", col::ACTOR_APP_UID, How::Lower),
         ("identity_claim_appid_g", col::ACTOR_APP_UID, How::Lower),
         ("AuthenticationHash", col::ACTOR_CREDENTIAL, How::Text),
         ("CallerIpAddress", col::SRC_IP, How::HostOf),
@@ -92,6 +98,7 @@ pub static RESOURCE: LogFormat = LogFormat {
         "httpStatusCode_d",
         "HttpStatusCode",
         "StatusCode",
+        "ResponseCode",
         "ActivitySubstatusValue",
         "ResultSignature",
         "StatusText",
@@ -106,16 +113,23 @@ pub static RESOURCE: LogFormat = LogFormat {
         "server_principal_name_s",
         "identity_claim_upn_s",
         "OperationNameValue",
+        "Identity",
     ],
     finish: Some(finish_resource),
     ..LogFormat::NEW
 };
 
 fn finish_resource(event: &mut Event) -> Result<Decoded, Stop> {
-    const CLAIMS: [usize; 2] = [9, 10];
-    const NAMES: [usize; 5] = [15, 14, 11, 12, 13];
-    const OPERATION: usize = 16;
-    set_words(event, 0..3, 0..9, None);
+    const PLACES: Places = Places {
+        codes: 0..4,
+        words: 4..10,
+        results: 7..9,
+    };
+    const CLAIMS: [usize; 2] = [10, 11];
+    const NAMES: [usize; 5] = [16, 15, 12, 13, 14];
+    const OPERATION: usize = 17;
+    const IDENTITY: usize = 18;
+    set_words(event, &[], &PLACES);
     for at in CLAIMS {
         let claims = event.inner(at);
         let text = |name: &str| claims[name].as_str().unwrap_or_default().to_owned();
@@ -129,6 +143,13 @@ fn finish_resource(event: &mut Event) -> Result<Decoded, Stop> {
         );
         event.set(col::ACTOR_APP_UID, &text("appid").to_lowercase());
         event.set(col::ACTOR_TYPE, &text("idtyp"));
+    }
+    let identity = event.inner(IDENTITY);
+    if identity.is_object() {
+        set_identity(event, &identity);
+    } else if let Some(name) = event.text(IDENTITY) {
+        event.set_late(col::ACTOR_UID, &name.to_lowercase());
+        event.set_late(col::ACTOR_NAME, &name);
     }
     for at in NAMES {
         let name = event.text(at).unwrap_or_default();

@@ -2,10 +2,13 @@
 //!
 //! Trap: `time` is milliseconds, `time_dt` text, and either may be missing.
 
+use std::ops::Range;
+
+use serde_json::Value;
 use weir_engine::schema::col;
 
 use super::{Decoded, Stop};
-use crate::mapping::{Event, How, LogFormat};
+use crate::mapping::{Event, How, LogFormat, int_of};
 
 #[rustfmt::skip]
 pub static EVENT: LogFormat = LogFormat {
@@ -39,16 +42,19 @@ pub static EVENT: LogFormat = LogFormat {
         ("actor.user.uid_alt", col::ACTOR_UID, How::Text),
         ("actor.user.email_addr", col::ACTOR_UID, How::Text),
         ("actor.user.name", col::ACTOR_UID, How::Text),
+        ("actor.user.full_name", col::ACTOR_UID, How::Text),
         ("actor.process.user.uid", col::ACTOR_UID, How::Text),
+        ("actor.process.user.uid_alt", col::ACTOR_UID, How::Text),
+        ("actor.process.user.email_addr", col::ACTOR_UID, How::Text),
         ("actor.process.user.name", col::ACTOR_UID, How::Text),
-        ("evidences[0].actor.user.uid", col::ACTOR_UID, How::Text),
-        ("evidences[0].actor.user.name", col::ACTOR_UID, How::Text),
+        ("actor.process.user.full_name", col::ACTOR_UID, How::Text),
         ("actor.user.name", col::ACTOR_NAME, How::Text),
         ("actor.user.full_name", col::ACTOR_NAME, How::Text),
         ("actor.process.user.name", col::ACTOR_NAME, How::Text),
-        ("evidences[0].actor.user.name", col::ACTOR_NAME, How::Text),
+        ("actor.process.user.full_name", col::ACTOR_NAME, How::Text),
         ("actor.user.type", col::ACTOR_TYPE, How::Text),
         ("actor.user.email_addr", col::ACTOR_EMAIL, How::Text),
+        ("actor.process.user.email_addr", col::ACTOR_EMAIL, How::Text),
         ("actor.user.account.uid", col::ACTOR_ACCOUNT, How::Text),
         ("actor.user.credential_uid", col::ACTOR_CREDENTIAL, How::Text),
         ("actor.user.groups", col::ACTOR_GROUPS, How::Json),
@@ -61,8 +67,10 @@ pub static EVENT: LogFormat = LogFormat {
         ("actor.idp.name", col::ACTOR_ISSUER, How::Text),
         ("actor.process.name", col::PROCESS_NAME, How::Text),
         ("user.uid", col::USER_UID, How::Text),
+        ("user.uid_alt", col::USER_UID, How::Text),
         ("user.email_addr", col::USER_UID, How::Text),
         ("user.name", col::USER_NAME, How::Text),
+        ("user.full_name", col::USER_NAME, How::Text),
         ("src_endpoint.ip", col::SRC_IP, How::Address),
         ("src_endpoint.domain", col::SRC_DOMAIN, How::Text),
         ("src_endpoint.port", col::SRC_PORT, How::Int),
@@ -128,11 +136,24 @@ pub static EVENT: LogFormat = LogFormat {
         "compliance.status",
         "compliance.status_id",
         "user.uid",
+        "user.uid_alt",
         "user.email_addr",
         "user.name",
+        "user.full_name",
         "actor.app_uid",
         "actor.app_name",
         "actor.invoked_by",
+        "actor.user.uid",
+        "actor.user.uid_alt",
+        "actor.user.email_addr",
+        "actor.user.name",
+        "actor.user.full_name",
+        "actor.process.user.uid",
+        "actor.process.user.uid_alt",
+        "actor.process.user.email_addr",
+        "actor.process.user.name",
+        "actor.process.user.full_name",
+        "evidences",
         // What else makes a request another one: it decides about the id.
         "api",
         "http_request",
@@ -158,9 +179,10 @@ const FINDING_STATES: &[(i64, &str)] = &[
 fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const UID: usize = 1;
     const MODIFIED: usize = 2;
-    const USER: std::ops::Range<usize> = 7..9;
-    const USER_NAME: usize = 9;
-    const APP: [usize; 3] = [10, 11, 12];
+    const USER: Range<usize> = 7..12;
+    const USER_MAIL: usize = 9;
+    const USER_NAMES: Range<usize> = 10..12;
+    const APP: Range<usize> = 12..15;
     let class = event.int(0).unwrap_or_default();
     let family = match class {
         1000..2000 | 2004 | 2005 => "agent_alerts",
@@ -171,14 +193,19 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     };
     event.set(col::FAMILY, family);
     set_status(event, class);
+    set_evidence(event);
     // Who signs in is the user; of other classes the user is acted upon.
     if class == 3002 {
-        for at in USER.chain([USER_NAME]) {
+        for at in USER {
             let user = event.text(at).unwrap_or_default();
             event.set_late(col::ACTOR_UID, &user);
         }
-        let name = event.text(USER_NAME).unwrap_or_default();
-        event.set_late(col::ACTOR_NAME, &name);
+        for at in USER_NAMES {
+            let name = event.text(at).unwrap_or_default();
+            event.set_late(col::ACTOR_NAME, &name);
+        }
+        let mail = event.text(USER_MAIL).unwrap_or_default();
+        event.set_late(col::ACTOR_EMAIL, &mail);
     }
     for at in APP {
         let app = event.text(at).unwrap_or_default();
@@ -188,6 +215,34 @@ fn finish(event: &mut Event) -> Result<Decoded, Stop> {
         event.set(col::EVENT_UID, &format!("{uid}/{modified}"));
     }
     Ok(Decoded::Row)
+}
+
+/// Sets the first user that pieces of evidence name as an actor, if the event names none.
+fn set_evidence(event: &mut Event) {
+    const NAMED: Range<usize> = 15..25;
+    const EVIDENCE: usize = 25;
+    const IDS: [&str; 5] = ["uid", "uid_alt", "email_addr", "name", "full_name"];
+    if event.value(EVIDENCE).is_none() || NAMED.into_iter().any(|at| event.text(at).is_some()) {
+        return;
+    }
+    let evidence = event.tree(EVIDENCE);
+    let text = |user: &Value, name: &str| match &user[name] {
+        Value::String(text) => text.clone(),
+        number => int_of(number).map_or(String::new(), |number| number.to_string()),
+    };
+    let is_named = |user: &&Value| IDS.iter().any(|id| !text(user, id).is_empty());
+    let users = evidence.as_array().into_iter().flatten().flat_map(|one| {
+        let actor = &one["actor"];
+        [&actor["user"], &actor["process"]["user"]]
+    });
+    if let Some(user) = users.into_iter().find(is_named) {
+        for id in IDS {
+            event.set_late(col::ACTOR_UID, &text(user, id));
+        }
+        event.set_late(col::ACTOR_NAME, &text(user, "name"));
+        event.set_late(col::ACTOR_NAME, &text(user, "full_name"));
+        event.set_late(col::ACTOR_EMAIL, &text(user, "email_addr"));
+    }
 }
 
 /// Of a finding, `status` says how far one is with it, and a check says how it ended; of everything else it says

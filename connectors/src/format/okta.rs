@@ -1,7 +1,8 @@
 //! Okta System Log (`LogEvent`).
 //!
 //! Traps: `target` is a list of things of any type; the zone of a client may be the text `"null"`; JSON
-//! stands in strings of `debugData`; the kind of event decides about the OCSF class.
+//! stands in strings of `debugData`; the kind of event decides about the OCSF class; who signs in under a name that Okta
+//! does not know has the id `unknown`.
 
 use weir_engine::schema::col;
 
@@ -41,6 +42,8 @@ pub static LOG_EVENT: LogFormat = LogFormat {
         ("outcome.result", col::STATUS_CODE, How::Text),
         ("outcome.reason", col::STATUS_DETAIL, How::Text),
         ("actor.id", col::ACTOR_UID, How::Text),
+        ("actor.alternateId", col::ACTOR_UID, How::Text),
+        ("actor.displayName", col::ACTOR_UID, How::Text),
         ("actor.alternateId", col::ACTOR_NAME, How::Text),
         ("actor.displayName", col::ACTOR_NAME, How::Text),
         ("actor.alternateId", col::ACTOR_EMAIL, How::Text),

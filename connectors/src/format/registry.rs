@@ -10,7 +10,7 @@ use super::{
 use crate::envelope::members::{MEMBERS, ONLY_ENVELOPES};
 use crate::json::Scanner;
 use crate::mapping::{
-    Compiled, Found, Keys, Lines, LogFormat, Need, Path, Read, Rivals, Step, other_case,
+    Compiled, Found, Keys, Lines, LogFormat, Need, Path, Read, Rivals, Spelling, Step,
 };
 
 /// A log format, by its place in [`FORMATS`]; behind the last of them is the mapping of the configuration.
@@ -185,8 +185,9 @@ impl Format {
         self.known().map_or(&[], |format| format.needs)
     }
 
-    pub(crate) fn either_case(self) -> bool {
-        self.known().is_some_and(|format| format.either_case)
+    pub(crate) fn spelling(self) -> Spelling {
+        self.known()
+            .map_or(Spelling::Exact, |format| format.spelling)
     }
 
     /// What makes an object this format.
@@ -254,9 +255,10 @@ fn add_rivals(format: Format, tree: &mut Compiled) -> Result<(), String> {
                 continue;
             }
             let roots = line.iter().filter_map(|(path, _)| root(path));
-            let mut spellings = roots.map(|key| match other.either_case() {
-                true => vec![other_case(&key), key.into()],
-                false => vec![key.into()],
+            let mut spellings = roots.map(|key| {
+                let mut all = other.spelling().others(&key);
+                all.push(key.into());
+                all
             });
             let unknown = spellings.find(|keys| keys.iter().all(|key| !tree.keys().has(key)));
             match unknown {

@@ -6,6 +6,7 @@ mod lines;
 mod numbers;
 mod outcomes;
 mod traps;
+mod traps_actors;
 
 use serde_json::{Value, json};
 
@@ -130,7 +131,8 @@ fn cloudtrail_identities() {
     assert_eq!(actor(principal), ["AIDAOTHER", "", "AWSAccount", ""]);
     let bare = json!({"type": "AssumedRole", "arn": "arn:aws:sts::1:assumed-role/R/s"});
     let session = "arn:aws:sts::1:assumed-role/R/s";
-    assert_eq!(actor(bare), [session, "", "AssumedRole", session]);
+    let role = "arn:aws:iam::1:role/R";
+    assert_eq!(actor(bare), [role, "R", "AssumedRole", session]);
     for nothing in [
         json!({}),
         json!(null),
@@ -402,7 +404,7 @@ fn falco_shell() {
     let expected = json!({
         "time": 1_767_323_045_123_456i64, "event_uid": "c0ffee", "family": "agent_alerts",
         "metadata_product_name": "Falco", "class_uid": 2004, "severity_id": 2,
-        "actor_user_name": "root", "dst_endpoint_ip": "198.51.100.9", "dst_endpoint_port": 443,
+        "actor_user_uid": "0", "actor_user_name": "root", "dst_endpoint_ip": "198.51.100.9", "dst_endpoint_port": 443,
         "k8s_cluster_name": "prod-1", "k8s_namespace_name": "prod", "k8s_pod_name": "app-1",
         "device_hostname": "node1", "container_uid": "3fb7", "container_name": "app",
         "container_image_name": "acme/app:1.2", "process_name": "bash", "process_cmd_line": "bash -il",

@@ -2,7 +2,7 @@
 //! JSON objects whose keys are the names of the same fields (exports of Parquet and Athena tables).
 //!
 //! Traps: custom formats put fields in any order, so a line is read by its header, never by a position that nobody
-//! told; names are written `srcaddr`, `SRCADDR`, `account-id` or `account_id`; nothing is `-`; a NODATA line tells
+//! told; names are written `srcaddr`, `SRCADDR`, `srcAddr`, `account-id` or `account_id`, in objects as well; nothing is `-`; a NODATA line tells
 //! nothing and is left out, a SKIPDATA line tells of a gap and is kept; transit gateways have neither interface nor
 //! action.
 
@@ -12,7 +12,9 @@ use weir_engine::schema::col;
 
 use super::{Decoded, Fault, Format, Stop, fault};
 use crate::json::{Scanner, Text};
-use crate::mapping::{Column, Compiled, Event, Found, How, Lines, LogFormat, Read, Value};
+use crate::mapping::{
+    Column, Compiled, Event, Found, How, Lines, LogFormat, Read, Spelling, Value,
+};
 
 /// Fields of version 2, in their default order.
 const DEFAULT: &[u8] = b"version account-id interface-id srcaddr dstaddr srcport dstport \
@@ -53,6 +55,7 @@ pub static FLOW: LogFormat = LogFormat {
         &[("pkt_srcaddr", &[]), ("pkt_dstaddr", &[]), ("start", &[])],
         &[("interface_id", &[]), ("log_status", &[]), ("start", &[])],
     ],
+    spelling: Spelling::Words,
     nothing: &["-"],
     fields: &[
         ("start", col::TIME, How::Time),

@@ -12,6 +12,7 @@ mod content;
 pub mod custom;
 mod event;
 mod path;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -22,7 +23,8 @@ use crate::json::Scanner;
 pub(crate) use self::apply::Outer;
 pub(crate) use self::event::{Event, int_of};
 pub(crate) use self::path::{Path, Step};
-pub(crate) use self::tree::{Compiled, Keys, Rivals, Value, other_case};
+pub use self::spelling::Spelling;
+pub(crate) use self::tree::{Compiled, Keys, Rivals, Value};
 
 /// What becomes of a value.
 #[derive(Debug, Clone, Copy)]
@@ -153,8 +155,7 @@ pub struct LogFormat<'a> {
     pub class: i64,
     /// What makes an object this format: all needs of any one line.
     pub needs: &'a [&'a [Need<'a>]],
-    /// Whether the first letter of each key may be of either case.
-    pub either_case: bool,
+    pub spelling: Spelling,
     /// Texts that mean nothing, besides the empty one.
     pub nothing: &'static [&'static str],
     /// Where the parts of the event's id stand, joined with `/`; without the first there is none.
@@ -173,6 +174,8 @@ pub struct LogFormat<'a> {
     pub(crate) finish: Option<Finish>,
     /// If its events are texts in an array: what stands between their commas.
     pub words: &'static [&'static str],
+    /// How many words there may be.
+    pub counts: &'static [usize],
     /// Arrays whose elements are the events; the fields of the object around them apply to each.
     pub inside: &'a [(&'a str, &'static LogFormat<'static>)],
 }
@@ -186,7 +189,7 @@ impl LogFormat<'_> {
         product: "",
         class: 0,
         needs: &[],
-        either_case: false,
+        spelling: Spelling::Exact,
         nothing: &[],
         uid: &[],
         uid_with_content: false,
@@ -197,6 +200,7 @@ impl LogFormat<'_> {
         read: Read::Table,
         finish: None,
         words: &[],
+        counts: &[],
         inside: &[],
     };
 }

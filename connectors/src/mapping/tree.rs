@@ -1,6 +1,6 @@
 //! A mapping as a tree of keys, and the walk that finds its values.
 
-use super::{Finish, Found, How, LogFormat, Path, Step};
+use super::{Finish, Found, How, LogFormat, Path, Spelling, Step};
 use crate::format::Stop;
 use crate::json::{self, Scanner, Text};
 
@@ -160,6 +160,7 @@ pub(crate) struct Compiled {
     pub words: &'static [&'static str],
     /// The numbers of their values.
     word_slots: Vec<Option<u16>>,
+    pub counts: &'static [usize],
     pub inside: Vec<(u16, Compiled)>,
     /// The first path that fills `time`, for messages.
     pub time: Box<str>,
@@ -167,7 +168,7 @@ pub(crate) struct Compiled {
     slots: u16,
     /// Those of the table itself, which come first.
     pub own: u16,
-    either_case: bool,
+    spelling: Spelling,
 }
 
 impl Compiled {
@@ -197,12 +198,13 @@ impl Compiled {
             finish: mapping.finish,
             words: mapping.words,
             word_slots: vec![],
+            counts: mapping.counts,
             inside: vec![],
             time: time.map_or("time", |(path, ..)| path).into(),
             nodes: vec![Node::default()],
             slots: 0,
             own: 0,
-            either_case: mapping.either_case,
+            spelling: mapping.spelling,
         };
         for line in mapping.needs {
             let needs = tree.needed(line)?;
@@ -263,8 +265,8 @@ impl Compiled {
         let child = match step {
             Step::Key(key) => {
                 let child = node.keys.get_or_insert(key.as_bytes(), || new);
-                if self.either_case {
-                    node.keys.get_or_insert(&other_case(key), || child);
+                for other in self.spelling.others(key) {
+                    node.keys.get_or_insert(&other, || child);
                 }
                 child
             }
@@ -297,19 +299,22 @@ impl Compiled {
         self.nodes[node as usize].slot
     }
 
-    /// Notes where the values of a text stand that are parted by commas.
-    pub fn split(&self, s: &Scanner, text: Text, found: &mut Found) {
+    /// Notes where the values of a text stand that are parted by commas. Returns how many there are: if not as many as
+    /// there should be, which is which is not known.
+    pub fn split(&self, s: &Scanner, text: Text, found: &mut Found) -> usize {
         self.clear(found);
         let mut at = text.range().start;
-        let words = s.slice(text).split(|byte| *byte == b',');
-        for (slot, word) in self.word_slots.iter().zip(words) {
-            if let Some(slot) = *slot {
+        let mut count = 0;
+        for word in s.slice(text).split(|byte| *byte == b',') {
+            if let Some(slot) = self.word_slots.get(count).copied().flatten() {
                 let is_escaped = text.is_escaped() && word.contains(&b'\\');
                 let text = Text::new(at, at + word.len(), is_escaped);
                 found[slot as usize] = Some(Value { text, first: b'"' });
             }
             at += word.len() + 1;
+            count += 1;
         }
+        count
     }
 
     /// Empties `found` and makes room for all values.
@@ -405,16 +410,4 @@ fn required(mapping: &LogFormat) -> String {
     };
     let lines: Vec<_> = mapping.needs.iter().map(line).collect();
     lines.join("; or ")
-}
-
-/// The key with the case of its first letter turned.
-pub(crate) fn other_case(key: &str) -> Vec<u8> {
-    let mut key = key.as_bytes().to_vec();
-    if let Some(first) = key.first_mut() {
-        *first = match first.is_ascii_lowercase() {
-            true => first.to_ascii_uppercase(),
-            false => first.to_ascii_lowercase(),
-        };
-    }
-    key
 }

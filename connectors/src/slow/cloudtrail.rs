@@ -12,6 +12,25 @@ pub fn decode(event: Json) -> Option<Vec<Outcome>> {
     if holds_others(event) {
         return None;
     }
+    // A forwarder made text of what is no text: that is no event as it stands.
+    let is_inside = |value: Json| {
+        let text = value.string();
+        text.is_some_and(|text| crate::envelope::exports::holds_members(&text))
+    };
+    let places = [
+        "userIdentity",
+        "requestParameters",
+        "responseElements",
+        "serviceEventDetails",
+        "additionalEventData",
+        "resources",
+    ];
+    if places
+        .iter()
+        .any(|place| event.under(place).into_iter().any(is_inside))
+    {
+        return None;
+    }
     let values = REQUIRED.map(|key| event.any_text(&[key]));
     if REQUIRED.iter().all(|key| !event.under(key).is_empty()) {
         let source = values[1].clone().unwrap_or_default();
@@ -193,6 +212,22 @@ fn object_acted_upon(request: Json) -> Option<String> {
     })
 }
 
+/// The role of a session, `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`, and its name.
+fn role_of(session: &str) -> Option<(String, String)> {
+    let (before, role) = session.split_once(":assumed-role/")?;
+    let (name, _) = role.split_once('/')?;
+    let [arn, partition, sts, _, account] = before.split(':').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    let is_session = arn == "arn" && sts == "sts" && !name.is_empty();
+    is_session.then(|| {
+        (
+            format!("arn:{partition}:iam::{account}:role/{name}"),
+            name.to_owned(),
+        )
+    })
+}
+
 fn actor(event: Json, columns: &mut Columns) {
     let identity = event.object("userIdentity");
     let text = |path: &[&str]| identity.and_then(|identity| identity.text(path));
@@ -218,9 +253,22 @@ fn actor(event: Json, columns: &mut Columns) {
     let issuer = |key: &str| text(&["sessionContext", "sessionIssuer", key]);
     // Many sessions are one role.
     if kind == "AssumedRole" {
-        let own = [issuer("arn"), arn.clone(), principal, invoked_by, on_behalf];
+        let role = arn.as_deref().and_then(role_of);
+        let (role_arn, role_name) = role.unzip();
+        let of_principal = principal.filter(|_| arn.is_none());
+        let of_principal = of_principal.map(|all| all.split(':').next().unwrap_or("").to_owned());
+        let of_principal = of_principal.filter(|role| !role.is_empty());
+        let own = [
+            issuer("arn"),
+            role_arn,
+            of_principal,
+            arn.clone(),
+            invoked_by,
+            on_behalf,
+        ];
         columns.text(col::ACTOR_UID, own.into_iter().flatten().next());
-        columns.text(col::ACTOR_NAME, issuer("userName").or(shown("userName")));
+        let names = [issuer("userName"), shown("userName"), role_name];
+        columns.text(col::ACTOR_NAME, names.into_iter().flatten().next());
         columns.text(col::ACTOR_SESSION_UID, arn);
         return;
     }
@@ -251,13 +299,22 @@ fn actor(event: Json, columns: &mut Columns) {
     let own_name = shown("userName");
     let name = own_name.clone().or(beside);
     columns.text(col::ACTOR_NAME, name.clone());
+    let region = event.text(&["awsRegion"]).unwrap_or_default();
+    let partition = match region.as_str() {
+        china if china.starts_with("cn-") => "aws-cn",
+        government if government.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    };
+    let digits = |text: &String| text.chars().all(|one| one.is_ascii_digit());
+    let root = [written.clone(), principal.clone()];
+    let root = root.into_iter().flatten().find(digits);
+    if let (Some(account), "Root", None) = (root, &*kind, &arn) {
+        columns.set(
+            col::ACTOR_UID,
+            format!("arn:{partition}:iam::{account}:root"),
+        );
+    }
     if let (Some(account), Some(name), "IAMUser", None) = (&written, &own_name, &*kind, &arn) {
-        let region = event.text(&["awsRegion"]).unwrap_or_default();
-        let partition = match region.as_str() {
-            china if china.starts_with("cn-") => "aws-cn",
-            government if government.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        };
         let arn = format!("arn:{partition}:iam::{account}:user/{name}");
         columns.set(col::ACTOR_UID, arn);
         return;

@@ -102,7 +102,6 @@ fn fill(fields: &[(String, Json)], columns: &mut Columns) {
         let named = fields.iter().filter(|(one, _)| one == name);
         named.filter_map(|(_, value)| int(&value.scalar()?)).next()
     };
-    columns.text(col::ACTOR_NAME, text(&["user.name"]));
     columns.text(col::PROCESS_NAME, text(&["proc.name"]));
     columns.text(col::PROCESS_CMD_LINE, text(&["proc.cmdline"]));
     columns.text(col::PROCESS_PARENT_NAME, text(&["proc.pname"]));
@@ -130,6 +129,10 @@ fn fill(fields: &[(String, Json)], columns: &mut Columns) {
         columns.set(col::DST_PORT, port);
     }
     plugins(fields, columns);
+    let name = text(&["user.name"]).or(text(&["user.loginname"]));
+    let uid = number("user.uid").filter(|uid| (0..4_294_967_295).contains(uid));
+    columns.text(col::ACTOR_NAME, name.clone());
+    columns.text(col::ACTOR_UID, uid.map(|uid| uid.to_string()).or(name));
 }
 
 /// What Falco's plugins tell of audit trails.
@@ -143,9 +146,10 @@ fn plugins(fields: &[(String, Json)], columns: &mut Columns) {
         first.filter(|value| !quoted || value.string().is_some()).and_then(Json::scalar)
     };
     let text = |names: &[&str]| names.iter().find_map(|name| said(name, true));
+    let known = |names: &[&str]| names.iter().filter_map(|name| said(name, true)).find(|text| text != "unknown");
+    columns.text(col::ACTOR_UID, known(&["ct.user.arn", "ct.user.principalid", "ct.user", "ka.user.name", "okta.actor.id", "okta.actor.alternateid", "okta.actor.name", "github.user", "gcp.user"]));
+    columns.text(col::ACTOR_NAME, known(&["ct.user", "ka.user.name", "okta.actor.alternateid", "okta.actor.name", "github.user", "gcp.user"]));
     let mut plain = |column: usize, names: &[&str]| columns.text(column, text(names));
-    plain(col::ACTOR_UID, &["ct.user.arn", "ct.user.principalid", "ct.user", "ka.user.name", "okta.actor.id", "okta.actor.alternateid", "okta.actor.name", "github.user", "gcp.user"]);
-    plain(col::ACTOR_NAME, &["ct.user", "ka.user.name", "okta.actor.alternateid", "okta.actor.name", "github.user", "gcp.user"]);
     plain(col::ACTOR_TYPE, &["ct.user.identitytype", "okta.actor.Type", "okta.actor.type"]);
     plain(col::ACTOR_ACCOUNT, &["ct.user.accountid"]);
     plain(col::ACTOR_IMPERSONATED, &["ka.impuser.name"]);

@@ -5,7 +5,7 @@ use weir_engine::schema::col;
 
 use super::columns::{address, digits, int};
 use super::{Columns, Json, Outcome, finish, hash, time};
-use crate::mapping::{How, LogFormat, Path, Step};
+use crate::mapping::{How, LogFormat, Path, Spelling, Step};
 use crate::time::{parse_number, parse_utc};
 
 /// What an object around events says for each of them.
@@ -64,6 +64,16 @@ fn explode<'a>(
     for (path, inner) in mapping.inside {
         let array = find(mapping, report, path);
         for element in array.map_or(vec![], Json::elements) {
+            let is_text = !inner.words.is_empty() && element.string().is_some();
+            let words = element.raw().split(',').count();
+            if is_text && !inner.counts.contains(&words) {
+                let most = inner.counts.iter().max().copied().unwrap_or_default();
+                outcomes.push(Outcome::Dead(match words < most {
+                    true => "missing_field",
+                    false => "unknown_format",
+                }));
+                continue;
+            }
             let tuple = object_of(inner.words, element);
             let element = match &tuple {
                 Some(tuple) => Json::parse(tuple, 2),
@@ -247,19 +257,47 @@ pub fn said<'a>(mapping: &LogFormat, event: Json<'a>, path: &str) -> Option<Json
 
 fn under<'a>(mapping: &LogFormat, value: Json<'a>, key: &str) -> Vec<Json<'a>> {
     let is_same = |one: &str| {
-        let either_case = || {
-            let (Some(first), Some(second)) = (one.chars().next(), key.chars().next()) else {
-                return false;
-            };
-            first.eq_ignore_ascii_case(&second) && one.get(1..) == key.get(1..)
-        };
-        one == key || mapping.either_case && either_case()
+        one == key
+            || match mapping.spelling {
+                Spelling::Exact => false,
+                Spelling::FirstLetter => {
+                    let first = one.get(..1).zip(key.get(..1));
+                    first.is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
+                        && one.get(1..) == key.get(1..)
+                }
+                Spelling::Words => is_spelled(one, key),
+            }
     };
     let members = value.members().into_iter();
     members
         .filter(|(one, _)| is_same(one))
         .map(|(_, value)| value)
         .collect()
+}
+
+/// Whether `one` is a key of several words in another spelling: any sign between the words, or none, and one case of
+/// letters throughout.
+fn is_spelled(one: &str, key: &str) -> bool {
+    // Every word, and the ends of a flow with what is told of them as one word.
+    let apart = key.replace("srca", "src_a").replace("srcp", "src_p");
+    let apart = apart.replace("dsta", "dst_a").replace("dstp", "dst_p");
+    [key.to_owned(), apart].iter().any(|words| {
+        ["_", "-", ""].iter().any(|between| {
+            let joined = words.replace('_', between);
+            let mut title = String::new();
+            for (at, word) in words.split('_').enumerate() {
+                title += if at == 0 { "" } else { between };
+                title += &word[..1].to_uppercase();
+                title += &word[1..];
+            }
+            let is = |title: &str| one.get(1..) == title.get(1..);
+            let capitals = one == joined.to_uppercase();
+            let first = one.get(..1).unwrap_or_default();
+            let titled = first.eq_ignore_ascii_case(&title[..1])
+                && (is(&title) || title.ends_with("Id") && is(&title.replace("Id", "ID")));
+            one == joined || capitals || titled
+        })
+    })
 }
 
 fn apply(value: Json, how: How) -> Option<Value> {
@@ -302,7 +340,7 @@ fn float(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-fn host(text: &str) -> (String, Option<String>) {
+pub fn host(text: &str) -> (String, Option<String>) {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').unwrap_or((rest, ""));
         return (host.to_owned(), rest.strip_prefix(':').map(str::to_owned));

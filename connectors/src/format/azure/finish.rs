@@ -1,13 +1,15 @@
 //! What of an Azure record depends on several values: how it ended, and who did it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde_json::Value;
 use weir_engine::schema::col;
 
+use super::{ACTIVITY, NOTHING};
 use crate::format::{Decoded, Stop, azure_flow, entra};
 use crate::json::int;
-use crate::mapping::{Event, int_of};
+use crate::mapping::{Event, How, int_of};
 
 pub(super) fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const LOG: usize = 0;
@@ -15,14 +17,16 @@ pub(super) fn finish(event: &mut Event) -> Result<Decoded, Stop> {
     const OPERATION: [usize; 3] = [3, 4, 5];
     const METHODS: [usize; 2] = [6, 7];
     const CATEGORY: usize = 8;
+    const PROPERTIES: usize = 30;
     let others = event
         .text(CATEGORY)
         .is_some_and(|text| entra::is_category(&text) || azure_flow::is_category(&text));
     if others || event.value(LOG).is_some_and(|value| value.is_string()) {
         return Ok(Decoded::NotThis);
     }
-    set_outcome(event);
-    set_actor(event);
+    let properties = event.text(PROPERTIES).as_deref().and_then(json_of);
+    set_outcome(event, properties.as_ref());
+    set_actor(event, properties.as_ref());
     if let Some(methods) = METHODS.into_iter().find_map(|at| event.text(at)) {
         let second = methods.split(',').any(|method| method.trim() == "mfa");
         event.row.builder.bool(col::ACTOR_SESSION_MFA, second);
@@ -102,46 +106,85 @@ const WORDS: &[(&str, bool)] = &[
     ("servererror", true),
 ];
 
-/// A code of failure outweighs a word of success: Key Vault answers 403 with `resultType` Success. A start has not
-/// ended, whatever it was answered.
-fn set_outcome(event: &mut Event) {
-    const CODES: Range<usize> = 9..15;
-    const TOLD: Range<usize> = 9..24;
-    const RESULT: usize = 19;
-    const DESCRIPTION: usize = 24;
-    // The container registry writes its code where others explain it.
-    let first = event.is(RESULT, "HttpStatusCode").then_some(DESCRIPTION);
-    set_words(event, CODES, TOLD, first);
+/// Where `finish` reads how it ended, by what stands there.
+pub(crate) struct Places {
+    /// HTTP codes. A number that is none says nothing: of what was never answered it is 0.
+    pub codes: Range<usize>,
+    pub words: Range<usize>,
+    /// Those of the words that may say that something has only begun. Elsewhere `Accepted` is the name of a code.
+    pub results: Range<usize>,
 }
 
-/// Sets the HTTP code and the outcome that the values tell which `finish` reads at these places; `codes` come
-/// first, and `first` before them.
-pub(crate) fn set_words(
-    event: &mut Event,
-    codes: Range<usize>,
-    all: Range<usize>,
-    first: Option<usize>,
-) {
-    let (mut code, mut began) = (None, false);
+const PLACES: Places = Places {
+    codes: 9..19,
+    words: 19..28,
+    results: 23..26,
+};
+
+/// What is said of the outcome in properties that are text.
+const SAID: &[&str] = &[
+    "httpStatusCode",
+    "statusCode",
+    "httpStatus",
+    "responseCode",
+    "scStatus",
+    "ScStatus",
+    "StatusCode",
+    "HttpStatusCode",
+    "ResponseCode",
+    "succeeded",
+];
+
+/// A code of failure outweighs a word of success: Key Vault answers 403 with `resultType` Success. A start has not
+/// ended, whatever it was answered.
+fn set_outcome(event: &mut Event, properties: Option<&Value>) {
+    const RESULT: usize = 23;
+    const DESCRIPTION: usize = 28;
+    let mut said = vec![];
+    // The container registry writes its code where others explain it.
+    if event.is(RESULT, "HttpStatusCode") {
+        said.extend(event.text(DESCRIPTION).map(|text| text.into_owned()));
+    }
+    if let Some(properties) = properties {
+        said.extend(SAID.iter().filter_map(|name| scalar(&properties[*name])));
+    }
+    set_words(event, &said, &PLACES);
+}
+
+/// Sets the HTTP code and the outcome that codes and words tell; `said` are codes found elsewhere.
+pub(crate) fn set_words(event: &mut Event, said: &[String], places: &Places) {
+    let mut code = None;
     let mut told = [false; 2];
-    for at in first.into_iter().chain(all) {
-        let Some(text) = event.text(at) else { continue };
-        // `Succeeded.OK`
-        let parts = || text.split('.');
-        code = code.or_else(|| match codes.contains(&at) || first == Some(at) {
-            true => http_code(&text),
-            false => parts().find_map(http_code),
-        });
-        let mut judge = |word: &str| {
-            began |= has_begun(word);
+    let mut judge = |text: &str, is_code: bool| {
+        let mut add = |word: &str| {
             if let Some(failed) = failed(word) {
                 told[usize::from(failed)] = true;
             }
         };
-        match first == Some(at) || int(text.as_bytes()).is_some() {
-            true => judge(&text),
-            false => parts().for_each(judge),
+        // `Succeeded.OK`
+        match int(text.as_bytes()) {
+            Some(_) if is_code && http_code(text).is_none() => {}
+            Some(_) => add(text),
+            None => text.split('.').for_each(add),
         }
+    };
+    let told_codes = places.codes.clone().filter_map(|at| event.text(at));
+    let said = said.iter().map(|text| Cow::Borrowed(text.as_str()));
+    for text in said.chain(told_codes) {
+        code = code.or_else(|| http_code(&text));
+        judge(&text, true);
+    }
+    let mut began = false;
+    for at in places.words.clone() {
+        let Some(text) = event.text(at) else { continue };
+        code = code.or_else(|| text.split('.').find_map(http_code));
+        judge(&text, false);
+        // `Accepted.Created`: the state, and the answer.
+        let state = match text.split_once('.') {
+            Some((state, _)) => Some(state),
+            None => places.results.contains(&at).then_some(&*text),
+        };
+        began |= state.is_some_and(has_begun);
     }
     if let Some(code) = code {
         event.set_int(col::HTTP_CODE, code);
@@ -169,12 +212,11 @@ fn has_begun(word: &str) -> bool {
 
 /// What the table does not reach: an identity that is a name or JSON in text, and what is told in properties
 /// that are text.
-fn set_actor(event: &mut Event) {
-    const IDENTITY: usize = 25;
-    const PROPERTIES: usize = 26;
-    const PRINCIPALS: [[usize; 2]; 2] = [[27, 29], [28, 30]];
-    const APPS: Range<usize> = 31..35;
-    const CALLER: usize = 35;
+fn set_actor(event: &mut Event, properties: Option<&Value>) {
+    const IDENTITY: usize = 29;
+    const PRINCIPALS: [[usize; 2]; 2] = [[31, 33], [32, 34]];
+    const APPS: Range<usize> = 35..39;
+    const CALLER: usize = 39;
     // Better than a display name.
     if let Some(caller) = event.text(CALLER).filter(|caller| caller.contains('@')) {
         event.set(col::ACTOR_NAME, &caller.to_lowercase());
@@ -188,28 +230,8 @@ fn set_actor(event: &mut Event) {
             }
         }
     }
-    if let Some(properties) = event.text(PROPERTIES).as_deref().and_then(json_of) {
-        for (name, column) in APP_SERVICE {
-            let text = properties[*name].as_str().unwrap_or_default();
-            match *column {
-                col::ACTOR_UID => event.set_late(col::ACTOR_UID, &text.to_lowercase()),
-                column => event.set_late(column, text),
-            }
-        }
-        if let Some(address) = ["UserAddress", "CIp"]
-            .iter()
-            .find_map(|name| properties[*name].as_str())
-            && let Ok(address) = address.parse::<std::net::IpAddr>()
-        {
-            event.set_late(col::SRC_IP, &address.to_canonical().to_string());
-        }
-        let code = int_of(&properties["ScStatus"]);
-        if let Some(code) = code.filter(|code| (100..600).contains(code)) {
-            event.set_int(col::HTTP_CODE, code);
-            if code >= 200 {
-                event.row.status(code >= 400);
-            }
-        }
+    if let Some(properties) = properties {
+        set_properties(event, properties);
     }
     for [principal, kind] in PRINCIPALS {
         // The role may have been given to a group: that is nobody.
@@ -226,32 +248,70 @@ fn set_actor(event: &mut Event) {
     }
 }
 
-/// What App Service tells in text, and where it goes.
-const APP_SERVICE: &[(&str, usize)] = &[
-    ("User", col::ACTOR_UID),
-    ("UserDisplayName", col::ACTOR_NAME),
-    ("User", col::ACTOR_NAME),
-    ("CsUsername", col::ACTOR_UID),
-    ("CsUsername", col::ACTOR_NAME),
-    ("CsMethod", col::HTTP_METHOD),
-    ("CsUriStem", col::URL),
-    ("UserAgent", col::USER_AGENT),
-];
+/// Sets what the table reads of properties, from properties that are text.
+fn set_properties(event: &mut Event, properties: &Value) {
+    for (path, column, how) in ACTIVITY.fields {
+        let name = path.strip_prefix("properties.");
+        let Some(text) = name.and_then(|name| scalar(&properties[name])) else {
+            continue;
+        };
+        match how {
+            How::Text => event.set_late(*column, &text),
+            How::Lower => event.set_late(*column, &text.to_lowercase()),
+            How::HostOf => event.set_late(*column, &address(&text).unwrap_or_default()),
+            _ => {}
+        }
+    }
+}
 
-fn set_identity(event: &mut Event, identity: &Value) {
-    for holder in ["claim", "claims", "requester"] {
+/// The address of a text that may name a port behind it.
+fn address(text: &str) -> Option<String> {
+    let host = match (text.strip_prefix('['), text.split_once(':')) {
+        (Some(rest), _) => rest.split(']').next()?,
+        (None, Some((host, port))) if !port.contains(':') => host,
+        _ => text,
+    };
+    let address: std::net::IpAddr = host.parse().ok()?;
+    Some(address.to_canonical().to_string())
+}
+
+/// What a member says: a string, a truth value or a number, an integer in digits.
+fn scalar(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(said) => said.to_string(),
+        Value::Number(number) => match int_of(value) {
+            Some(int) => int.to_string(),
+            None => number.to_string(),
+        },
+        _ => return None,
+    };
+    (!text.is_empty() && !NOTHING.contains(&text.as_str())).then_some(text)
+}
+
+/// Sets who it was by the claims of a token, which stand under a member of their own or are the identity.
+pub(crate) fn set_identity(event: &mut Event, identity: &Value) {
+    const IDS: &[&str] = &[OBJECT_ID, "oid", "objectId"];
+    const NAMES: &[&str] = &[UPN, "upn", "unique_name", "preferred_username", "email"];
+    const OTHER_NAMES: &[&str] = &["subjectName", "name"];
+    const APPS: &[&str] = &["appid", "appId"];
+    let holders = ["claim", "claims", "requester"].map(|holder| &identity[holder]);
+    for claims in holders.into_iter().chain([identity]) {
         let text = |names: &[&str]| {
-            let found = names
-                .iter()
-                .find_map(|name| identity[holder][*name].as_str());
+            let mut texts = names.iter().filter_map(|name| claims[*name].as_str());
+            let found = texts.find(|text| !text.is_empty() && !NOTHING.contains(text));
             found.unwrap_or_default().to_lowercase()
         };
-        event.set_late(col::ACTOR_UID, &text(&[OBJECT_ID, "oid", "objectId"]));
-        let upn = text(&[UPN, "upn"]);
-        event.set_late(col::ACTOR_NAME, &upn);
-        event.set_late(col::ACTOR_EMAIL, &upn);
-        let app = text(&["appid", "appId"]);
-        event.set_late(col::ACTOR_UID, &app);
+        let (name, other, app) = (text(NAMES), text(OTHER_NAMES), text(APPS));
+        for uid in [&text(IDS), &name, &app, &other] {
+            event.set_late(col::ACTOR_UID, uid);
+        }
+        for name in [&name, &other] {
+            event.set_late(col::ACTOR_NAME, name);
+        }
+        if name.contains('@') {
+            event.set_late(col::ACTOR_EMAIL, &name);
+        }
         event.set_late(col::ACTOR_APP_UID, &app);
     }
 }

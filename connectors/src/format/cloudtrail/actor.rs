@@ -113,10 +113,14 @@ pub(super) fn actor(s: &Scanner, row: &mut Row, event: &Event, identity: &Identi
     set(s, row, col::ACTOR_INVOKED_BY, i.invoked_by);
     set(s, row, col::ACTOR_CREDENTIAL, i.access_key.or(i.credential));
     if &*kind == b"AssumedRole" {
-        let own = i.arn.or(i.principal).or(i.invoked_by).or(i.on_behalf_of);
-        set(s, row, col::ACTOR_UID, i.issuer_arn.or(own));
-        set(s, row, col::ACTOR_SESSION_UID, i.arn);
+        let own = i.arn.or(i.invoked_by).or(i.on_behalf_of);
+        set(s, row, col::ACTOR_UID, i.issuer_arn);
         set(s, row, col::ACTOR_NAME, i.issuer_name.or(i.name));
+        if i.issuer_arn.is_none() || i.issuer_name.is_none() {
+            role(s, row, i);
+        }
+        set(s, row, col::ACTOR_UID, own);
+        set(s, row, col::ACTOR_SESSION_UID, i.arn);
         return;
     }
     let issuer = match &*kind {
@@ -146,6 +150,9 @@ pub(super) fn actor(s: &Scanner, row: &mut Row, event: &Event, identity: &Identi
     if &*kind == b"IAMUser" && i.arn.is_none() && user_arn(s, row, event, i) {
         return;
     }
+    if &*kind == b"Root" && i.arn.is_none() {
+        root_arn(s, row, event, i);
+    }
     let person = i.on_behalf_of.filter(|_| &*kind == b"IdentityCenterUser");
     let uid = person
         .or(i.arn)
@@ -167,22 +174,61 @@ pub(super) fn actor(s: &Scanner, row: &mut Row, event: &Event, identity: &Identi
     }
 }
 
-/// A failed sign-in names the user without its ARN: the user gets the same id as ever. False if the parts are
-/// not there.
-fn user_arn(s: &Scanner, row: &mut Row, event: &Event, identity: &Identity) -> bool {
-    let text = |text: Option<Text>| {
-        let value = s.value(text?).into_owned();
-        String::from_utf8(value).ok()
-    };
-    let (Some(account), Some(name)) = (text(identity.account), text(identity.name)) else {
-        return false;
-    };
-    let partition = match text(event.region).as_deref() {
+/// Sets the role that a session without its issuer is of: each session has an ARN and a principal of its own, which name
+/// the role, `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION` and `AROA…:SESSION`.
+fn role(s: &Scanner, row: &mut Row, identity: &Identity) {
+    if let Some(arn) = owned(s, identity.arn) {
+        let parts: Vec<_> = arn.splitn(6, ':').collect();
+        if let ["arn", partition, "sts", _, account, session] = parts[..]
+            && let Some((name, _)) = session
+                .strip_prefix("assumed-role/")
+                .and_then(|session| session.split_once('/'))
+            && !name.is_empty()
+        {
+            let arn = format!("arn:{partition}:iam::{account}:role/{name}");
+            row.builder.text(col::ACTOR_UID, &arn);
+            row.builder.text(col::ACTOR_NAME, name);
+        }
+    } else if let Some(principal) = owned(s, identity.principal) {
+        let role = principal.split(':').next().unwrap_or_default();
+        if !role.is_empty() {
+            row.builder.text(col::ACTOR_UID, role);
+        }
+    }
+}
+
+/// A failed sign-in of the root user names the account alone.
+fn root_arn(s: &Scanner, row: &mut Row, event: &Event, identity: &Identity) {
+    let is_number =
+        |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let account = owned(s, identity.account).filter(is_number);
+    let account = account.or_else(|| owned(s, identity.principal).filter(is_number));
+    if let Some(account) = account {
+        let arn = format!("arn:{}:iam::{account}:root", partition(s, event));
+        row.builder.text(col::ACTOR_UID, &arn);
+    }
+}
+
+fn owned(s: &Scanner, text: Option<Text>) -> Option<String> {
+    String::from_utf8(s.value(text?).into_owned()).ok()
+}
+
+/// The partition of AWS that the event's region is in.
+fn partition(s: &Scanner, event: &Event) -> &'static str {
+    match owned(s, event.region).as_deref() {
         Some(region) if region.starts_with("cn-") => "aws-cn",
         Some(region) if region.starts_with("us-gov-") => "aws-us-gov",
         _ => "aws",
+    }
+}
+
+/// A failed sign-in names the user without its ARN: the user gets the same id as ever. False if the parts are
+/// not there.
+fn user_arn(s: &Scanner, row: &mut Row, event: &Event, identity: &Identity) -> bool {
+    let (Some(account), Some(name)) = (owned(s, identity.account), owned(s, identity.name)) else {
+        return false;
     };
-    let arn = format!("arn:{partition}:iam::{account}:user/{name}");
+    let arn = format!("arn:{}:iam::{account}:user/{name}", partition(s, event));
     row.builder.text(col::ACTOR_UID, &arn);
     true
 }

@@ -100,6 +100,8 @@ pub static PROVISIONING: LogFormat = LogFormat {
         ("resultDescription", col::STATUS_DETAIL, How::Text),
         ("properties.initiatedBy.id", col::ACTOR_UID, How::Lower),
         ("properties.servicePrincipal.id", col::ACTOR_UID, How::Lower),
+        ("properties.initiatedBy.displayName", col::ACTOR_UID, How::Lower),
+        ("properties.initiatedBy.name", col::ACTOR_UID, How::Lower),
         ("properties.initiatedBy.displayName", col::ACTOR_NAME, How::Text),
         ("properties.initiatedBy.name", col::ACTOR_NAME, How::Text),
         ("properties.servicePrincipal.displayName", col::ACTOR_NAME, How::Text),

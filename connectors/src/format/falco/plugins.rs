@@ -178,11 +178,17 @@ impl Plugins {
     }
 }
 
+fn is_actor(column: usize) -> bool {
+    matches!(column, col::ACTOR_UID | col::ACTOR_NAME)
+}
+
 fn set(s: &Scanner, row: &mut Row, text: Text, column: usize, how: How) {
     let value = s.value(text);
     // Numbers and truth values are the text of no column.
     let quoted = s.bytes().get(text.range().end) == Some(&b'"');
     match how {
+        // Okta's word for somebody whom it does not know.
+        How::Text if *value == *b"unknown" && is_actor(column) => {}
         How::Text if quoted => row.text(s, column, text),
         How::Mail if quoted && value.contains(&b'@') => row.text(s, column, text),
         How::Address if quoted => {

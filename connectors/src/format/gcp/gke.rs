@@ -1,10 +1,13 @@
 //! The Kubernetes audit of GKE: entries of `k8s.io` fill the columns of `audit.k8s.io`.
 
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
 use weir_engine::schema::col;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::{
-    AGENT, CALLER, CLUSTER, CODE, FIRST, HTTP_STATUS, INSERT_ID, LAST, LOCATION, LOG, METHOD,
+    AGENT, CALLER, CLUSTER, CODE, HTTP_STATUS, INSERT_ID, LOCATION, LOG, METHOD, OPERATION_ID,
     PROJECT, REQUEST_URL, RESPONSE_CODE, RESPONSE_KIND, TIMESTAMP,
 };
 use crate::format::Decoded;
@@ -73,8 +76,9 @@ pub(super) fn fill(event: &mut Event, resource: &str, who: &str) -> Decoded {
     let streams = matches!(request.subresource, "exec" | "attach" | "portforward");
     let lasts =
         streams || request.verb == "watch" || matches!(request.subresource, "proxy" | "log");
-    // The start of a request that lasts was an entry, and an event, of its own.
-    if lasts && event.is(LAST, "true") && !event.is(FIRST, "true") {
+    // Of a watch that ended well nothing is lost but that it was one.
+    let failed = super::failed(event) == Some(true);
+    if request.verb == "watch" && super::is_last(event) && !failed {
         return Decoded::Filtered;
     }
     event.set(col::FAMILY, "k8s_audit");
@@ -106,7 +110,9 @@ pub(super) fn fill(event: &mut Event, resource: &str, who: &str) -> Decoded {
         _ => "User",
     };
     event.set(col::ACTOR_TYPE, kind);
-    uid(event, &method, resource, who);
+    let half = super::is_first(event) || super::is_last(event);
+    let operation = event.text(OPERATION_ID).filter(|_| lasts && half);
+    uid(event, operation.as_deref(), &method, resource, who);
     Decoded::Row
 }
 
@@ -142,10 +148,14 @@ fn http_code(event: &Event, request: &Request, streams: bool) -> Option<i64> {
     })
 }
 
-/// The parts of any entry's id, and a hash of what the entry says.
-fn uid(event: &mut Event, method: &str, resource: &str, who: &str) {
+/// The parts of any entry's id, and a hash of what the entry says. Both entries of a request that lasts have the id of
+/// its `operation`, and what both say alike (docs/adr/0009).
+fn uid(event: &mut Event, operation: Option<&str>, method: &str, resource: &str, who: &str) {
     let text = |index: usize| event.text(index).unwrap_or_default();
-    let (id, timestamp, log) = (text(INSERT_ID), text(TIMESTAMP), text(LOG));
+    let (id, timestamp, log) = match operation {
+        Some(operation) => (Cow::Borrowed(operation), Cow::Borrowed(""), text(LOG)),
+        None => (text(INSERT_ID), text(TIMESTAMP), text(LOG)),
+    };
     let micros = time::parse(timestamp.as_bytes()).unwrap_or_default();
     let parts = [
         &*id,
@@ -165,9 +175,19 @@ fn uid(event: &mut Event, method: &str, resource: &str, who: &str) {
     }
     let code = event.int(CODE).unwrap_or_default();
     bytes.extend_from_slice(&code.to_le_bytes());
-    bytes.extend_from_slice(&micros.to_le_bytes());
-    // A client does not know the API server's microseconds before it has sent the request.
-    let hash = xxh3_128_with_seed(&bytes, micros as u64);
+    let hash = match operation {
+        Some(_) => {
+            let digest: [u8; 32] = Sha256::digest(&bytes).into();
+            digest[..16]
+                .iter()
+                .fold(0, |hash, byte| hash << 8 | u128::from(*byte))
+        }
+        // A client does not know the API server's microseconds before it has sent the request.
+        None => {
+            bytes.extend_from_slice(&micros.to_le_bytes());
+            xxh3_128_with_seed(&bytes, micros as u64)
+        }
+    };
     let known = [&*id, &*timestamp, &*log];
     let known = known.into_iter().filter(|part| !part.is_empty());
     let mut uid: String = known.flat_map(|part| [part, "/"]).collect();

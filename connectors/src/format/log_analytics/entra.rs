@@ -151,8 +151,15 @@ fn finish_audit(event: &mut Event) -> Result<Decoded, Stop> {
         upn,
         &app["appId"],
         &app["displayName"],
+        &app["servicePrincipalName"],
+        &user["displayName"],
     ]);
-    let name = first(&[upn, &user["displayName"], &app["displayName"]]);
+    let name = first(&[
+        upn,
+        &user["displayName"],
+        &app["displayName"],
+        &app["servicePrincipalName"],
+    ]);
     let name = if upn.as_str() == Some(&name) {
         name.to_lowercase()
     } else {

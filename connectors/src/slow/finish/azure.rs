@@ -1,9 +1,13 @@
 //! Hooks of what Azure writes.
 
+use serde_json::Value;
 use weir_engine::schema::col;
 
 use super::Seen;
+use crate::format::azure::NOTHING;
+use crate::mapping::How;
 use crate::slow::columns::{address, int};
+use crate::slow::table::host;
 
 pub fn azure(seen: &mut Seen) {
     azure_outcome(seen);
@@ -78,54 +82,112 @@ pub fn http_code(word: &str) -> Option<i64> {
     (100..600).contains(&code).then_some(code)
 }
 
-fn azure_outcome(seen: &mut Seen) {
-    let code = match seen.is("resultType", "HttpStatusCode") {
-        true => seen.text("resultDescription"),
-        false => None,
+/// The object in text that the properties may be.
+fn textual(seen: &Seen) -> Value {
+    let text = seen.text("properties").unwrap_or_default();
+    object_in(&text).unwrap_or_default()
+}
+
+fn object_in(text: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    value.is_object().then_some(value)
+}
+
+/// What a value says, if that is anything.
+fn says(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => {
+            let text = number.to_string();
+            int(&text).map_or(text, |int| int.to_string())
+        }
+        Value::Bool(true) => "true".to_owned(),
+        Value::Bool(false) => "false".to_owned(),
+        _ => String::new(),
     };
+    let nothing = text.is_empty() || NOTHING.iter().any(|nothing| *nothing == text);
+    (!nothing).then_some(text)
+}
+
+fn azure_outcome(seen: &mut Seen) {
+    let registry = seen.is("resultType", "HttpStatusCode");
+    let mut said: Vec<_> = seen
+        .text("resultDescription")
+        .filter(|_| registry)
+        .into_iter()
+        .collect();
     let codes = [
-        "properties.httpStatusCode",
+        "httpStatusCode",
         "statusCode",
-        "properties.statusCode",
-        "properties.httpStatus",
-        "properties.responseCode",
-        "properties.scStatus",
+        "httpStatus",
+        "responseCode",
+        "scStatus",
+        "ScStatus",
+        "StatusCode",
+        "HttpStatusCode",
+        "ResponseCode",
     ];
+    let properties = textual(seen);
+    let inside = codes.iter().chain(&["succeeded"]);
+    said.extend(inside.filter_map(|name| says(&properties[*name])));
+    let mut paths: Vec<_> = codes.map(|name| format!("properties.{name}")).into();
+    paths.insert(1, "statusCode".to_owned());
+    let paths: Vec<_> = paths.iter().map(String::as_str).collect();
     let words = [
         "subStatus.value",
         "sub_status.value",
         "resultSignature",
         "statusText",
-        "resultType",
-        "status.value",
-        "status",
         "properties.succeeded",
         "isRequestSuccess",
     ];
-    outcome(seen, code.into_iter().collect(), &codes, &words);
+    let results = ["resultType", "status.value", "status"];
+    let order = [
+        words[0], words[1], words[2], words[3], results[0], results[1], results[2], words[4],
+        words[5],
+    ];
+    outcome(seen, said, &paths, &order, &results);
 }
 
 /// The HTTP code and the outcome that these values tell; codes come first, and what is said already before them.
-pub fn outcome(seen: &mut Seen, mut all: Vec<String>, codes: &[&str], words: &[&str]) {
-    let split = |text: String| match int(&text) {
-        Some(_) => vec![text],
-        None => text.split('.').map(str::to_owned).collect(),
-    };
-    let mut code = all.first().and_then(|word| http_code(word));
-    for path in codes {
-        let text = seen.text(path);
-        code = code.or(text.as_deref().and_then(http_code));
-        all.extend(text.map_or(vec![], split));
-    }
+/// Of the words, those at `results` alone, or before a dot, tell that something has begun.
+pub fn outcome(
+    seen: &mut Seen,
+    mut said: Vec<String>,
+    codes: &[&str],
+    words: &[&str],
+    results: &[&str],
+) {
+    said.extend(codes.iter().filter_map(|path| seen.text(path)));
+    let mut code = said.iter().find_map(|text| http_code(text));
+    // A number that is no HTTP code is not looked at where there should be one.
+    said.retain(|text| int(text).is_none() || http_code(text).is_some());
+    let mut begun = false;
     for path in words {
         let text = seen.text(path).unwrap_or_default();
         code = code.or(text.split('.').find_map(http_code));
-        all.extend(split(text));
+        let state = text.split('.').next().unwrap_or_default();
+        if text.contains('.') || results.contains(path) {
+            let starts = [
+                "start",
+                "started",
+                "accept",
+                "accepted",
+                "inprogress",
+                "active",
+            ];
+            begun |= starts.contains(&state.to_ascii_lowercase().as_str());
+        }
+        said.push(text);
     }
     if let Some(code) = code {
         seen.columns.set(col::HTTP_CODE, code);
     }
-    let outcome = |word: &String| match (http_code(word), int(word)) {
+    let words = said.iter().flat_map(|text| match int(text) {
+        Some(_) => vec![text.as_str()],
+        None => text.split('.').collect(),
+    });
+    let outcomes = words.filter_map(|word| match (http_code(word), int(word)) {
         (Some(code), _) => (code >= 200).then_some(code >= 400),
         (None, Some(number)) => Some(number != 0),
         (None, None) => match word.to_ascii_lowercase().as_str() {
@@ -134,94 +196,73 @@ pub fn outcome(seen: &mut Seen, mut all: Vec<String>, codes: &[&str], words: &[&
             | "clienterror" | "servererror" => Some(true),
             _ => None,
         },
-    };
-    let began = all.iter().any(|word| {
-        let starts = [
-            "start",
-            "started",
-            "accept",
-            "accepted",
-            "inprogress",
-            "active",
-        ];
-        starts.contains(&word.to_ascii_lowercase().as_str())
     });
-    let outcomes: Vec<bool> = all.iter().filter_map(outcome).collect();
+    let outcomes: Vec<bool> = outcomes.collect();
     if outcomes.contains(&true) {
         seen.columns.status(true);
-    } else if !began && !outcomes.is_empty() {
+    } else if !begun && !outcomes.is_empty() {
         seen.columns.status(false);
     }
 }
 
+/// Who it was by the claims that an identity holds or is.
+pub fn identity(seen: &mut Seen, identity: &Value) {
+    let inner = ["claim", "claims", "requester"].map(|holder| identity[holder].clone());
+    for claims in inner.iter().chain([identity]) {
+        let any = |names: &[&str]| {
+            let strings = names.iter().filter(|name| claims[**name].is_string());
+            let mut said = strings.filter_map(|name| says(&claims[*name]));
+            said.next().unwrap_or_default().to_lowercase()
+        };
+        let id = "http://schemas.microsoft.com/identity/claims/objectidentifier";
+        let name = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn";
+        let name = any(&[name, "upn", "unique_name", "preferred_username", "email"]);
+        let (other, app) = (any(&["subjectName", "name"]), any(&["appid", "appId"]));
+        let mail = if name.contains('@') {
+            name.clone()
+        } else {
+            String::new()
+        };
+        seen.late.extend([
+            (col::ACTOR_UID, any(&[id, "oid", "objectId"])),
+            (col::ACTOR_UID, name.clone()),
+            (col::ACTOR_UID, app.clone()),
+            (col::ACTOR_UID, other.clone()),
+            (col::ACTOR_NAME, name),
+            (col::ACTOR_NAME, other),
+            (col::ACTOR_EMAIL, mail),
+            (col::ACTOR_APP_UID, app),
+        ]);
+    }
+}
+
 fn azure_actor(seen: &mut Seen) {
-    let json = |text: &str| match text.trim_start().starts_with('{') {
-        true => serde_json::from_str::<serde_json::Value>(text).ok(),
-        false => None,
-    };
     let caller = seen.text("caller").unwrap_or_default();
     if caller.contains('@') {
         seen.set(col::ACTOR_NAME, &caller.to_lowercase());
     }
     if let Some(text) = seen.text("identity") {
-        match json(&text) {
+        match object_in(&text) {
+            Some(object) => identity(seen, &object),
             None => {
                 seen.late.push((col::ACTOR_UID, text.to_lowercase()));
                 seen.late.push((col::ACTOR_NAME, text));
             }
-            Some(identity) => {
-                for holder in ["claim", "claims", "requester"] {
-                    let any = |names: &[&str]| {
-                        let mut found = names
-                            .iter()
-                            .filter_map(|name| identity[holder][name].as_str());
-                        found.next().unwrap_or_default().to_lowercase()
-                    };
-                    let id = "http://schemas.microsoft.com/identity/claims/objectidentifier";
-                    let name = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn";
-                    let upn = any(&[name, "upn"]);
-                    let app = any(&["appid", "appId"]);
-                    seen.late
-                        .push((col::ACTOR_UID, any(&[id, "oid", "objectId"])));
-                    seen.late.push((col::ACTOR_NAME, upn.clone()));
-                    seen.late.push((col::ACTOR_EMAIL, upn));
-                    seen.late.push((col::ACTOR_UID, app.clone()));
-                    seen.late.push((col::ACTOR_APP_UID, app));
-                }
-            }
         }
     }
-    if let Some(properties) = seen.text("properties").and_then(|text| json(&text)) {
-        let text = |name: &str| properties[name].as_str().map(str::to_owned);
-        for (name, columns) in [
-            ("User", &[col::ACTOR_UID][..]),
-            ("UserDisplayName", &[col::ACTOR_NAME]),
-            ("User", &[col::ACTOR_NAME]),
-            ("CsUsername", &[col::ACTOR_UID, col::ACTOR_NAME]),
-            ("CsMethod", &[col::HTTP_METHOD]),
-            ("CsUriStem", &[col::URL]),
-            ("UserAgent", &[col::USER_AGENT]),
-        ] {
-            for column in columns {
-                let text = text(name).unwrap_or_default();
-                let small = *column == col::ACTOR_UID;
-                seen.late
-                    .push((*column, if small { text.to_lowercase() } else { text }));
-            }
-        }
-        let from = text("UserAddress").or(text("CIp")).unwrap_or_default();
-        seen.late
-            .push((col::SRC_IP, address(&from).unwrap_or_default()));
-        let code = match &properties["ScStatus"] {
-            serde_json::Value::String(text) => int(text),
-            number => int(&number.to_string()),
+    let properties = textual(seen);
+    for (path, column, how) in seen.mapping.fields {
+        let Some((_, name)) = path.split_once("properties.") else {
+            continue;
         };
-        if let Some(code) = code.filter(|code| (100..600).contains(code)) {
-            seen.columns.set(col::HTTP_CODE, code);
-            if code >= 200 {
-                seen.columns.status(code >= 400);
-            }
-        }
+        let text = says(&properties[name]).unwrap_or_default();
+        let text = match how {
+            How::Text => text,
+            How::Lower => text.to_lowercase(),
+            How::HostOf => address(&host(&text).0).unwrap_or_default(),
+            _ => continue,
+        };
+        seen.late.push((*column, text));
     }
     for base in ["identity.authorization", "authorization"] {
         let kind = seen.text(&format!("{base}.evidence.principalType"));
@@ -252,9 +293,13 @@ fn azure_actor(seen: &mut Seen) {
 }
 
 pub fn azure_flow(seen: &mut Seen) {
-    if seen.text("decision").is_none() {
-        let denied = seen.is("state", "D");
-        seen.set(col::ACTION, if denied { "denied" } else { "allowed" });
+    // Only virtual networks tell of encryption, and decide by the state.
+    if seen.mapping.words.contains(&"encryption") {
+        match seen.text("state").unwrap_or_default().as_str() {
+            "D" => seen.set(col::ACTION, "denied"),
+            "B" | "C" | "E" => seen.set(col::ACTION, "allowed"),
+            _ => {}
+        }
     }
     for (column, what) in [(col::PACKETS, "packets"), (col::BYTES, "bytes")] {
         let ways = ["sent", "received"].map(|way| seen.int(&format!("{what}_{way}")));

@@ -4,6 +4,7 @@ use serde_json::Value;
 use weir_engine::schema::col;
 
 use super::Seen;
+use crate::format::azure::NOTHING;
 use crate::slow::columns::{address, int};
 
 pub fn alert(seen: &mut Seen) {
@@ -67,7 +68,14 @@ fn entity(seen: &mut Seen, all: &[Value], one: &Value) {
         let mut values = [of[name].clone(), of[small].clone()].into_iter();
         values.find(|value| !value.is_null()).unwrap_or_default()
     };
-    let text = |of: &Value, name: &str| member(of, name).as_str().unwrap_or_default().to_owned();
+    let text = |of: &Value, name: &str| {
+        let text = member(of, name).as_str().unwrap_or_default().to_owned();
+        if NOTHING.contains(&&*text) {
+            String::new()
+        } else {
+            text
+        }
+    };
     let other = |name: &str| meant(all, &member(one, name)).cloned().unwrap_or_default();
     let own = |name: &str| text(one, name);
     let columns = match own("Type").to_lowercase().as_str() {
@@ -81,7 +89,7 @@ fn entity(seen: &mut Seen, all: &[Value], one: &Value) {
                 false => format!("{}@{suffix}", own("Name")).to_lowercase(),
             };
             let name = if suffix.is_empty() {
-                own("Name")
+                own("Name").to_lowercase()
             } else {
                 upn.clone()
             };
@@ -90,7 +98,7 @@ fn entity(seen: &mut Seen, all: &[Value], one: &Value) {
                 (col::ACTOR_NAME, name),
                 (col::ACTOR_EMAIL, upn),
                 (col::ACTOR_UID, own("AadUserId").to_lowercase()),
-                (col::ACTOR_UID, own("Sid")),
+                (col::ACTOR_UID, own("Sid").to_lowercase()),
             ]
         }
         "host" => vec![(col::HOSTNAME, own("HostName"))],
@@ -122,7 +130,46 @@ fn entity(seen: &mut Seen, all: &[Value], one: &Value) {
     }
 }
 
+/// The account that an alert is about: of the user's own evidence, of other evidence, or at a device.
+fn account(seen: &mut Seen) {
+    let all = seen.list("evidence");
+    let is_user = |one: &&Value| {
+        let kind = one["@odata.type"].as_str().unwrap_or_default();
+        kind == "userEvidence" || kind.ends_with(".userEvidence")
+    };
+    let own = all.iter().filter(is_user).map(|one| &one["userAccount"]);
+    let other = all.iter().filter(|one| !is_user(one));
+    let other = other.map(|one| &one["userAccount"]);
+    let devices = all.iter().filter_map(|one| one["loggedOnUsers"].as_array());
+    let mut accounts = own.chain(other).chain(devices.flatten());
+    let told = |account: &Value, name: &str| {
+        let text = account[name].as_str().unwrap_or_default();
+        if NOTHING.contains(&text) {
+            String::new()
+        } else {
+            text.to_lowercase()
+        }
+    };
+    let ids = [
+        "azureAdUserId",
+        "userSid",
+        "userPrincipalName",
+        "accountName",
+    ];
+    let account = accounts.find(|account| ids.iter().any(|id| !told(account, id).is_empty()));
+    if let Some(account) = account {
+        for id in ids {
+            seen.set(col::ACTOR_UID, &told(account, id));
+        }
+        let mail = told(account, "userPrincipalName");
+        seen.set(col::ACTOR_NAME, &mail);
+        seen.set(col::ACTOR_NAME, &told(account, "accountName"));
+        seen.set(col::ACTOR_EMAIL, &mail);
+    }
+}
+
 pub fn xdr(seen: &mut Seen) {
+    account(seen);
     for one in seen.list("evidence") {
         let text = |path: &[&str]| {
             let value = path.iter().fold(&one, |value, key| &value[key]);
@@ -134,18 +181,6 @@ pub fn xdr(seen: &mut Seen) {
             "ipEvidence" => {
                 let found = address(&text(&["ipAddress"]));
                 vec![(col::SRC_IP, found.unwrap_or_default())]
-            }
-            "userEvidence" => {
-                let account = |name: &str| text(&["userAccount", name]).to_lowercase();
-                vec![
-                    (col::ACTOR_UID, account("azureAdUserId")),
-                    (col::ACTOR_UID, account("userSid")),
-                    (col::ACTOR_UID, account("userPrincipalName")),
-                    (col::ACTOR_UID, account("accountName")),
-                    (col::ACTOR_NAME, account("userPrincipalName")),
-                    (col::ACTOR_NAME, account("accountName")),
-                    (col::ACTOR_EMAIL, account("userPrincipalName")),
-                ]
             }
             "deviceEvidence" => vec![
                 (col::HOSTNAME, text(&["deviceDnsName"])),

@@ -1,8 +1,9 @@
 //! What the hooks of the table formats do, said once more.
 
+mod aws;
 mod azure;
-mod clouds;
 mod defender;
+mod google;
 mod rows;
 mod saas;
 
@@ -96,9 +97,9 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
         "" if !seen.mapping.words.is_empty() => azure::azure_flow(seen),
         "Azure NSG flow" => azure_tuple(seen),
         "Azure traffic analytics row" => azure_traffic(seen),
-        "GuardDuty finding" => clouds::guardduty(seen),
-        "Security Hub finding" => clouds::security_hub(seen),
-        "Google Cloud audit log entry" if !clouds::google(seen) => return filtered,
+        "GuardDuty finding" => aws::guardduty(seen),
+        "Security Hub finding" => aws::security_hub(seen),
+        "Google Cloud audit log entry" if !google::google(seen) => return filtered,
         "Google Cloud audit log entry" => {}
         "Azure Activity log event" => {
             let category = seen.text("category").unwrap_or_default();
@@ -139,7 +140,7 @@ pub fn finish(name: &str, seen: &mut Seen) -> Option<Option<Outcome>> {
         "Defender XDR hunting row of Sentinel" if rows::hunting(seen, "Type", "") => {
             return filtered;
         }
-        "Google VPC flow log entry" => clouds::google_flow(seen),
+        "Google VPC flow log entry" => google::google_flow(seen),
         "ztunnel access log line" => ztunnel(seen),
         "Okta System Log event" => saas::okta(seen),
         "GitHub audit log entry" => saas::github(seen),
@@ -248,10 +249,6 @@ fn flow(seen: &mut Seen) -> Option<Outcome> {
 }
 
 fn azure_tuple(seen: &mut Seen) {
-    if !seen.has_any(&["decision"]) {
-        let denied = seen.is("flowstate", "D");
-        seen.set(col::ACTION, if denied { "denied" } else { "allowed" });
-    }
     let inbound = seen.is("direction", "I");
     let (sent, received) = (seen.int("src_bytes"), seen.int("dst_bytes"));
     let (into, out) = if inbound {

@@ -75,6 +75,8 @@ pub fn audit(seen: &mut Seen) {
         upn.clone(),
         says(&app["appId"]),
         says(&app["displayName"]),
+        says(&app["servicePrincipalName"]),
+        says(&user["displayName"]),
         identity.clone(),
     ] {
         seen.set(col::ACTOR_UID, &uid.to_lowercase());
@@ -83,6 +85,7 @@ pub fn audit(seen: &mut Seen) {
         upn.clone(),
         says(&user["displayName"]),
         says(&app["displayName"]),
+        says(&app["servicePrincipalName"]),
         identity,
     ] {
         seen.set(col::ACTOR_NAME, &name);
@@ -125,7 +128,12 @@ pub fn resource(seen: &mut Seen) {
     azure::outcome(
         seen,
         vec![],
-        &["httpStatusCode_d", "HttpStatusCode", "StatusCode"],
+        &[
+            "httpStatusCode_d",
+            "HttpStatusCode",
+            "StatusCode",
+            "ResponseCode",
+        ],
         &[
             "ActivitySubstatusValue",
             "ResultSignature",
@@ -134,6 +142,7 @@ pub fn resource(seen: &mut Seen) {
             "ActivityStatusValue",
             "succeeded_s",
         ],
+        &["ResultType", "ActivityStatusValue"],
     );
     for path in ["Claims", "Claims_d"] {
         let claims = inner(seen, path);
@@ -144,6 +153,15 @@ pub fn resource(seen: &mut Seen) {
         seen.set(col::ACTOR_NAME, &upn.to_lowercase());
         seen.set(col::ACTOR_APP_UID, &claim("appid").to_lowercase());
         seen.set(col::ACTOR_TYPE, &claim("idtyp"));
+    }
+    let identity = inner(seen, "Identity");
+    match (identity.is_object(), seen.text("Identity")) {
+        (true, _) => azure::identity(seen, &identity),
+        (false, Some(name)) => {
+            seen.late.push((col::ACTOR_UID, name.to_lowercase()));
+            seen.late.push((col::ACTOR_NAME, name));
+        }
+        (false, None) => {}
     }
     for path in [
         "identity_claim_upn_s",

@@ -143,6 +143,11 @@ pub fn github(seen: &mut Seen) {
         _ => 6003,
     };
     seen.columns.set(col::CLASS_UID, class);
+    let signs_in = class == 3002 && seen.value("actor").and_then(Json::scalar).is_none();
+    if let Some(user) = seen.text("user").filter(|_| signs_in) {
+        seen.set(col::ACTOR_UID, &user);
+        seen.set(col::ACTOR_NAME, &user);
+    }
     let conclusion = seen.text("conclusion").unwrap_or_default();
     let code = seen
         .int("status_code")
@@ -160,6 +165,29 @@ pub fn github(seen: &mut Seen) {
     if let Some(failed) = failed {
         seen.columns.status(failed);
     }
+}
+
+/// A text, or a whole number.
+fn told(user: &Value, id: &str) -> String {
+    match &user[id] {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => {
+            int(&number.to_string()).map_or(String::new(), |number| number.to_string())
+        }
+        _ => String::new(),
+    }
+}
+
+/// The first user with an id among the actors of the evidence.
+fn evident(seen: &Seen, ids: &[&str]) -> Option<Value> {
+    for one in seen.list("evidences") {
+        for user in [&one["actor"]["user"], &one["actor"]["process"]["user"]] {
+            if ids.iter().any(|id| !told(user, id).is_empty()) {
+                return Some(user.clone());
+            }
+        }
+    }
+    None
 }
 
 pub fn ocsf(seen: &mut Seen) {
@@ -200,13 +228,34 @@ pub fn ocsf(seen: &mut Seen) {
     } else if let Some(code @ (1 | 2)) = code {
         seen.columns.status(code == 2);
     }
-    if class == 3002 {
-        for path in ["user.uid", "user.email_addr", "user.name"] {
-            let user = seen.text(path).unwrap_or_default();
-            seen.late.push((col::ACTOR_UID, user));
+    let ids = ["uid", "uid_alt", "email_addr", "name", "full_name"];
+    let users = ["actor.user", "actor.process.user"];
+    let named = users.iter().any(|user| {
+        ids.iter()
+            .any(|id| seen.text(&format!("{user}.{id}")).is_some())
+    });
+    if !named && let Some(user) = evident(seen, &ids) {
+        for id in ids {
+            seen.late.push((col::ACTOR_UID, told(&user, id)));
         }
-        let name = seen.text("user.name").unwrap_or_default();
-        seen.late.push((col::ACTOR_NAME, name));
+        for (column, id) in [
+            (col::ACTOR_NAME, "name"),
+            (col::ACTOR_NAME, "full_name"),
+            (col::ACTOR_EMAIL, "email_addr"),
+        ] {
+            seen.late.push((column, told(&user, id)));
+        }
+    }
+    if class == 3002 {
+        let columns = ids.map(|id| (col::ACTOR_UID, id)).into_iter().chain([
+            (col::ACTOR_NAME, "name"),
+            (col::ACTOR_NAME, "full_name"),
+            (col::ACTOR_EMAIL, "email_addr"),
+        ]);
+        for (column, id) in columns {
+            let text = seen.text(&format!("user.{id}")).unwrap_or_default();
+            seen.late.push((column, text));
+        }
     }
     for path in ["actor.app_uid", "actor.app_name", "actor.invoked_by"] {
         let app = seen.text(path).unwrap_or_default();

@@ -1,71 +1,18 @@
-//! Hooks of what the clouds themselves write.
+//! Hooks of what Google Cloud writes.
 
+use serde_json::Value;
+use sha2::Digest;
 use weir_engine::schema::col;
 
 use super::Seen;
 use crate::slow::Json;
 
-pub fn guardduty(seen: &mut Seen) {
-    if let Some((purpose, _)) = seen.text("type").unwrap_or_default().split_once(':') {
-        seen.set(col::FINDING_ATTACKS, purpose);
-    }
-    match seen
-        .text("service.detection.sequence.actors[0].session.mfaStatus")
-        .as_deref()
-    {
-        Some("ENABLED") => seen.columns.set(col::ACTOR_SESSION_MFA, true),
-        Some("DISABLED") => seen.columns.set(col::ACTOR_SESSION_MFA, false),
-        _ => {}
-    }
-    let archived = seen.is("service.archived", "true");
-    seen.set(
-        col::FINDING_STATUS,
-        if archived { "archived" } else { "active" },
-    );
-    let connection = "service.action.networkConnectionAction";
-    let outbound = seen.is(&format!("{connection}.connectionDirection"), "OUTBOUND");
-    for (side, is_source) in [("local", outbound), ("remote", !outbound)] {
-        let (address, port) = match is_source {
-            true => (col::SRC_IP, col::SRC_PORT),
-            false => (col::DST_IP, col::DST_PORT),
-        };
-        for version in ["V4", "V6"] {
-            // Of this end AWS names the older kind of address alone.
-            if side == "remote" || version == "V4" {
-                let value = seen.value(&format!("{connection}.{side}IpDetails.ipAddress{version}"));
-                seen.columns.address(address, value.and_then(Json::string));
-            }
-        }
-        if let Some(number) = seen.int(&format!("{connection}.{side}PortDetails.port")) {
-            seen.columns.set(port, number);
-        }
-    }
-}
-
-pub fn security_hub(seen: &mut Seen) {
-    if let Some(status) = seen.text("Compliance.Status") {
-        seen.set(col::FAMILY, "posture");
-        seen.columns.set(col::CLASS_UID, 2003);
-        if status == "PASSED" || status == "FAILED" {
-            seen.columns.status(status == "FAILED");
-        }
-    } else if seen.value("Vulnerabilities[0].Id").is_some() {
-        seen.set(col::FAMILY, "posture");
-        seen.columns.set(col::CLASS_UID, 2002);
-    }
-    let kind = seen.text("Types[0]").unwrap_or_default();
-    let parts: Vec<_> = kind.split('/').collect();
-    if let ["TTPs", tactic, ..] = parts.as_slice() {
-        seen.set(col::FINDING_ATTACKS, tactic);
-    }
-}
-
 /// Whether every authorization that tells it was not granted.
 fn refused(seen: &Seen) -> bool {
     let all = seen.list("protoPayload.authorizationInfo");
     let granted = all.iter().filter_map(|one| match &one["granted"] {
-        serde_json::Value::Bool(granted) => Some(*granted),
-        serde_json::Value::String(word) => match word.as_str() {
+        Value::Bool(granted) => Some(*granted),
+        Value::String(word) => match word.as_str() {
             "true" => Some(true),
             "false" => Some(false),
             _ => None,
@@ -82,10 +29,15 @@ pub fn google(seen: &mut Seen) -> bool {
     let method = seen.text("protoPayload.methodName").unwrap_or_default();
     let last = method.rsplit('.').next().unwrap_or_default().to_owned();
     let code = seen.int("protoPayload.status.code");
+    let first = seen.is("operation.first", "true");
+    let last_one = seen.is("operation.last", "true");
+    let accepted = first && !last_one && seen.value("protoPayload.status").is_none();
     let failed = if code.unwrap_or(0) != 0 || refused(seen) {
         Some(true)
-    } else if service != "login.googleapis.com" {
+    } else if service == "k8s.io" {
         Some(false)
+    } else if service != "login.googleapis.com" {
+        (!accepted).then_some(false)
     } else {
         match last.as_str() {
             "loginFailure" | "riskySensitiveActionBlocked" => Some(true),
@@ -105,10 +57,6 @@ pub fn google(seen: &mut Seen) -> bool {
         let reads = ["ADMIN_READ", "DATA_READ"].contains(&permission.as_str());
         seen.columns.set(col::IS_READ_ONLY, reads);
     }
-    let (first, last_one) = (
-        seen.is("operation.first", "true"),
-        seen.is("operation.last", "true"),
-    );
     if first != last_one {
         seen.set(col::ACTIVITY, if first { "start" } else { "end" });
     }
@@ -119,10 +67,18 @@ pub fn google(seen: &mut Seen) -> bool {
         _ => {}
     }
     let info = "protoPayload.authenticationInfo";
-    let who = ["principalEmail", "principalSubject", "authoritySelector"]
+    let known = ["principalEmail", "principalSubject", "authoritySelector"]
         .iter()
-        .find_map(|key| seen.text(&format!("{info}.{key}")))
-        .unwrap_or_default();
+        .find_map(|key| seen.text(&format!("{info}.{key}")));
+    let who = match known {
+        Some(who) => who,
+        None => {
+            let who = third_party(seen, &format!("{info}.thirdPartyPrincipal"));
+            seen.late.push((col::ACTOR_UID, who.clone()));
+            seen.late.push((col::ACTOR_NAME, who.clone()));
+            who
+        }
+    };
     if let Some((kind, name)) = who.split_once(':')
         && ["user", "serviceAccount", "group"].contains(&kind)
     {
@@ -152,10 +108,49 @@ pub fn google(seen: &mut Seen) -> bool {
         }
         return true;
     }
-    gke(seen, &method, &resource, &who, !first && last_one)
+    let half = first != last_one;
+    let is_end = half && last_one;
+    gke(seen, &method, &resource, &who, half, is_end)
 }
 
-fn gke(seen: &mut Seen, method: &str, resource: &str, who: &str, is_end: bool) -> bool {
+/// The first text under a name that claims commonly have, in claims of their own or beside them.
+fn third_party(seen: &Seen, path: &str) -> String {
+    let principal = seen.value(path).map(Json::raw).unwrap_or("null");
+    let principal: Value = serde_json::from_str(principal).unwrap_or_default();
+    if let Value::String(text) = principal {
+        return text;
+    }
+    let places = [
+        principal["thirdPartyClaims"].clone(),
+        principal["claims"].clone(),
+        principal,
+    ];
+    for place in places {
+        for name in [
+            "principalEmail",
+            "email",
+            "principalSubject",
+            "subject",
+            "sub",
+            "principal",
+            "username",
+            "userName",
+            "user",
+            "arn",
+            "name",
+            "id",
+        ] {
+            match place[name].as_str() {
+                None | Some("") => {}
+                Some(text) => return text.to_owned(),
+            }
+        }
+    }
+    String::new()
+}
+
+/// `half` is one of two entries of an operation, `is_end` the second one. False for an entry that is left out.
+fn gke(seen: &mut Seen, method: &str, resource: &str, who: &str, half: bool, is_end: bool) -> bool {
     let versioned = |part: &str| {
         let mut characters = part.chars();
         characters.next() == Some('v') && characters.next().is_some_and(|one| one.is_ascii_digit())
@@ -182,9 +177,11 @@ fn gke(seen: &mut Seen, method: &str, resource: &str, who: &str, is_end: bool) -
     };
     let at = |index: usize| rest.get(index).copied().unwrap_or_default();
     let streams = ["exec", "attach", "portforward"].contains(&at(2));
-    if is_end && (streams || verb == "watch" || at(2) == "proxy" || at(2) == "log") {
+    let code = seen.int("protoPayload.status.code").unwrap_or(0);
+    if is_end && verb == "watch" && code == 0 && !refused(seen) {
         return false;
     }
+    let lasts = streams || verb == "watch" || at(2) == "proxy" || at(2) == "log";
     seen.set(col::FAMILY, "k8s_audit");
     seen.set(col::API_OPERATION, verb);
     seen.set(col::K8S_NAMESPACE, namespace);
@@ -210,7 +207,6 @@ fn gke(seen: &mut Seen, method: &str, resource: &str, who: &str, is_end: bool) -
         true => real(seen.int("protoPayload.response.code")),
         false => None,
     };
-    let code = seen.int("protoPayload.status.code").unwrap_or(0);
     let derived = match code {
         0 if refused(seen) => 403,
         0 if streams => 101,
@@ -244,7 +240,12 @@ fn gke(seen: &mut Seen, method: &str, resource: &str, who: &str, is_end: bool) -
         seen.set(col::ACTOR_TYPE, kind);
     }
     let text = |path: &str| seen.text(path).unwrap_or_default();
-    let (id, timestamp) = (text("insertId"), text("timestamp"));
+    let operation = seen.text("operation.id").filter(|_| lasts && half);
+    let both = operation.is_some();
+    let (id, timestamp) = match operation {
+        Some(operation) => (operation, String::new()),
+        None => (text("insertId"), text("timestamp")),
+    };
     let micros = crate::slow::time(&timestamp).unwrap_or(0);
     let metadata = "protoPayload.requestMetadata";
     let said = [
@@ -264,9 +265,16 @@ fn gke(seen: &mut Seen, method: &str, resource: &str, who: &str, is_end: bool) -
         bytes.extend(part.bytes());
     }
     bytes.extend(code.to_le_bytes());
-    bytes.extend(micros.to_le_bytes());
-    let hash = xxhash_rust::xxh3::xxh3_128_with_seed(&bytes, micros as u64);
-    let mut uid = vec![id, timestamp, text("logName"), format!("{hash:032x}")];
+    let hash = if both {
+        let digest = sha2::Sha256::digest(&bytes);
+        let digits = digest[..16].iter().map(|byte| format!("{byte:02x}"));
+        digits.collect()
+    } else {
+        bytes.extend(micros.to_le_bytes());
+        let hash = xxhash_rust::xxh3::xxh3_128_with_seed(&bytes, micros as u64);
+        format!("{hash:032x}")
+    };
+    let mut uid = vec![id, timestamp, text("logName"), hash];
     uid.retain(|part| !part.is_empty());
     seen.set(col::EVENT_UID, &uid.join("/"));
     true
