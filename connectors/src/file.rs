@@ -10,7 +10,6 @@
 
 mod discover;
 mod frame;
-mod gzip;
 mod input;
 mod merge;
 mod outline;

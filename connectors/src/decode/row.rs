@@ -63,6 +63,7 @@ impl<'b> Work<'_, 'b> {
 
     /// The columns that no format sets.
     fn common_columns(&mut self, s: &Scanner, format: Format, raw: Range<usize>, faults: u32) {
+        let is_marked = self.is_marked(&raw);
         let builder = &mut self.builder;
         let [family, product] = self.labels.formats[format.index()];
         builder.interned(col::FAMILY, family);
@@ -78,7 +79,7 @@ impl<'b> Work<'_, 'b> {
             builder.text(col::EVENT_UID, &format!("{hash:032x}"));
         }
         let has_faults = s.repairs() != faults;
-        if has_faults || self.marks.iter().any(|mark| raw.contains(mark)) {
+        if has_faults || is_marked {
             builder.bool(col::RAW_REPAIRED, true);
         }
         let kept = self.config.kept(s, raw.clone());

@@ -98,7 +98,7 @@ pub(super) fn run(
                 std::thread::sleep(POLL / 10);
                 polls += 1;
                 match polls % 10 {
-                    0 => merge.look_for_more(),
+                    0 => merge.look_for_more()?,
                     _ if out.is_closed() => Err(Closed),
                     _ => Ok(()),
                 }
@@ -198,12 +198,14 @@ impl Merge<'_> {
                     detail: format!("the file cannot be opened: {error}"),
                     payload: vec![],
                     bytes: 0,
+                    events: 1,
                 };
                 let block = Block {
                     bytes: vec![],
                     records: vec![],
                     next: item.next,
                     letter: Some(letter),
+                    doubtful: None,
                 };
                 let batch = item.decode(block)?;
                 item.state = State::Finished;
@@ -216,6 +218,9 @@ impl Merge<'_> {
         let Some(block) = reader.next_block() else {
             let may_grow = reader.is_growing();
             self.count(index, reader.on_disk());
+            if !may_grow && let Err(closed) = self.finish(index)? {
+                return Ok(Err(closed));
+            }
             return Ok(self.end(index, may_grow));
         };
         let on_disk = reader.on_disk();
@@ -242,6 +247,15 @@ impl Merge<'_> {
         }
     }
 
+    /// Sends what the decoder still held of a file of which nothing more comes.
+    fn finish(&mut self, index: usize) -> Result<Result<(), Closed>> {
+        let item = &mut self.items[index];
+        Ok(match item.decoder.finish(&item.partition, item.next)? {
+            Some(batch) => self.send(SourceMessage::Batch(Box::new(batch))),
+            None => Ok(()),
+        })
+    }
+
     fn end(&mut self, index: usize, may_grow: bool) -> Result<(), Closed> {
         let item = &mut self.items[index];
         let partition = item.partition.clone();
@@ -254,9 +268,9 @@ impl Merge<'_> {
     }
 
     /// Files that grew, vanished or are new.
-    fn look_for_more(&mut self) -> Result<(), Closed> {
+    fn look_for_more(&mut self) -> Result<Result<(), Closed>> {
         let mut gone = vec![];
-        for item in &mut self.items {
+        for (index, item) in self.items.iter_mut().enumerate() {
             if item.state != State::CaughtUp {
                 continue;
             }
@@ -272,12 +286,16 @@ impl Merge<'_> {
                 }
                 Err(_) => {
                     item.state = State::Finished;
-                    gone.push(item.partition.clone());
+                    gone.push((index, item.partition.clone()));
                 }
             }
         }
-        for partition in gone {
-            self.send(SourceMessage::Finished { partition })?;
+        for (index, partition) in gone {
+            let told = self.finish(index)?;
+            let told = told.and_then(|()| self.send(SourceMessage::Finished { partition }));
+            if told.is_err() {
+                return Ok(told);
+            }
         }
         let mut known: HashSet<PathBuf> =
             self.items.iter().map(|item| identity(&item.path)).collect();
@@ -286,13 +304,13 @@ impl Merge<'_> {
             discovery.walk(&mut known, folder);
         }
         if discovery.files.is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let bytes = discovery.files.iter().map(|file| file.bytes).sum();
         self.shared.bytes_total.fetch_add(bytes, Ordering::Relaxed);
         let files = discovery.files.len() as u64;
         self.shared.files.fetch_add(files, Ordering::Relaxed);
-        self.add(discovery.files)
+        Ok(self.add(discovery.files))
     }
 
     fn count(&mut self, index: usize, on_disk: u64) {
@@ -329,12 +347,15 @@ impl Item {
     fn decode(&mut self, block: Block) -> Result<EventBatch> {
         let bytes = Buffer::from_vec(block.bytes);
         let partition = &self.partition;
+        if let Some(from) = block.doubtful {
+            self.decoder.doubt(from);
+        }
         let mut batch = self
             .decoder
             .decode(partition, bytes, &block.records, block.next)?;
         if let Some(letter) = block.letter {
-            batch.counts.read += 1;
-            batch.counts.dead_lettered += 1;
+            batch.counts.read += letter.events;
+            batch.counts.dead_lettered += letter.events;
             batch.counts.bytes += letter.bytes;
             batch.dead_letters.push(DeadLetter {
                 partition: partition.clone(),

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use weir_engine::batch::DEAD_LETTER_PAYLOAD;
 
 use super::frame::{Cut, Text, filling, trimmed_end};
-use super::gzip;
 use super::input::Input;
 use super::outline::{Outline, inside};
 use crate::decode::Record;
+use crate::gzip;
 
 /// A block is as large as one decoder call handles well: the batch is long enough for vectorised rules, and
 /// reading ahead in one file does not run far before the others.
@@ -30,6 +30,8 @@ pub(super) struct Block {
     /// Where the file goes on after this block.
     pub next: i64,
     pub letter: Option<Letter>,
+    /// From this place on the records come of compressed data whose checksum is wrong.
+    pub doubtful: Option<i64>,
 }
 
 /// A part of the file that is no record.
@@ -39,6 +41,8 @@ pub(super) struct Letter {
     pub detail: String,
     pub payload: Vec<u8>,
     pub bytes: u64,
+    /// How many events it may be.
+    pub events: u64,
 }
 
 pub(super) struct Reader {
@@ -51,6 +55,8 @@ pub(super) struct Reader {
     offset: u64,
     ended: bool,
     failure: Option<io::Error>,
+    /// Where the text begins that was unpacked of what failed.
+    doubtful: Option<i64>,
     /// Longest record.
     limit: usize,
     /// Leave a last record without its line end for later: the file may still grow.
@@ -79,6 +85,7 @@ impl Reader {
             offset: input.offset,
             ended: false,
             failure: None,
+            doubtful: None,
             limit,
             growing: growing && input.is_plain,
             alone_before: 0,
@@ -137,6 +144,10 @@ impl Reader {
             Ok(0) => self.ended = true,
             Ok(_) => {}
             Err(error) => {
+                let end = self.offset + self.pending.len() as u64;
+                let damage = gzip::damage(&error).filter(|damage| damage.unverified > 0);
+                let from = damage.map(|damage| end.saturating_sub(damage.unverified));
+                self.doubtful = from.map(|from| from as i64);
                 self.failure = Some(error);
                 self.ended = true;
             }
@@ -276,6 +287,7 @@ impl Reader {
             records,
             next: self.offset as i64,
             letter: None,
+            doubtful: self.doubtful,
         }
     }
 
@@ -326,23 +338,23 @@ impl Reader {
         self.pending.drain(..end);
         self.offset += end as u64;
         let bytes = self.offset - position as u64;
-        let detail = format!(
-            "{bytes} bytes, the limit is {}{}",
-            self.limit,
-            self.estimate(bytes)
-        );
-        self.letter(position, "too_large", detail, payload, bytes)
+        let (events, estimate) = self.estimate(bytes);
+        let detail = format!("{bytes} bytes, the limit is {}{estimate}", self.limit);
+        self.letter(position, "too_large", detail, payload, (bytes, events))
     }
 
-    /// How many events so many bytes may be, by those that were read.
-    fn estimate(&self, bytes: u64) -> String {
+    /// How many events so many bytes may be, by those that were read; and a text that says so.
+    fn estimate(&self, bytes: u64) -> (u64, String) {
         let (records, length) = self.delivered;
         match length.checked_div(records) {
-            Some(average @ 1..) if bytes / average > 1 => format!(
-                "; perhaps {} events, if they are as long as those before ({average} bytes)",
-                bytes / average
-            ),
-            _ => String::new(),
+            Some(average @ 1..) if bytes / average > 1 => {
+                let events = bytes / average;
+                let text = format!(
+                    "; perhaps {events} events, if they are as long as those before ({average} bytes)"
+                );
+                (events, text)
+            }
+            _ => (1, String::new()),
         }
     }
 
@@ -352,7 +364,7 @@ impl Reader {
         reason: &'static str,
         detail: String,
         payload: Vec<u8>,
-        bytes: u64,
+        (bytes, events): (u64, u64),
     ) -> Block {
         Block {
             bytes: vec![],
@@ -364,7 +376,9 @@ impl Reader {
                 detail,
                 payload,
                 bytes,
+                events,
             }),
+            doubtful: None,
         }
     }
 
@@ -374,7 +388,8 @@ impl Reader {
         let position = self.offset as i64;
         self.offset += rest.len() as u64;
         let damage = gzip::damage(error);
-        let skipped = damage.map_or(0, |damage| damage.skipped);
+        let (skipped, lost) = damage.map_or((0, 0), |damage| (damage.skipped, damage.lost));
+        self.doubtful = None;
         self.ended = !damage.is_some_and(|damage| damage.goes_on);
         let bytes = rest.len() as u64;
         let place = self.offset;
@@ -382,9 +397,16 @@ impl Reader {
             true => format!("the file cannot be read beyond byte {place}: {error}"),
             false => format!("the file cannot be read at byte {place}: {error}"),
         };
-        let detail = detail + &self.estimate(bytes + skipped);
+        let (events, estimate) = self.estimate(bytes + lost);
+        let detail = detail + &estimate;
         let payload = rest[..rest.len().min(DEAD_LETTER_PAYLOAD)].to_vec();
-        self.letter(position, "unreadable", detail, payload, bytes + skipped)
+        self.letter(
+            position,
+            "unreadable",
+            detail,
+            payload,
+            (bytes + skipped, events),
+        )
     }
 }
 
