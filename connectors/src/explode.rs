@@ -4,7 +4,7 @@
 //! Invariant: a report without events is counted as one that was left out.
 
 use crate::decode::Work;
-use crate::format::{Decoded, Format, Reject, Stop};
+use crate::format::{Decoded, Format, Reject, Stop, fault};
 use crate::json::Scanner;
 use crate::mapping::{Compiled, Found, Outer, Rivals};
 
@@ -78,7 +78,16 @@ impl Work<'_, '_> {
                         text.into_iter()
                             .for_each(|text| inner.split(s, text, &mut found));
                     }
-                    _ => return Ok(s.skip()?),
+                    // What says nothing is no event.
+                    (b'n', _) => return Ok(s.skip()?),
+                    (_, is_object) => {
+                        s.skip()?;
+                        let what = if is_object { "object" } else { "text" };
+                        let detail = format!("an element of the report's array is no {what}");
+                        let element = &s.bytes()[start..s.position()];
+                        self.dead_letter(element, fault("unknown_format", detail));
+                        return Ok(());
+                    }
                 }
                 if !inner.inside.is_empty() {
                     let outer = inner.outer(s, &found, outer);
