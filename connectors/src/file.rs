@@ -8,6 +8,7 @@
 //! is a dead letter or is listed by [`FileSource::skipped`], never passed over in silence; the channel's
 //! bound is the only buffer.
 
+mod block;
 mod discover;
 mod frame;
 mod input;

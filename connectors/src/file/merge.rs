@@ -16,9 +16,10 @@ use weir_engine::schema::col;
 use weir_engine::source::{Positions, SourceMessage, SourceSender};
 
 use super::Shared;
+use super::block::{Block, Letter};
 use super::discover::{Discovery, Found, identity};
 use super::input::{Input, is_stream};
-use super::reader::{Block, Letter, Reader};
+use super::reader::Reader;
 use crate::decode::{Decoder, are_flow_fields};
 
 /// Readers kept open. Files whose times overlap are open together; beyond this number the one that will be

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_engine::batch::DEAD_LETTER_PAYLOAD;
 
+use super::block::{Block, Letter};
 use super::frame::{Cut, Text, filling, trimmed_end};
 use super::input::Input;
 use super::outline::{Outline, inside};
@@ -22,28 +23,6 @@ use crate::gzip;
 pub(super) const BLOCK_RECORDS: usize = 8192;
 pub(super) const BLOCK_BYTES: usize = 8 << 20;
 const CHUNK: usize = 1 << 20;
-
-/// Some records of a file, or what could not become records.
-pub(super) struct Block {
-    pub bytes: Vec<u8>,
-    pub records: Vec<Record>,
-    /// Where the file goes on after this block.
-    pub next: i64,
-    pub letter: Option<Letter>,
-    /// From this place on the records come of compressed data whose checksum is wrong.
-    pub doubtful: Option<i64>,
-}
-
-/// A part of the file that is no record.
-pub(super) struct Letter {
-    pub position: i64,
-    pub reason: &'static str,
-    pub detail: String,
-    pub payload: Vec<u8>,
-    pub bytes: u64,
-    /// How many events it may be.
-    pub events: u64,
-}
 
 pub(super) struct Reader {
     input: Box<dyn Read + Send>,
