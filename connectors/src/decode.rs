@@ -11,30 +11,33 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::buffer::Buffer;
-use datafusion::arrow::compute::filter_record_batch;
 use weir_engine::batch::{Counts, DeadLetter, EventBatch, Partition};
 use weir_engine::builder::EventBuilder;
 use weir_engine::{Error, Result};
 
 use crate::detect::{Formats, Looks, sniff};
-use crate::envelope::{LEVELS, Pieces, Text};
+use crate::envelope::{LEVELS, Origin, Pieces, Text};
 use crate::format::{Fault, Format, Labels, Reject, fault, vpc_flow};
 use crate::json::{self, Scanner};
 use crate::mapping::{Column, Found, Rivals};
 
+mod before;
 mod config;
 mod letters;
+mod marks;
 mod place;
 mod row;
 mod salvage;
 mod stream;
 
+pub(crate) use self::before::Before;
+use self::before::without;
 use self::config::configured_columns;
 pub use self::config::{DecoderConfig, FormatChoice, are_flow_fields};
 use self::letters::Typical;
 pub(crate) use self::letters::estimated;
+pub(crate) use self::marks::Marks;
 
 /// Letters that one record may write: an envelope of 64 MiB can hold 20 million unusable events.
 const LETTERS_PER_RECORD: usize = 1000;
@@ -62,7 +65,10 @@ pub struct Decoder {
     configured: Option<Arc<[Column]>>,
     /// Columns of flow logs that a header line named, by partition.
     headers: HashMap<Arc<str>, Arc<[Column]>>,
-    pieces: Pieces,
+    /// Lines that are not whole yet, by partition.
+    pieces: HashMap<Arc<str>, Pieces>,
+    /// Position from which on the records of the next block are in doubt.
+    doubtful: Option<i64>,
     typical: Typical,
     scratch: Vec<u8>,
     found: Found,
@@ -70,7 +76,7 @@ pub struct Decoder {
 
 /// By level of envelopes: whether the last two events there were of one format, so that the next one is
 /// read as that at once.
-type Trust = [bool; LEVELS + 2];
+type Trust = [bool; LEVELS + 1];
 
 impl Decoder {
     pub fn new(config: DecoderConfig) -> Self {
@@ -78,10 +84,11 @@ impl Decoder {
         Self {
             allowed: Formats::of(formats.iter().copied()),
             last: formats.first().copied().unwrap_or(Format::CLOUDTRAIL),
-            trust: [true; LEVELS + 2],
+            trust: [true; LEVELS + 1],
             configured: config.columns.as_deref().and_then(configured_columns),
             headers: HashMap::new(),
-            pieces: Pieces::default(),
+            pieces: HashMap::new(),
+            doubtful: None,
             typical: Typical::default(),
             config,
             scratch: vec![],
@@ -106,6 +113,12 @@ impl Decoder {
         self.typical.estimate(bytes)
     }
 
+    /// Tells that records of the next block, from this position on, come of compressed data whose checksum is wrong: their rows are
+    /// marked.
+    pub fn doubt(&mut self, from: i64) {
+        self.doubtful = Some(from);
+    }
+
     /// Reads one format and no other: to be compared with its slow twin.
     #[cfg(any(test, feature = "slow"))]
     pub(crate) fn only(format: Format) -> Self {
@@ -127,6 +140,29 @@ impl Decoder {
         records: &[Record],
         next: i64,
     ) -> Result<EventBatch> {
+        self.run(partition, block, records, next, false)
+    }
+
+    /// Tells that nothing follows in a partition. Gives the dead letters of lines whose end never came, if there are any.
+    ///
+    /// # Errors
+    /// Only for a bug.
+    pub fn finish(&mut self, partition: &Partition, next: i64) -> Result<Option<EventBatch>> {
+        if !self.pieces.contains_key(&partition.name) {
+            return Ok(None);
+        }
+        let nothing = Buffer::from_vec(Vec::<u8>::new());
+        self.run(partition, nothing, &[], next, true).map(Some)
+    }
+
+    fn run(
+        &mut self,
+        partition: &Partition,
+        block: Buffer,
+        records: &[Record],
+        next: i64,
+        is_last: bool,
+    ) -> Result<EventBatch> {
         if block.len() > u32::MAX as usize {
             let size = block.len();
             return Err(Error::Other(format!(
@@ -136,6 +172,7 @@ impl Decoder {
         let mut builder = EventBuilder::with_capacity(block.clone(), records.len());
         let labels = Labels::new(&mut builder, &self.config);
         let learned = self.headers.remove(&partition.name);
+        let mut pieces = self.pieces.remove(&partition.name).unwrap_or_default();
         let mut work = Work {
             config: &self.config,
             allowed: self.allowed,
@@ -143,7 +180,9 @@ impl Decoder {
             trust: &mut self.trust,
             header: self.configured.clone().or(learned),
             is_configured: self.configured.is_some(),
-            pieces: &mut self.pieces,
+            pieces: &mut pieces,
+            origin: Origin::default(),
+            doubtful: self.doubtful.take(),
             typical: &mut self.typical,
             scratch: &mut self.scratch,
             found: &mut self.found,
@@ -160,11 +199,13 @@ impl Decoder {
             letters_left: 0,
             letters_omitted: 0,
             salvage_left: 0,
+            unpacked: (0, 0),
             withdrawn: vec![],
         };
         for record in records {
             work.record(&block, record);
         }
+        work.end(is_last);
         let Work {
             builder,
             mut counts,
@@ -175,6 +216,9 @@ impl Decoder {
         } = work;
         if let Some(columns) = header.filter(|_| self.config.headers_last) {
             self.headers.insert(partition.name.clone(), columns);
+        }
+        if !pieces.is_empty() {
+            self.pieces.insert(partition.name.clone(), pieces);
         }
         let events = without(builder.finish()?, &withdrawn)?;
         counts.processed = events.num_rows() as u64;
@@ -189,18 +233,6 @@ impl Decoder {
     }
 }
 
-/// The rows that were not withdrawn.
-fn without(events: RecordBatch, withdrawn: &[Range<usize>]) -> Result<RecordBatch> {
-    if withdrawn.is_empty() {
-        return Ok(events);
-    }
-    let mut keep = vec![true; events.num_rows()];
-    for rows in withdrawn {
-        keep[rows.clone()].fill(false);
-    }
-    Ok(filter_record_batch(&events, &BooleanArray::from(keep))?)
-}
-
 /// One block on its way through the decoder.
 pub(crate) struct Work<'a, 'b> {
     pub config: &'a DecoderConfig,
@@ -212,6 +244,9 @@ pub(crate) struct Work<'a, 'b> {
     pub header: Option<Arc<[Column]>>,
     is_configured: bool,
     pub pieces: &'a mut Pieces,
+    /// Who wrote the text at hand, as far as what is around it says.
+    pub(crate) origin: Origin,
+    doubtful: Option<i64>,
     typical: &'a mut Typical,
     pub scratch: &'a mut Vec<u8>,
     /// Values that a mapping found in the event at hand.
@@ -227,8 +262,8 @@ pub(crate) struct Work<'a, 'b> {
     /// Whether the scanner at hand reads the block itself, so that text can be pointed at: not so in a string that had to
     /// be unescaped, in what was compressed, and in what was no UTF-8.
     pub(crate) in_block: bool,
-    /// Where U+FFFD stands for what could not be read, in the bytes of the scanner at hand.
-    marks: Vec<usize>,
+    /// In the bytes of the scanner at hand.
+    marks: Marks,
     pub counts: Counts,
     pub letters: Vec<DeadLetter>,
     /// How many more letters the record at hand may write, and how many events got none.
@@ -236,17 +271,10 @@ pub(crate) struct Work<'a, 'b> {
     letters_omitted: u64,
     /// How many bytes of broken texts in the record at hand may still be read a second time.
     salvage_left: usize,
+    /// Bytes that were decompressed of the record at hand: those that count, and all, also what was read again.
+    unpacked: (u64, u64),
     /// Rows of values that turned out to be broken, and were read once more piece by piece.
     withdrawn: Vec<Range<usize>>,
-}
-
-/// What can be taken back if a value turns out to be broken.
-struct Before {
-    rows: usize,
-    counts: Counts,
-    letters: usize,
-    letters_left: usize,
-    letters_omitted: u64,
 }
 
 impl<'b> Work<'_, 'b> {
@@ -254,20 +282,31 @@ impl<'b> Work<'_, 'b> {
         self.position = record.position;
         self.letters_left = LETTERS_PER_RECORD;
         self.salvage_left = salvage::PASSES * record.range.len() + SALVAGED_PER_RECORD;
+        self.unpacked = (0, 0);
+        if self.pieces.pass_record(record.position) {
+            self.pieces.give_up_old(true);
+        }
         self.counts.bytes += record.range.len() as u64;
         let Range { start, end } = record.range;
         let Some(bytes) = block.get(start..end) else {
             let detail = format!("bytes {start} to {end} lie outside the block");
             return self.dead_letter(&[], fault("too_large", detail));
         };
+        let behind = record.position + bytes.len() as i64;
+        let in_doubt = self.doubtful.is_some_and(|from| from < behind);
         let unusable = match Text::of(bytes) {
             Text::Utf8(text) => {
+                if in_doubt {
+                    self.marks.push(start..end);
+                }
                 (self.text, self.text_start, self.in_block) = (text, start, true);
                 let mut s = Scanner::new(&block[..end], start, self.config.max_depth);
-                self.stream(&mut s, 0)
+                let unusable = self.stream(&mut s, 0);
+                self.marks.clear();
+                unusable
             }
             Text::Other(text) => {
-                let first = text.marks.first().copied();
+                let first = text.marks.first().map(|mark| mark.start);
                 let unusable = self.inside(text.marks, |work| {
                     let mut s = Scanner::new(text.text.as_bytes(), 0, work.config.max_depth);
                     work.stream(&mut s, 0)
@@ -282,41 +321,17 @@ impl<'b> Work<'_, 'b> {
         if let Some(fault) = unusable {
             self.dead_letter(bytes, fault);
         }
+        self.write_given_up();
         self.sum_up_letters(bytes);
     }
 
-    /// Reads bytes that are not the block's own. `marks` says where U+FFFD stands for what could not be read.
-    pub(crate) fn inside<R>(&mut self, marks: Vec<usize>, read: impl FnOnce(&mut Self) -> R) -> R {
+    /// Reads bytes that are not the block's own, which are marked so.
+    pub(crate) fn inside<R>(&mut self, marks: Marks, read: impl FnOnce(&mut Self) -> R) -> R {
         let outside = std::mem::replace(&mut self.in_block, false);
         let marks = std::mem::replace(&mut self.marks, marks);
         let result = read(self);
         (self.in_block, self.marks) = (outside, marks);
         result
-    }
-
-    pub(crate) fn marks(&self) -> &[usize] {
-        &self.marks
-    }
-
-    fn before(&self) -> Before {
-        Before {
-            rows: self.builder.len(),
-            counts: self.counts,
-            letters: self.letters.len(),
-            letters_left: self.letters_left,
-            letters_omitted: self.letters_omitted,
-        }
-    }
-
-    /// Takes back what was read since.
-    fn withdraw(&mut self, before: &Before) {
-        if before.rows < self.builder.len() {
-            self.withdrawn.push(before.rows..self.builder.len());
-        }
-        self.counts = before.counts;
-        self.letters.truncate(before.letters);
-        self.letters_left = before.letters_left;
-        self.letters_omitted = before.letters_omitted;
     }
 
     /// Reads one value: an event, or an envelope of events. Returns the reason if it is neither; the
@@ -333,17 +348,18 @@ impl<'b> Work<'_, 'b> {
             return self.peel(s, level);
         }
         let last = *self.last;
+        let level_trust = level.min(LEVELS);
         // The configuration's own mapping has no keys to be sniffed by.
-        if self.trust[level] || last == Format::CUSTOM {
+        if self.trust[level_trust] || last == Format::CUSTOM {
             match self.event(s, last, last.rivals())? {
                 true => return Ok(None),
-                false => self.trust[level] = false,
+                false => self.trust[level_trust] = false,
             }
         }
         let mut allowed = self.allowed;
         while let Looks::Event(format) = sniff(s.clone(), allowed)? {
             if self.event(s, format, format.refused())? {
-                self.trust[level] = format == *self.last;
+                self.trust[level_trust] = format == *self.last;
                 *self.last = format;
                 return Ok(None);
             }
@@ -386,7 +402,13 @@ pub(crate) mod tests;
 mod tests_broken;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
+mod tests_envelopes;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests_hostile;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests_pieces;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests_wrapped;

@@ -84,7 +84,16 @@ impl Work<'_, '_> {
                             return Ok(());
                         }
                     }
-                    _ => return Ok(s.skip()?),
+                    // What says nothing is no event.
+                    (b'n', _) => return Ok(s.skip()?),
+                    (_, is_object) => {
+                        s.skip()?;
+                        let what = if is_object { "object" } else { "text" };
+                        let detail = format!("an element of the report's array is no {what}");
+                        let element = &s.bytes()[start..s.position()];
+                        self.dead_letter(element, fault("unknown_format", detail));
+                        return Ok(());
+                    }
                 }
                 if !inner.inside.is_empty() {
                     let outer = inner.outer(s, &found, outer);

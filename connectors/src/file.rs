@@ -8,11 +8,11 @@
 //! is a dead letter or is listed by [`FileSource::skipped`], never passed over in silence; the channel's
 //! bound is the only buffer.
 
+mod block;
 mod brackets;
 mod discover;
 mod frame;
 mod framer;
-mod gzip;
 mod input;
 mod merge;
 mod outline;

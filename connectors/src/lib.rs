@@ -8,6 +8,7 @@ mod envelope;
 mod explode;
 pub mod file;
 pub mod format;
+mod gzip;
 pub mod http;
 pub mod json;
 pub mod kafka;

@@ -2,7 +2,7 @@
 
 use weir_engine::batch::{DEAD_LETTER_PAYLOAD, DeadLetter};
 
-use super::Work;
+use super::{Before, LETTERS_PER_RECORD, Work};
 use crate::format::Fault;
 
 /// How long events of a source are.
@@ -45,7 +45,54 @@ pub(crate) fn estimated(events: u64, bytes: u64) -> String {
     }
 }
 
+/// Letters that may turn out to be needless.
+pub(crate) struct Aside {
+    letters: Vec<DeadLetter>,
+    events: u64,
+    omitted: u64,
+}
+
 impl Work<'_, '_> {
+    /// At the end of the block, which may be the partition's last.
+    pub(super) fn end(&mut self, is_last: bool) {
+        if self.pieces.is_empty() {
+            return;
+        }
+        self.letters_left = LETTERS_PER_RECORD;
+        self.pieces.give_up_old(is_last);
+        self.write_given_up();
+        self.sum_up_letters(&[]);
+    }
+
+    /// Rows, and events that were left out on purpose.
+    pub(crate) fn delivered(&self) -> u64 {
+        self.counts.read - self.counts.dead_lettered
+    }
+
+    /// Takes the letters aside that were written since.
+    pub(crate) fn set_aside(&mut self, before: &Before) -> Aside {
+        let events = self.counts.dead_lettered - before.counts.dead_lettered;
+        self.counts.read -= events;
+        self.counts.dead_lettered -= events;
+        let omitted = self.letters_omitted - before.letters_omitted;
+        self.letters_omitted = before.letters_omitted;
+        self.letters_left = before.letters_left;
+        Aside {
+            letters: self.letters.split_off(before.letters),
+            events,
+            omitted,
+        }
+    }
+
+    /// Writes letters that were set aside.
+    pub(crate) fn restore(&mut self, aside: Aside) {
+        self.counts.read += aside.events;
+        self.counts.dead_lettered += aside.events;
+        self.letters_omitted += aside.omitted;
+        self.letters_left = self.letters_left.saturating_sub(aside.letters.len());
+        self.letters.extend(aside.letters);
+    }
+
     /// Counts an event that cannot be used, and keeps its first bytes.
     pub fn dead_letter(&mut self, payload: &[u8], fault: Box<Fault>) {
         self.dead_events(payload, 1, fault);
@@ -58,8 +105,9 @@ impl Work<'_, '_> {
         self.dead_events(payload, events, fault);
     }
 
+    /// Counts so many events that cannot be used, with one letter.
     #[allow(clippy::boxed_local)] // boxed where it is made, so that results stay small
-    fn dead_events(&mut self, payload: &[u8], events: u64, fault: Box<Fault>) {
+    pub fn dead_events(&mut self, payload: &[u8], events: u64, fault: Box<Fault>) {
         self.counts.read += events;
         self.counts.dead_lettered += events;
         if self.letters_left == 0 {

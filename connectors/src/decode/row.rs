@@ -63,6 +63,7 @@ impl<'b> Work<'_, 'b> {
 
     /// The columns that no format sets.
     fn common_columns(&mut self, s: &Scanner, format: Format, raw: Range<usize>, faults: u32) {
+        let is_marked = self.is_marked(&raw);
         let builder = &mut self.builder;
         let [family, product] = self.labels.formats[format.index()];
         builder.interned(col::FAMILY, family);
@@ -78,13 +79,7 @@ impl<'b> Work<'_, 'b> {
             builder.text(col::EVENT_UID, &format!("{hash:032x}"));
         }
         let has_faults = s.repairs() != faults;
-        let next_mark = self.marks.partition_point(|mark| *mark < raw.start);
-        if has_faults
-            || self
-                .marks
-                .get(next_mark)
-                .is_some_and(|mark| *mark < raw.end)
-        {
+        if has_faults || is_marked {
             builder.bool(col::RAW_REPAIRED, true);
         }
         let kept = self.config.kept(s, raw.clone());

@@ -162,7 +162,7 @@ impl Work<'_, '_> {
                 }
                 return self.salvage_whole(salvage, s, at..end, level);
             }
-            Ok(()) if salvage.entered == 0 || self.goes_on(salvage, &mut inner) => {
+            Ok(()) if salvage.entered == 0 || self.container_goes_on(salvage, &mut inner) => {
                 return self.salvage_whole(salvage, s, at..end, level);
             }
             Ok(()) => match self.swallowed(salvage, s, at..end) {
@@ -229,7 +229,7 @@ impl Work<'_, '_> {
     }
 
     /// Whether the container goes on behind an object: then the object did not close the container's brackets.
-    fn goes_on(&self, salvage: &Salvage, s: &mut Scanner) -> bool {
+    fn container_goes_on(&self, salvage: &Salvage, s: &mut Scanner) -> bool {
         match s.peek() {
             b',' => {
                 s.advance(1);

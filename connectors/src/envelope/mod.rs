@@ -7,26 +7,28 @@
 pub(crate) mod exports;
 mod head;
 pub(crate) mod members;
+mod pieces;
 mod runtime;
+mod seen;
 mod unpack;
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use base64::Engine;
 
 pub(crate) use self::head::has_head;
-use self::members::{ARRAY, BASE64, OBJECT, TEXT, holds};
-pub(crate) use self::unpack::{Pieces, Text, inflate};
-use crate::decode::{FormatChoice, Work};
+use self::members::{ARRAY, BASE64, OBJECT, ONLY_ENVELOPES, TEXT, holds};
+pub(crate) use self::pieces::{Origin, Pieces};
+use self::runtime::Around;
+use self::seen::Seen;
+use self::unpack::whole;
+pub(crate) use self::unpack::{Text, inflate};
+use crate::decode::{Marks, Work};
 use crate::format::{Fault, Reject, fault};
 use crate::json::{self, Scanner};
 
 /// Envelopes within envelopes that are followed.
 pub(crate) const LEVELS: usize = 8;
-
-/// Keys that a dead letter names.
-const NAMED_KEYS: usize = 12;
 
 impl Work<'_, '_> {
     /// Reads a value that is no event: see [`Work::value`].
@@ -37,8 +39,18 @@ impl Work<'_, '_> {
     ) -> Result<Option<Box<Fault>>, Reject> {
         match s.peek() {
             b'{' => self.peel_object(s, level),
-            b'[' if level < LEVELS => self.peel_array(s, level),
-            b'"' if level < LEVELS => Ok(self.text(s, level)?),
+            b'[' if level < LEVELS => {
+                s.peek();
+                let start = s.position();
+                if let Some((others, fault)) = self.peel_array(s, level)? {
+                    self.dead_events(&s.bytes()[start..s.position()], others, fault);
+                }
+                Ok(None)
+            }
+            b'"' if level < LEVELS => {
+                let (text, marks) = self.unescaped(s)?;
+                Ok(self.read_text(&text, marks, level + 1))
+            }
             _ => {
                 s.skip()?;
                 Ok(Some(fault("unknown_format", "not a JSON object")))
@@ -46,7 +58,12 @@ impl Work<'_, '_> {
         }
     }
 
-    fn peel_array(&mut self, s: &mut Scanner, level: usize) -> Result<Option<Box<Fault>>, Reject> {
+    /// Reads the elements of an array. Gives how many of them cannot be events, and the fault that says so.
+    fn peel_array(
+        &mut self,
+        s: &mut Scanner,
+        level: usize,
+    ) -> Result<Option<(u64, Box<Fault>)>, Reject> {
         let mut others = 0;
         s.array(|s| {
             if matches!(s.peek(), b'{' | b'[' | b'"') {
@@ -57,7 +74,7 @@ impl Work<'_, '_> {
         })?;
         Ok((others > 0).then(|| {
             let detail = format!("{others} elements of an array are no JSON objects");
-            fault("unknown_format", detail)
+            (others, fault("unknown_format", detail))
         }))
     }
 
@@ -80,68 +97,125 @@ impl Work<'_, '_> {
     }
 
     fn peel_object(&mut self, s: &mut Scanner, level: usize) -> Result<Option<Box<Fault>>, Reject> {
-        let mut seen = Seen::default();
-        let (mut is_envelope, mut found, mut unusable) = (false, false, None);
+        let (start, delivered, read) = (s.position(), self.delivered(), self.counts.read);
         let deeper = level < LEVELS;
-        let start = s.position();
+        let (mut is_envelope, mut found, mut is_held) = (false, false, false);
+        let (mut unusable, mut aside, mut columns) = (None, None, 0);
+        let mut around = Around::new(start, self.origin);
         s.object(|s, key| {
-            seen.add(s, key)?;
+            if let Some(at) = exports::REQUIRED
+                .iter()
+                .position(|one| one.eq_ignore_ascii_case(key))
+            {
+                columns |= 1 << at;
+            }
             let what = match deeper {
                 true => holds(key),
                 false => 0,
             };
+            let is_rows = deeper && key == b"QueryResultRows";
+            if what == 0 && !is_rows {
+                return match around.pass(s, key)? {
+                    true => Ok(()),
+                    false => Ok(s.skip()?),
+                };
+            }
+            let before = self.before();
             let inside = match s.peek() {
-                b'[' if key == b"QueryResultRows" && deeper => {
+                b'[' if is_rows => {
                     is_envelope = true;
                     return self.query_rows(s, level);
                 }
                 b'[' if what & ARRAY != 0 => {
-                    is_envelope = true;
-                    unusable = self.peel_array(s, level)?;
+                    let only_envelopes = what & ONLY_ENVELOPES != 0;
+                    match self.array_inside(s, level, around.passed(), only_envelopes)? {
+                        None => is_envelope = true,
+                        fault => unusable = unusable.take().or(fault),
+                    }
                     return Ok(());
                 }
                 // Forwarders keep the line beside what they made of it.
                 _ if found => return Ok(s.skip()?),
                 b'{' if what & OBJECT != 0 => self.object_inside(s, level)?,
-                b'{' if key == b"properties" && deeper => match self.kubernetes_log(s, level)? {
+                b'{' if key == b"properties" => match self.kubernetes_log(s, level)? {
                     Some(inside) => inside,
                     None => return Ok(()),
                 },
                 b'"' if what & (TEXT | BASE64) != 0 => match key {
-                    b"log" => self.docker_log(s, level)?,
-                    _ if what & BASE64 != 0 => self.base64(s, level, what & TEXT != 0)?,
-                    _ => self.text(s, level)?,
+                    b"log" => self.docker_log(s, level, &mut around)?,
+                    _ if what & BASE64 != 0 => {
+                        self.base64(s, level, &mut around, what & TEXT != 0)?
+                    }
+                    _ => self.text_of(s, level, &mut around)?,
                 },
                 _ => return Ok(s.skip()?),
             };
-            match inside {
-                None => (is_envelope, found) = (true, true),
-                Some(fault) => unusable = Some(fault),
+            found = self.delivered() > before.delivered();
+            is_held |= inside.is_none() && self.pieces.amount() > before.held;
+            if !found && self.counts.read > before.counts.read {
+                // No event, unless another member is none either.
+                let letters = self.set_aside(&before);
+                aside = aside.take().or(Some(letters));
+            } else if let Some(fault) = inside {
+                unusable.get_or_insert(fault);
+            } else {
+                is_envelope = true;
             }
             Ok::<_, Reject>(())
         })?;
-        if found {
+        if self.delivered() > delivered || is_held {
+            return Ok(None);
+        }
+        if let Some(letters) = aside {
+            self.restore(letters);
+        }
+        if self.counts.read > read {
             return Ok(None);
         }
         if is_envelope {
             return Ok(unusable);
         }
-        if seen.columns == [true; 3]
-            && deeper
-            && let Some(event) = exports::of_row(&s.bytes()[start..s.position()])
-        {
-            return Ok(self.read_text(event.as_bytes(), vec![], level + 1));
+        let range = start..s.position();
+        if deeper && columns == 0b111 {
+            let is_marked = self.is_marked(&range);
+            if let Some(event) = exports::of_row(&s.bytes()[range.clone()], is_marked) {
+                return Ok(self.read_text(&event.text, event.marks, level + 1));
+            }
         }
-        Ok(Some(self.unknown(&seen, unusable)))
+        let seen = Seen::of(s.bytes(), range.start);
+        Ok(Some(seen.unknown(self.config, unusable)))
+    }
+
+    /// Events in an array under a member of an object. A fault if nothing in it can be an event, and the member's name
+    /// does not say that there should be some.
+    fn array_inside(
+        &mut self,
+        s: &mut Scanner,
+        level: usize,
+        origin: Origin,
+        only_envelopes: bool,
+    ) -> Result<Option<Box<Fault>>, Reject> {
+        let (array, read) = (s.position(), self.counts.read);
+        let outside = std::mem::replace(&mut self.origin, origin);
+        let others = self.peel_array(s, level);
+        self.origin = outside;
+        Ok(match others? {
+            Some((_, fault)) if !only_envelopes && self.counts.read == read => Some(fault),
+            Some((others, fault)) => {
+                self.dead_events(&s.bytes()[array..s.position()], others, fault);
+                None
+            }
+            None => None,
+        })
     }
 
     /// Rows of a CloudTrail Lake query.
     fn query_rows(&mut self, s: &mut Scanner, level: usize) -> Result<(), Reject> {
         s.array(|s| {
             let range = s.range()?;
-            let row = &s.bytes()[range];
-            let unusable = match exports::of_cells(row) {
-                Some(event) => self.read_text(event.as_bytes(), vec![], level + 1),
+            let row = &s.bytes()[range.clone()];
+            let unusable = match exports::of_cells(row, self.is_marked(&range)) {
+                Some(event) => self.read_text(&event.text, event.marks, level + 1),
                 None => {
                     let detail = "a row of a query without eventName, eventSource and eventTime";
                     Some(fault("unknown_format", detail))
@@ -185,42 +259,46 @@ impl Work<'_, '_> {
             }
             let mark = s.mark();
             let text = s.text()?;
-            if text.is_some_and(|text| s.slice(text).trim_ascii_start().first() != Some(&b'{')) {
+            if text.is_some_and(|text| !is_json(&s.value(text))) {
                 self.counts.read += 1;
                 self.counts.filtered += 1;
                 inside = Some(None);
                 return Ok(());
             }
             s.reset(mark);
-            inside = Some(self.text(s, level)?);
+            let (text, marks) = self.unescaped(s)?;
+            inside = Some(self.read_text(&text, marks, level + 1));
             Ok(())
         })?;
         Ok(inside)
     }
 
-    /// The text of a string, escapes resolved, and where U+FFFD in it stands for what could not be read.
-    fn unescaped<'s>(&self, s: &mut Scanner<'s>) -> json::Result<(Cow<'s, [u8]>, Vec<usize>)> {
+    /// The text of a string, escapes resolved, and what is marked in it.
+    fn unescaped<'s>(&self, s: &mut Scanner<'s>) -> json::Result<(Cow<'s, [u8]>, Marks)> {
         let faults = s.repairs();
         let Some(text) = s.text()? else {
             return Ok((Cow::Borrowed(b""), vec![]));
         };
         let value = s.value(text);
-        let range = text.range();
-        let mut marks = vec![];
-        if s.repairs() != faults || self.marks().iter().any(|mark| range.contains(mark)) {
-            marks.extend(memchr::memmem::find_iter(&value, "\u{fffd}"));
-        }
+        let outside = self.marks_in(text.range());
+        // Of more than one character all is in doubt.
+        let marks = match outside.iter().any(|mark| mark.len() > 3) {
+            true => whole(&value),
+            false if s.repairs() != faults || !outside.is_empty() => {
+                let found = memchr::memmem::find_iter(&value, "\u{fffd}");
+                found.map(|at| at..at + 3).collect()
+            }
+            false => vec![],
+        };
         Ok((value, marks))
     }
 
-    /// Reads what a string holds: JSON, or lines of a log.
-    fn text(&mut self, s: &mut Scanner, level: usize) -> json::Result<Option<Box<Fault>>> {
-        let (text, marks) = self.unescaped(s)?;
-        Ok(self.read_text(&text, marks, level + 1))
-    }
-
     /// Reads valid UTF-8 that is not the block's own.
-    fn read_text(&mut self, text: &[u8], marks: Vec<usize>, level: usize) -> Option<Box<Fault>> {
+    fn read_text(&mut self, text: &[u8], marks: Marks, level: usize) -> Option<Box<Fault>> {
+        if level > LEVELS {
+            let detail = format!("more than {LEVELS} envelopes lie around the text inside");
+            return Some(fault("unknown_format", detail));
+        }
         self.inside(marks, |work| {
             let mut inner = Scanner::new(text, 0, work.config.max_depth);
             let unusable = work.stream(&mut inner, level);
@@ -231,85 +309,39 @@ impl Work<'_, '_> {
         })
     }
 
-    /// Reads bytes of any encoding, compressed or not.
-    fn read_bytes(&mut self, bytes: &[u8], level: usize) -> Option<Box<Fault>> {
-        match Text::of(bytes) {
-            Text::Utf8(text) => self.read_text(text.as_bytes(), vec![], level),
-            Text::Other(made) => self.read_text(made.text.as_bytes(), made.marks, level),
-            Text::Compressed => self.compressed(bytes, level),
-        }
-    }
-
     /// Events in base64; else, if there may be `text`, as that.
     fn base64(
         &mut self,
         s: &mut Scanner,
         level: usize,
+        around: &mut Around,
         or_text: bool,
     ) -> json::Result<Option<Box<Fault>>> {
+        let mark = s.mark();
         let (text, marks) = self.unescaped(s)?;
         let engine = &base64::engine::general_purpose::STANDARD;
         Ok(match engine.decode(text.trim_ascii()) {
-            Ok(bytes) => self.read_bytes(&bytes, level + 1),
-            Err(_) if or_text => self.read_text(&text, marks, level + 1),
+            Ok(bytes) => self.read_bytes(&bytes, !marks.is_empty(), level + 1),
+            Err(_) if or_text => {
+                s.reset(mark);
+                self.text_of(s, level, around)?
+            }
             Err(_) => Some(fault("unknown_format", "no base64")),
         })
     }
+}
 
-    /// Reads compressed data; what is damaged or beyond the limit is counted by its length.
-    pub(crate) fn compressed(&mut self, packed: &[u8], level: usize) -> Option<Box<Fault>> {
-        if level >= LEVELS {
-            return Some(fault("unknown_format", "compressed too many times over"));
+/// Whether JSON begins here, behind what may stand before it.
+fn is_json(text: &[u8]) -> bool {
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0 | 0x0B | 0x1E);
+    let mut rest = text;
+    loop {
+        let blanks = rest.iter().take_while(|byte| is_blank(byte)).count();
+        rest = &rest[blanks..];
+        match rest.strip_prefix(b"\xEF\xBB\xBF") {
+            Some(behind) => rest = behind,
+            None => return rest.first() == Some(&b'{'),
         }
-        let limit = self.config.max_envelope_bytes;
-        let inflated = inflate(packed, limit);
-        if inflated.is_cut {
-            let detail = format!("only the first {limit} bytes of what is compressed were read");
-            // The last four bytes of gzip are the length, if it is one member below 4 GiB.
-            let length = packed
-                .last_chunk()
-                .map_or(0, |bytes| u32::from_le_bytes(*bytes) as u64);
-            let rest = length.saturating_sub(limit as u64).max(1);
-            self.lost(packed, rest, fault("too_large", detail));
-        }
-        if let Some((bytes, error)) = &inflated.lost {
-            let detail = format!("{bytes} bytes cannot be decompressed: {error}");
-            let fault = fault("invalid_gzip", detail);
-            if inflated.bytes.trim_ascii().is_empty() && packed.len() as u64 == *bytes {
-                return Some(fault);
-            }
-            self.lost(packed, *bytes, fault);
-        }
-        self.read_bytes(&inflated.bytes, level + 1)
-    }
-
-    fn unknown(&self, seen: &Seen, inside: Option<Box<Fault>>) -> Box<Fault> {
-        let (reason, mut detail) = match self.config.format.formats().as_slice() {
-            [only, ..] if self.config.format != FormatChoice::Auto => (
-                "missing_field",
-                format!(
-                    "no {}, which has {}",
-                    only.name(),
-                    only.required(self.config.custom())
-                ),
-            ),
-            _ => ("unknown_format", "no known event".to_owned()),
-        };
-        // Writing into a string cannot fail.
-        for (key, value) in &seen.labels {
-            let _ = write!(detail, "; {key} is `{value}`");
-        }
-        match seen.names.as_slice() {
-            [] => detail.push_str("; it has no keys"),
-            names => drop(write!(detail, "; its keys are {}", names.join(", "))),
-        }
-        if seen.unnamed > 0 {
-            let _ = write!(detail, " and {} more", seen.unnamed);
-        }
-        if let Some(inside) = inside {
-            let _ = write!(detail, "; inside: {}", inside.detail);
-        }
-        fault(reason, detail)
     }
 }
 
@@ -321,45 +353,4 @@ pub(crate) fn has_container_head(line: &[u8]) -> bool {
 /// Length of what a syslog daemon wrote before a line.
 pub(crate) fn behind_syslog(line: &[u8]) -> Option<usize> {
     head::syslog(line)
-}
-
-/// Top-level keys of an object, as far as they tell what it is.
-#[derive(Default)]
-struct Seen {
-    names: Vec<String>,
-    /// Which of the columns of an exported event there are.
-    columns: [bool; 3],
-    unnamed: usize,
-    /// Members in which an object says what it is.
-    labels: Vec<(String, String)>,
-}
-
-impl Seen {
-    fn add(&mut self, s: &mut Scanner, key: &[u8]) -> json::Result<()> {
-        match key {
-            b"kind" | b"detail-type" => {
-                let mark = s.mark();
-                if let Some(text) = s.text()? {
-                    self.labels.push((shown(key), shown(s.slice(text))));
-                }
-                s.reset(mark);
-            }
-            _ => {}
-        }
-        for (column, seen) in exports::REQUIRED.iter().zip(&mut self.columns) {
-            *seen |= column.as_bytes().eq_ignore_ascii_case(key);
-        }
-        if self.names.len() < NAMED_KEYS {
-            self.names.push(shown(key));
-        } else {
-            self.unnamed += 1;
-        }
-        Ok(())
-    }
-}
-
-/// A key or value as a message shows it.
-fn shown(text: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(text).chars().take(40).collect();
-    text.escape_debug().to_string()
 }

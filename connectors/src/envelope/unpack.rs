@@ -1,13 +1,11 @@
 //! From bytes to text: encodings and compression.
 
-use std::collections::HashMap;
 use std::io::Read;
-use std::sync::Arc;
 
-use flate2::bufread::GzDecoder;
-
-/// How compressed data begins.
-const GZIP: &[u8] = &[0x1F, 0x8B];
+use super::LEVELS;
+use crate::decode::{Marks, Work};
+use crate::format::{Fault, fault};
+use crate::gzip::{self, Gzip};
 
 /// What a record's bytes are.
 #[derive(Debug)]
@@ -23,12 +21,12 @@ pub(crate) enum Text<'a> {
 pub(crate) struct Made {
     pub text: String,
     /// Where U+FFFD stands for what could not be read.
-    pub marks: Vec<usize>,
+    pub marks: Marks,
 }
 
 impl<'a> Text<'a> {
     pub fn of(bytes: &'a [u8]) -> Self {
-        if bytes.starts_with(GZIP) {
+        if bytes.starts_with(&gzip::MAGIC) {
             return Self::Compressed;
         }
         if let Some(order) = utf16(bytes) {
@@ -82,7 +80,9 @@ fn lossy(bytes: &[u8]) -> Made {
 impl Made {
     fn push(&mut self, character: Option<char>) {
         if character.is_none() {
-            self.marks.push(self.text.len());
+            let start = self.text.len();
+            self.marks
+                .push(start..start + char::REPLACEMENT_CHARACTER.len_utf8());
         }
         self.text
             .push(character.unwrap_or(char::REPLACEMENT_CHARACTER));
@@ -93,75 +93,131 @@ impl Made {
 #[derive(Debug, Default)]
 pub(crate) struct Inflated {
     pub bytes: Vec<u8>,
-    /// Compressed bytes that could not be read, and why; the first such place.
-    pub lost: Option<(u64, String)>,
+    /// What was made of damaged members.
+    pub marks: Marks,
+    pub lost: Option<Lost>,
     /// More than the limit.
     pub is_cut: bool,
+}
+
+/// Compressed bytes that could not be read.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub packed: u64,
+    /// An estimate of the text in them.
+    pub bytes: u64,
+    /// Why the first of them could not be read.
+    pub error: String,
 }
 
 /// Unpacks one gzip member after the other. Behind a damaged one it goes on with the next; what was read of it before the
 /// damage is kept, and ends with a line end.
 pub(crate) fn inflate(packed: &[u8], limit: usize) -> Inflated {
     let mut inflated = Inflated::default();
-    let mut at = 0;
-    while at < packed.len() {
-        let mut member = GzDecoder::new(&packed[at..]);
-        let room = limit.saturating_sub(inflated.bytes.len()) as u64 + 1;
-        let read = (&mut member).take(room).read_to_end(&mut inflated.bytes);
-        if inflated.bytes.len() > limit {
-            inflated.bytes.truncate(limit);
+    let mut gzip = Gzip::new(packed);
+    loop {
+        let bytes = &mut inflated.bytes;
+        let room = limit.saturating_sub(bytes.len()) as u64 + 1;
+        let read = (&mut gzip).take(room).read_to_end(bytes);
+        if bytes.len() > limit {
+            bytes.truncate(limit);
             inflated.is_cut = true;
             return inflated;
         }
-        let left = member.into_inner().len();
-        match read {
-            Ok(_) => {
-                at = packed.len() - left;
-                // Some writers fill a block up with zeros.
-                at += packed[at..].iter().take_while(|byte| **byte == 0).count();
-            }
-            Err(error) => {
-                let next = memchr::memmem::find(&packed[at + 2..], &[0x1F, 0x8B, 8]);
-                let end = next.map_or(packed.len(), |next| at + 2 + next);
-                let (bytes, _) = inflated.lost.get_or_insert((0, error.to_string()));
-                *bytes += (end - at) as u64;
-                inflated.bytes.push(b'\n');
-                at = end;
-            }
+        let Err(error) = read else {
+            return inflated;
+        };
+        // Reading from memory fails for no other reason.
+        let Some(damage) = gzip::damage(&error) else {
+            return inflated;
+        };
+        let start = bytes.len().saturating_sub(damage.unverified as usize);
+        if start < bytes.len() {
+            inflated.marks.push(start..bytes.len());
+        }
+        bytes.push(b'\n');
+        let lost = inflated.lost.get_or_insert_with(|| Lost {
+            packed: 0,
+            bytes: 0,
+            error: damage.reason.clone(),
+        });
+        lost.packed += damage.skipped;
+        lost.bytes += damage.lost;
+        if !damage.goes_on {
+            return inflated;
         }
     }
-    inflated
 }
 
-/// Lines that a container runtime cut into pieces, as far as they came. Kept from block to block, not over a restart: a line
-/// that is cut by one ends as a dead letter.
-#[derive(Debug, Default)]
-pub(crate) struct Pieces(HashMap<(Arc<str>, String), Vec<u8>>);
-
-impl Pieces {
-    /// Adds a piece of a line; nothing is kept of a line longer than `limit`. Returns what was too long.
-    pub fn add(
+impl Work<'_, '_> {
+    /// Reads bytes of any encoding, compressed or not; whether they are `in_doubt`, their checksum tells if they have one.
+    pub(super) fn read_bytes(
         &mut self,
-        partition: &Arc<str>,
-        stream: &str,
-        text: &[u8],
-        limit: usize,
-    ) -> Option<Vec<u8>> {
-        let key = (partition.clone(), stream.to_owned());
-        let line = self.0.entry(key.clone()).or_default();
-        line.extend_from_slice(text);
-        match line.len() > limit {
-            true => self.0.remove(&key),
-            false => None,
+        bytes: &[u8],
+        in_doubt: bool,
+        level: usize,
+    ) -> Option<Box<Fault>> {
+        let marks = |text: &str, marks| match in_doubt {
+            true => whole(text.as_bytes()),
+            false => marks,
+        };
+        match Text::of(bytes) {
+            Text::Utf8(text) => self.read_text(text.as_bytes(), marks(text, vec![]), level),
+            Text::Other(made) => {
+                let marks = marks(&made.text, made.marks);
+                self.read_text(made.text.as_bytes(), marks, level)
+            }
+            Text::Compressed => self.compressed(bytes, level),
         }
     }
 
-    /// The pieces that came so far, which are then forgotten.
-    pub fn take(&mut self, partition: &Arc<str>, stream: &str) -> Option<Vec<u8>> {
-        match self.0.is_empty() {
-            true => None,
-            false => self.0.remove(&(partition.clone(), stream.to_owned())),
+    /// Reads compressed data; what is damaged or beyond the limit is counted by its length.
+    pub(crate) fn compressed(&mut self, packed: &[u8], level: usize) -> Option<Box<Fault>> {
+        if level >= LEVELS {
+            return Some(fault("unknown_format", "compressed too many times over"));
         }
+        let limit = self.unpack(0);
+        let inflated = inflate(packed, limit);
+        self.unpack(inflated.bytes.len() as u64);
+        if inflated.is_cut {
+            let detail = format!(
+                "only the first {limit} bytes of what is compressed were read: a record may hold {}",
+                self.config.max_envelope_bytes
+            );
+            // The last four bytes of gzip are the length, if it is one member below 4 GiB.
+            let length = packed
+                .last_chunk()
+                .map_or(0, |bytes| u32::from_le_bytes(*bytes) as u64);
+            let rest = length.saturating_sub(limit as u64).max(1);
+            self.lost(packed, rest, fault("too_large", detail));
+        }
+        if let Some(lost) = &inflated.lost {
+            let detail = format!(
+                "{} bytes cannot be decompressed: {}",
+                lost.packed, lost.error
+            );
+            let fault = fault("invalid_gzip", detail);
+            if inflated.bytes.trim_ascii().is_empty() && packed.len() as u64 == lost.packed {
+                return Some(fault);
+            }
+            self.lost(packed, lost.bytes, fault);
+        }
+        if inflated.bytes.is_empty() && inflated.is_cut {
+            return None;
+        }
+        match Text::of(&inflated.bytes) {
+            Text::Utf8(text) => self.read_text(text.as_bytes(), inflated.marks, level + 1),
+            _ => self.read_bytes(&inflated.bytes, !inflated.marks.is_empty(), level + 1),
+        }
+    }
+}
+
+/// A mark of all of it.
+pub(super) fn whole(text: &[u8]) -> Marks {
+    let all = 0..text.len();
+    match all.is_empty() {
+        true => vec![],
+        false => vec![all],
     }
 }
 
@@ -174,7 +230,10 @@ mod tests {
 
     fn made(bytes: &[u8]) -> (String, Vec<usize>) {
         match Text::of(bytes) {
-            Text::Other(made) => (made.text, made.marks),
+            Text::Other(made) => {
+                let starts = made.marks.iter().map(|mark| mark.start);
+                (made.text, starts.collect())
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -219,12 +278,15 @@ mod tests {
         let middle = damaged[2].len() / 2;
         damaged[2][middle] ^= 0x55;
         damaged[2].truncate(middle + 4);
+        // Of what is damaged nothing is known to be right.
         let some = inflate(&[damaged.concat().as_slice(), &[0; 512]].concat(), 1 << 20);
         let text = String::from_utf8_lossy(&some.bytes).into_owned();
         for n in [0, 1, 3, 4] {
             assert_eq!(text.matches(&format!("line {n}\n")).count(), 50);
         }
-        assert_eq!(some.lost.unwrap().0, damaged[2].len() as u64);
+        assert_eq!(some.lost.unwrap().packed, damaged[2].len() as u64);
+        assert!(text[..some.marks[0].start].ends_with("line 1\n"));
+        assert!(text[some.marks[0].end..].starts_with("\nline 3\n"));
         let cut = inflate(&members.concat(), 1000);
         assert!(cut.is_cut && cut.bytes.len() == 1000);
     }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::gzip::{self, Gzip};
 use super::utf16::{self, Utf16};
+use crate::gzip::{self, Gzip};
 
 /// The path that stands for the standard input.
 pub(super) const STANDARD_INPUT: &str = "-";

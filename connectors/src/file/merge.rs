@@ -16,9 +16,10 @@ use weir_engine::schema::col;
 use weir_engine::source::{Positions, SourceMessage, SourceSender};
 
 use super::Shared;
+use super::block::{Block, Letter};
 use super::discover::{Discovery, Found, identity};
 use super::input::{Input, is_stream};
-use super::reader::{Block, Letter, Reader};
+use super::reader::Reader;
 use super::rest::Rest;
 use crate::decode::{Decoder, are_flow_fields, estimated};
 
@@ -101,7 +102,7 @@ pub(super) fn run(
                 std::thread::sleep(POLL / 10);
                 polls += 1;
                 match polls % 10 {
-                    0 => merge.look_for_more(),
+                    0 => merge.look_for_more()?,
                     _ if out.is_closed() => Err(Closed),
                     _ => Ok(()),
                 }
@@ -205,12 +206,14 @@ impl Merge<'_> {
                     detail: format!("the file cannot be opened: {error}"),
                     payload: vec![],
                     bytes: 0,
+                    lost: 0,
                 };
                 let block = Block {
                     bytes: vec![],
                     records: vec![],
                     next: item.next,
                     letter: Some(letter),
+                    doubtful: None,
                 };
                 let batch = item.decode(block)?;
                 item.state = State::Finished;
@@ -224,6 +227,9 @@ impl Merge<'_> {
             let (may_grow, length) = (reader.is_growing(), reader.on_disk());
             item.rest = may_grow.then(|| Rest::of(item.rest, item.next, length, Instant::now()));
             self.count(index, length);
+            if !may_grow && let Err(closed) = self.finish(index)? {
+                return Ok(Err(closed));
+            }
             return Ok(self.end(index, may_grow));
         };
         let on_disk = reader.on_disk();
@@ -250,6 +256,15 @@ impl Merge<'_> {
         }
     }
 
+    /// Sends what the decoder still held of a file of which nothing more comes.
+    fn finish(&mut self, index: usize) -> Result<Result<(), Closed>> {
+        let item = &mut self.items[index];
+        Ok(match item.decoder.finish(&item.partition, item.next)? {
+            Some(batch) => self.send(SourceMessage::Batch(Box::new(batch))),
+            None => Ok(()),
+        })
+    }
+
     fn end(&mut self, index: usize, may_grow: bool) -> Result<(), Closed> {
         let item = &mut self.items[index];
         let partition = item.partition.clone();
@@ -262,9 +277,9 @@ impl Merge<'_> {
     }
 
     /// Files that grew, vanished or are new.
-    fn look_for_more(&mut self) -> Result<(), Closed> {
+    fn look_for_more(&mut self) -> Result<Result<(), Closed>> {
         let mut gone = vec![];
-        for item in &mut self.items {
+        for (index, item) in self.items.iter_mut().enumerate() {
             if item.state != State::CaughtUp {
                 continue;
             }
@@ -281,12 +296,16 @@ impl Merge<'_> {
                 }
                 Err(_) => {
                     item.state = State::Finished;
-                    gone.push(item.partition.clone());
+                    gone.push((index, item.partition.clone()));
                 }
             }
         }
-        for partition in gone {
-            self.send(SourceMessage::Finished { partition })?;
+        for (index, partition) in gone {
+            let told = self.finish(index)?;
+            let told = told.and_then(|()| self.send(SourceMessage::Finished { partition }));
+            if told.is_err() {
+                return Ok(told);
+            }
         }
         let mut known: HashSet<PathBuf> =
             self.items.iter().map(|item| identity(&item.path)).collect();
@@ -295,13 +314,13 @@ impl Merge<'_> {
             discovery.walk(&mut known, folder);
         }
         if discovery.files.is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let bytes = discovery.files.iter().map(|file| file.bytes).sum();
         self.shared.bytes_total.fetch_add(bytes, Ordering::Relaxed);
         let files = discovery.files.len() as u64;
         self.shared.files.fetch_add(files, Ordering::Relaxed);
-        self.add(discovery.files)
+        Ok(self.add(discovery.files))
     }
 
     fn count(&mut self, index: usize, on_disk: u64) {
@@ -338,11 +357,14 @@ impl Item {
     fn decode(&mut self, block: Block) -> Result<EventBatch> {
         let bytes = Buffer::from_vec(block.bytes);
         let partition = &self.partition;
+        if let Some(from) = block.doubtful {
+            self.decoder.doubt(from);
+        }
         let mut batch = self
             .decoder
             .decode(partition, bytes, &block.records, block.next)?;
         if let Some(letter) = block.letter {
-            let events = self.decoder.estimate(letter.bytes);
+            let events = self.decoder.estimate(letter.lost);
             batch.counts.read += events;
             batch.counts.dead_lettered += events;
             batch.counts.bytes += letter.bytes;

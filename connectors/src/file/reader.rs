@@ -11,37 +11,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_engine::batch::DEAD_LETTER_PAYLOAD;
 
+use super::block::{Block, Letter};
 use super::frame::{Cut, Text, Waited, filling, trimmed_end};
 use super::framer::Framer;
-use super::gzip;
 use super::input::Input;
 use super::outline::{Outline, inside};
 use super::pending::Pending;
 use crate::decode::Record;
+use crate::gzip;
 
 /// A block is as large as one decoder call handles well: the batch is long enough for vectorised rules, and
 /// reading ahead in one file does not run far before the others.
 pub(super) const BLOCK_RECORDS: usize = 8192;
 pub(super) const BLOCK_BYTES: usize = 8 << 20;
 const CHUNK: usize = 1 << 20;
-
-/// Some records of a file, or what could not become records.
-pub(super) struct Block {
-    pub bytes: Vec<u8>,
-    pub records: Vec<Record>,
-    /// Where the file goes on after this block.
-    pub next: i64,
-    pub letter: Option<Letter>,
-}
-
-/// A part of the file that is no record.
-pub(super) struct Letter {
-    pub position: i64,
-    pub reason: &'static str,
-    pub detail: String,
-    pub payload: Vec<u8>,
-    pub bytes: u64,
-}
 
 pub(super) struct Reader {
     input: Box<dyn Read + Send>,
@@ -53,6 +36,8 @@ pub(super) struct Reader {
     offset: u64,
     ended: bool,
     failure: Option<io::Error>,
+    /// Where the text begins that was unpacked of what failed.
+    doubtful: Option<i64>,
     /// Longest record.
     limit: usize,
     /// Leave a last record without its line end for later: the file may still grow.
@@ -80,6 +65,7 @@ impl Reader {
             offset: input.offset,
             ended: false,
             failure: None,
+            doubtful: None,
             limit,
             growing: growing && input.is_plain,
             framer: Framer::new(input.offset),
@@ -144,6 +130,10 @@ impl Reader {
             Ok(0) => self.ended = true,
             Ok(_) => {}
             Err(error) => {
+                let end = self.offset + self.pending.len() as u64;
+                let damage = gzip::damage(&error).filter(|damage| damage.unverified > 0);
+                let from = damage.map(|damage| end.saturating_sub(damage.unverified));
+                self.doubtful = from.map(|from| from as i64);
                 self.failure = Some(error);
                 self.ended = true;
             }
@@ -279,6 +269,7 @@ impl Reader {
             records,
             next: self.offset as i64,
             letter: None,
+            doubtful: self.doubtful,
         }
     }
 
@@ -326,7 +317,7 @@ impl Reader {
         self.offset += end as u64;
         let bytes = self.offset - position as u64;
         let detail = format!("{bytes} bytes, the limit is {}", self.limit);
-        self.letter(position, "too_large", detail, payload, bytes)
+        self.letter(position, "too_large", detail, payload, (bytes, bytes))
     }
 
     fn letter(
@@ -335,7 +326,7 @@ impl Reader {
         reason: &'static str,
         detail: String,
         payload: Vec<u8>,
-        bytes: u64,
+        (bytes, lost): (u64, u64),
     ) -> Block {
         Block {
             bytes: vec![],
@@ -347,7 +338,9 @@ impl Reader {
                 detail,
                 payload,
                 bytes,
+                lost,
             }),
+            doubtful: None,
         }
     }
 
@@ -357,7 +350,8 @@ impl Reader {
         let position = self.offset as i64;
         self.offset += rest.len() as u64;
         let damage = gzip::damage(error);
-        let skipped = damage.map_or(0, |damage| damage.skipped);
+        let (skipped, lost) = damage.map_or((0, 0), |damage| (damage.skipped, damage.lost));
+        self.doubtful = None;
         self.ended = !damage.is_some_and(|damage| damage.goes_on);
         let bytes = rest.len() as u64;
         let place = self.offset;
@@ -366,7 +360,13 @@ impl Reader {
             false => format!("the file cannot be read at byte {place}: {error}"),
         };
         let payload = rest[..rest.len().min(DEAD_LETTER_PAYLOAD)].to_vec();
-        self.letter(position, "unreadable", detail, payload, bytes + skipped)
+        self.letter(
+            position,
+            "unreadable",
+            detail,
+            payload,
+            (bytes + skipped, bytes + lost),
+        )
     }
 }
 

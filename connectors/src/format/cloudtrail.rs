@@ -264,7 +264,7 @@ fn member(s: &mut Scanner, row: &mut Row, key: &[u8], event: &mut Event) -> Resu
 fn holds_members(s: &mut Scanner) -> Result<bool, Error> {
     let text = s.text()?;
     let value = text.map(|text| s.value(text)).unwrap_or_default();
-    Ok(std::str::from_utf8(&value).is_ok_and(exports::holds_members))
+    Ok(exports::holds_members(&value))
 }
 
 #[inline(never)]

@@ -15,7 +15,7 @@ pub fn decode(event: Json) -> Option<Vec<Outcome>> {
     // A forwarder made text of what is no text: that is no event as it stands.
     let is_inside = |value: Json| {
         let text = value.string();
-        text.is_some_and(|text| crate::envelope::exports::holds_members(&text))
+        text.is_some_and(|text| crate::envelope::exports::holds_members(text.as_bytes()))
     };
     let places = [
         "userIdentity",

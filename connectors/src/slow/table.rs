@@ -74,12 +74,17 @@ fn explode<'a>(
                 }));
                 continue;
             }
-            let tuple = object_of(inner.words, element);
+            let (tuple, is_null) = (object_of(inner.words, element), element.is_null());
             let element = match &tuple {
                 Some(tuple) => Json::parse(tuple, 2),
                 None => Some(element).filter(|one| inner.words.is_empty() && one.is_object()),
             };
-            let Some(element) = element else { continue };
+            let Some(element) = element else {
+                if tuple.is_none() && !is_null {
+                    outcomes.push(Outcome::Dead("unknown_format"));
+                }
+                continue;
+            };
             let outer = Outer {
                 uid: uid.clone(),
                 finding: finding.clone(),

@@ -306,6 +306,18 @@ fn a_report_with_sorted_keys_is_read() {
     assert_eq!(row_of(&batch, 0)["file_path"], "Dockerfile");
 }
 
+/// What is no event in an array of a report is counted, whatever it is; the events beside it are rows.
+#[test]
+fn elements_of_a_report_that_are_no_events_are_counted() {
+    let finding = r#"{"ID":"DS002","Severity":"HIGH","Status":"FAIL"}"#;
+    let report = format!(
+        r#"{{"ArtifactName":"a","ArtifactType":"container_image","CreatedAt":"2026-01-02T03:04:05Z","Results":["x",{{"Class":"config","Misconfigurations":[1,{finding},["y"],null,"z"],"Target":"Dockerfile"}}],"SchemaVersion":2}}"#
+    );
+    assert_eq!(agree_all(&report), 1);
+    let counts = run(Decoder::new(DecoderConfig::new("log")), &[&report]).counts;
+    assert_eq!((counts.read, counts.dead_lettered), (5, 4));
+}
+
 /// Written with blanks, its words stand where those of an access line do.
 #[test]
 fn an_array_of_json_is_no_access_line() {

@@ -211,3 +211,58 @@ fn the_last_header_before_the_place_to_go_on_counts() {
         assert_eq!(sources, ["10.0.0.3"], "{name}");
     }
 }
+
+#[test]
+fn a_line_that_the_end_of_the_file_cuts_is_a_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.log");
+    let cut = "{\"eventTime\":\"2026-01-02T03:04:05Z\",\"eventSou";
+    let docker = serde_json::json!({"log": cut, "stream": "stdout"}).to_string();
+    for line in [docker, format!("2026-01-02T03:04:05Z stdout P {cut}")] {
+        fs::write(&path, format!("{}{line}\n", event("a", 1))).unwrap();
+        let (told, _) = run(config(&[&path]), &Positions::new());
+        assert_eq!(told.uids, ["a"]);
+        assert_eq!((told.counts.read, told.counts.dead_lettered), (2, 1));
+        assert_eq!(told.letters[0].payload, cut.as_bytes());
+        assert_eq!(told.ended.len(), 1);
+    }
+}
+
+#[test]
+fn rows_of_a_damaged_gzip_member_are_marked_and_what_is_lost_is_estimated() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.log.gz");
+    let part = |name: &str| -> Vec<u8> {
+        let events: String = (0..2000)
+            .map(|index| event(&format!("{name}-{}", index * 7919), index % 1000))
+            .collect();
+        gzip(events.as_bytes())
+    };
+    let mut second = part("b");
+    let middle = second.len() / 2;
+    // A block of a kind that there is not, and garbage.
+    second.truncate(middle);
+    second.extend(vec![0xFF; middle]);
+    fs::write(&path, [part("a"), second, part("c")].concat()).unwrap();
+    let (sender, mut messages) = mpsc::channel(2);
+    FileSource::start(config(&[&path]), &Positions::new(), sender).unwrap();
+    let (mut counts, mut marked) = (Counts::default(), vec![]);
+    while let Some(message) = messages.blocking_recv() {
+        if let SourceMessage::Batch(batch) = message {
+            counts.add(&batch.counts);
+            let uids = batch.events.column(col::EVENT_UID).as_string_view();
+            let marks = batch.events.column(col::RAW_REPAIRED).as_boolean();
+            let rows = uids.iter().zip(marks.iter());
+            let rows = rows.filter(|(_, mark)| *mark == Some(true));
+            marked.extend(rows.map(|(uid, _)| uid.unwrap_or_default().to_owned()));
+        }
+    }
+    assert!(marked.len() > 500, "{}", marked.len());
+    assert!(
+        marked
+            .iter()
+            .all(|uid| !uid.starts_with("a-") && !uid.starts_with("c-"))
+    );
+    assert!((4500..8000).contains(&counts.read), "{counts:?}");
+    assert!(counts.dead_lettered > 100, "{counts:?}");
+}
