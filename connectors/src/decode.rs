@@ -29,6 +29,7 @@ mod marks;
 mod place;
 mod row;
 mod salvage;
+mod search;
 mod stream;
 
 pub(crate) use self::before::Before;

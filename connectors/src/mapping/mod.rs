@@ -11,6 +11,7 @@ mod apply;
 mod content;
 pub mod custom;
 mod event;
+mod keys;
 mod path;
 mod spelling;
 #[cfg(test)]
@@ -22,9 +23,10 @@ use crate::json::Scanner;
 
 pub(crate) use self::apply::Outer;
 pub(crate) use self::event::{Event, int_of};
+pub(crate) use self::keys::Keys;
 pub(crate) use self::path::{Path, Step};
 pub use self::spelling::Spelling;
-pub(crate) use self::tree::{Compiled, Keys, Rivals, Value};
+pub(crate) use self::tree::{Compiled, Rivals, Value};
 
 /// What becomes of a value.
 #[derive(Debug, Clone, Copy)]
