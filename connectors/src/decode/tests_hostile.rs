@@ -67,7 +67,7 @@ fn lines_of_a_log_behind_a_torn_text_are_read() {
             "[{\"a\":",
             "{\"Records\":[{\"eventName\":\"n\"",
         ] {
-            let lines = format!("{torn}\n{}", vec![line; 10].join("\n"));
+            let lines = format!("{torn}\n{}", [line; 10].join("\n"));
             let in_a_string = json!({"message": lines}).to_string();
             for record in [lines.as_str(), &in_a_string] {
                 let batch = decode(&[record]);
