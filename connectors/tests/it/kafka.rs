@@ -377,7 +377,7 @@ async fn tombstones_and_huge_messages_do_not_stop_the_partition() {
         .map(|l| (l.position, l.reason))
         .collect();
     assert_eq!(reasons.get(&1), Some(&"empty"), "{reasons:?}");
-    assert_eq!(reasons.get(&2), Some(&"too_large"), "{reasons:?}");
+    assert_eq!(reasons.get(&2), Some(&"unknown_format"), "{reasons:?}");
     assert_eq!(reasons.get(&3), Some(&"invalid_json"), "{reasons:?}");
     assert_eq!(reasons.len(), 3, "{reasons:?}");
     engine.source.stop().await;
