@@ -8,6 +8,7 @@ pub(crate) mod exports;
 mod head;
 pub(crate) mod members;
 mod pieces;
+mod presto;
 mod runtime;
 mod seen;
 mod unpack;
