@@ -17,13 +17,14 @@ use weir_engine::builder::EventBuilder;
 use weir_engine::{Error, Result};
 
 use crate::detect::{Formats, Looks, sniff};
-use crate::envelope::{LEVELS, Origin, Pieces, Text};
+use crate::envelope::{Origin, Pieces, Text};
 use crate::format::{Fault, Format, Labels, Reject, fault, vpc_flow};
 use crate::json::{self, Scanner};
 use crate::mapping::{Column, Found, Rivals};
 
 mod before;
 mod config;
+mod guess;
 mod letters;
 mod marks;
 mod place;
@@ -36,6 +37,7 @@ pub(crate) use self::before::Before;
 use self::before::without;
 use self::config::configured_columns;
 pub use self::config::{DecoderConfig, FormatChoice, are_flow_fields};
+use self::guess::{FirstKey, Guesses};
 use self::letters::Typical;
 pub(crate) use self::letters::estimated;
 pub(crate) use self::marks::Marks;
@@ -54,14 +56,13 @@ pub struct Record {
     pub position: i64,
 }
 
-/// Decoder of one source. What it keeps from block to block: the format that fitted last (for speed), the headers of flow
+/// Decoder of one source. What it keeps from block to block: which formats objects had (for speed), the headers of flow
 /// logs, and the pieces of lines that a container runtime cut.
 #[derive(Debug)]
 pub struct Decoder {
     config: DecoderConfig,
     allowed: Formats,
-    last: Format,
-    trust: Trust,
+    guesses: Guesses,
     /// Columns of flow logs that the configuration names.
     configured: Option<Arc<[Column]>>,
     /// Columns of flow logs that a header line named, by partition.
@@ -75,17 +76,12 @@ pub struct Decoder {
     found: Found,
 }
 
-/// By level of envelopes: whether the last two events there were of one format, so that the next one is
-/// read as that at once.
-type Trust = [bool; LEVELS + 1];
-
 impl Decoder {
     pub fn new(config: DecoderConfig) -> Self {
         let formats = config.format.formats();
         Self {
             allowed: Formats::of(formats.iter().copied()),
-            last: formats.first().copied().unwrap_or(Format::CLOUDTRAIL),
-            trust: [true; LEVELS + 1],
+            guesses: Guesses::default(),
             configured: config.columns.as_deref().and_then(configured_columns),
             headers: HashMap::new(),
             pieces: HashMap::new(),
@@ -125,7 +121,6 @@ impl Decoder {
     pub(crate) fn only(format: Format) -> Self {
         Self {
             allowed: Formats::of([format]),
-            last: format,
             ..Self::new(DecoderConfig::new("log"))
         }
     }
@@ -177,8 +172,7 @@ impl Decoder {
         let mut work = Work {
             config: &self.config,
             allowed: self.allowed,
-            last: &mut self.last,
-            trust: &mut self.trust,
+            guesses: &mut self.guesses,
             header: self.configured.clone().or(learned),
             is_configured: self.configured.is_some(),
             pieces: &mut pieces,
@@ -239,8 +233,7 @@ pub(crate) struct Work<'a, 'b> {
     pub config: &'a DecoderConfig,
     /// Formats that the source may deliver.
     pub allowed: Formats,
-    last: &'a mut Format,
-    trust: &'a mut Trust,
+    guesses: &'a mut Guesses,
     /// Columns of the flow log at hand; those that the configuration names hold whatever a header says.
     pub header: Option<Arc<[Column]>>,
     is_configured: bool,
@@ -348,20 +341,23 @@ impl<'b> Work<'_, 'b> {
         if s.peek() != b'{' {
             return self.peel(s, level);
         }
-        let last = *self.last;
-        let level_trust = level.min(LEVELS);
         // The configuration's own mapping has no keys to be sniffed by.
-        if self.trust[level_trust] || last == Format::CUSTOM {
-            match self.event(s, last, last.rivals())? {
+        if self.allowed.has(Format::CUSTOM)
+            && self.event(s, Format::CUSTOM, Format::CUSTOM.rivals())?
+        {
+            return Ok(None);
+        }
+        let key = FirstKey::of(s);
+        if let Some(format) = self.guesses.get(key) {
+            match self.event(s, format, format.rivals())? {
                 true => return Ok(None),
-                false => self.trust[level_trust] = false,
+                false => self.guesses.doubt(key),
             }
         }
         let mut allowed = self.allowed;
         while let Looks::Event(format) = sniff(s.clone(), allowed)? {
             if self.event(s, format, format.refused())? {
-                self.trust[level_trust] = format == *self.last;
-                *self.last = format;
+                self.guesses.learn(key, format);
                 return Ok(None);
             }
             allowed = allowed.without(format);

@@ -65,10 +65,10 @@ impl Work<'_, '_> {
         for (value, inner) in arrays {
             // What the objects around say may stand behind the array.
             let mut array = Scanner::new(s.bytes(), value.json().start, self.config.max_depth);
+            let mut found = vec![];
             array.array(|s| {
                 let (first, start, faults) = (s.peek(), s.position(), s.repairs());
                 s.forget_depth();
-                let mut found = vec![];
                 match (first, inner.words.is_empty()) {
                     (b'{', true) => inner
                         .walk(s, &mut found, format.refused())
@@ -97,9 +97,11 @@ impl Work<'_, '_> {
                 }
                 if !inner.inside.is_empty() {
                     let outer = inner.outer(s, &found, outer);
-                    around.push((inner, found));
+                    around.push((inner, std::mem::take(&mut found)));
                     let outcome = self.explode_inside(s, format, around, &outer);
-                    around.pop();
+                    if let Some((_, used)) = around.pop() {
+                        found = used;
+                    }
                     return outcome;
                 }
                 let (mut row, _) = self.begin(format.refused());

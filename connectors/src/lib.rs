@@ -9,6 +9,7 @@ mod explode;
 pub mod file;
 pub mod format;
 mod gzip;
+mod hash;
 pub mod http;
 pub mod json;
 pub mod kafka;

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::json::Decimal;
+use crate::json::{self, Decimal};
 
 const MICROS: i64 = 1_000_000;
 
@@ -47,6 +47,18 @@ pub fn parse_utc(text: &[u8]) -> Option<i64> {
 /// Microseconds of a number since the epoch: seconds, milliseconds, microseconds or nanoseconds, as the digits
 /// before its point tell (up to 11, 14, 17 and 20). It may have a fraction or an exponent.
 pub fn parse_number(text: &[u8]) -> Option<i64> {
+    // Nearly all are digits only.
+    let is_plain = matches!(text, [b'1'..=b'9', ..]) && text.iter().all(u8::is_ascii_digit);
+    let factor = match text.len() {
+        1..=11 if is_plain => MICROS,
+        12..=14 if is_plain => 1000,
+        15..=17 if is_plain => 1,
+        _ => return parse_decimal(text),
+    };
+    possible(json::int(text)?.checked_mul(factor)?)
+}
+
+fn parse_decimal(text: &[u8]) -> Option<i64> {
     let number = Decimal::parse(text)?;
     let shift = match number.magnitude() {
         ..=11 => 6,

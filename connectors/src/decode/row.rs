@@ -6,6 +6,7 @@ use weir_engine::schema::col;
 
 use super::Work;
 use crate::format::{Decoded, Format, Reject, Row};
+use crate::hash::Hex;
 use crate::json::{self, Scanner};
 use crate::mapping::{Found, Rivals};
 
@@ -76,7 +77,7 @@ impl<'b> Work<'_, 'b> {
         }
         if !builder.is_set(col::EVENT_UID) {
             let hash = xxhash_rust::xxh3::xxh3_128(&s.bytes()[raw.clone()]);
-            builder.text(col::EVENT_UID, &format!("{hash:032x}"));
+            builder.text(col::EVENT_UID, Hex::of(hash).as_str());
         }
         let has_faults = s.repairs() != faults;
         if has_faults || is_marked {

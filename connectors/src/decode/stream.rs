@@ -131,20 +131,25 @@ impl Work<'_, '_> {
         let end = start + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         let line = s.bytes()[start..end].trim_ascii_end();
         let range = start..start + line.len();
-        let outcome = self.line(s, range);
+        let head = if heads { behind_syslog(line) } else { None };
+        // Lines of logs can begin with a time as well, but not with a month's name or a priority.
+        let outcome = match head {
+            Some(_) if !line[0].is_ascii_digit() => Ok(false),
+            _ => self.line(s, range),
+        };
         match outcome {
             Ok(true) => {
                 s.advance(end - start);
                 return None;
             }
-            // The words of a head or of strings in an array count as fields of a line.
-            Err(fault) if !(begins_array(line) || heads && behind_syslog(line).is_some()) => {
+            // The words of a head count as fields of a line.
+            Err(fault) if head.is_none() => {
                 s.advance(end - start);
                 return Some(fault);
             }
             Ok(false) | Err(_) => {}
         }
-        if heads && let Some(length) = behind_syslog(line) {
+        if let Some(length) = head {
             s.advance(length);
             return match self.pass_blank(s) && s.position() < end {
                 true if s.peek() == b'{' => self.json(s, level),
@@ -233,7 +238,7 @@ impl Work<'_, '_> {
     /// Reads the range as a line of a text format. False if it is none.
     pub(super) fn line(&mut self, s: &Scanner, range: Range<usize>) -> Result<bool, Box<Fault>> {
         let line = &s.bytes()[range.clone()];
-        if line.trim_ascii().is_empty() {
+        if line.trim_ascii().is_empty() || begins_array(line) {
             return Ok(false);
         }
         if line.starts_with(CONTROL_MESSAGE) {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::tests::text;
 use super::*;
+use crate::envelope::LEVELS;
 use weir_engine::schema::col;
 
 const TIME: &str = "2026-01-02T03:04:05Z";

@@ -12,9 +12,7 @@ use weir_engine::schema::col;
 
 use super::{Decoded, Fault, Format, Stop, fault};
 use crate::json::{Scanner, Text};
-use crate::mapping::{
-    Column, Compiled, Event, Found, How, Lines, LogFormat, Read, Spelling, Value,
-};
+use crate::mapping::{Column, Compiled, Event, Found, How, Lines, LogFormat, Read, Spelling};
 
 /// Fields of version 2, in their default order.
 const DEFAULT: &[u8] = b"version account-id interface-id srcaddr dstaddr srcport dstport \
@@ -327,7 +325,7 @@ fn split(s: &Scanner, columns: &[Column], tree: &Compiled, found: &mut Found) ->
                 return false;
             }
             let text = Text::new(start, at, false);
-            found[slot] = Some(Value { text, first: b'"' });
+            found[slot] = Some(tree.word(s, text));
         }
     }
 }

@@ -13,7 +13,7 @@ use weir_engine::schema::col;
 
 use super::{Decoded, Fault, Stop, fault};
 use crate::json::{Scanner, Text};
-use crate::mapping::{Column, Compiled, Event, Found, How, Lines, LogFormat, Read, Value};
+use crate::mapping::{Column, Compiled, Event, Found, How, Lines, LogFormat, Read};
 
 #[rustfmt::skip]
 pub static ACCESS: LogFormat = LogFormat {
@@ -112,7 +112,7 @@ fn split(s: &Scanner, _: Option<&[Column]>, tree: &Compiled, found: &mut Found) 
             .and_then(|name| tree.named(name));
         if let Some(slot) = slot {
             let text = Text::new(start, end, bytes[start..end].contains(&b'\\'));
-            let before = found[slot as usize].replace(Value { text, first: b'"' });
+            let before = found[slot as usize].replace(tree.word(s, text));
             is_twice |= before.is_some();
         }
     };

@@ -139,22 +139,10 @@ impl Compiled {
     pub fn set_fields(&self, s: &Scanner, row: &mut Row, found: &[Option<Value>]) {
         for (slot, column, how) in &self.fields {
             if let Some(value) = found[*slot as usize]
-                && !self.is_nothing(s, value)
+                && !value.is_nothing
             {
                 apply(s, row, value, *column, *how);
             }
-        }
-    }
-
-    /// Whether the value stands for none.
-    #[inline]
-    pub fn is_nothing(&self, s: &Scanner, value: Value) -> bool {
-        let slice = s.slice(value.text);
-        let is_one = |text: &[u8]| self.nothing.iter().any(|word| word.as_bytes() == text);
-        match value.text.is_escaped() {
-            false => slice.is_empty() || is_one(slice),
-            // Each character may be an escape of six.
-            true => slice.len() <= 6 * self.longest_nothing && is_one(&s.value(value.text)),
         }
     }
 
@@ -167,7 +155,7 @@ impl Compiled {
         (column, slots): (usize, &[u16]),
         outer: &str,
     ) {
-        let part = |slot: &u16| self.part(s, found, *slot);
+        let part = |slot: &u16| part(found, *slot);
         let Some((first, more)) = slots.split_first() else {
             return;
         };
@@ -190,18 +178,13 @@ impl Compiled {
         *row.scratch = joined.into_bytes();
     }
 
-    /// A part of an id: a string or number.
-    fn part(&self, s: &Scanner, found: &[Option<Value>], slot: u16) -> Option<Value> {
-        let value = found[slot as usize].filter(|value| !self.is_nothing(s, *value))?;
-        (value.is_string() || value.is_number()).then_some(value)
-    }
-
     /// The parts of the ids of event and finding that the object around the events has.
     pub fn outer(&self, s: &Scanner, found: &[Option<Value>], outer: &Outer) -> Outer {
         let join = |before: &str, slots: &[u16]| {
-            let mut joined = before.to_owned();
+            let mut joined = String::with_capacity(before.len() + slots.len() * 48);
+            joined.push_str(before);
             for slot in slots {
-                if let Some(value) = self.part(s, found, *slot) {
+                if let Some(value) = part(found, *slot) {
                     joined.push_str(&string(s, value));
                     joined.push('/');
                 }
@@ -221,11 +204,17 @@ impl Compiled {
             .iter()
             .filter(|(_, column, _)| *column == col::TIME);
         let mut found = times.filter_map(|(slot, ..)| found[*slot as usize]);
-        match found.find(|value| !self.is_nothing(s, *value)) {
+        match found.find(|value| !value.is_nothing) {
             Some(value) => bad_time(s, value.text),
             None => missing(&self.time),
         }
     }
+}
+
+/// A part of an id: a string or number.
+pub(super) fn part(found: &[Option<Value>], slot: u16) -> Option<Value> {
+    let value = found[slot as usize].filter(|value| !value.is_nothing)?;
+    (value.is_string() || value.is_number()).then_some(value)
 }
 
 /// The text of a string, a truth value or a number, escapes resolved. An integer is its digits.
@@ -252,6 +241,7 @@ fn digits<'s>(value: Value, text: Cow<'s, [u8]>) -> Cow<'s, [u8]> {
 }
 
 /// Sets a column to the text of a value.
+#[inline]
 fn set_text(s: &Scanner, row: &mut Row, column: usize, value: Value) {
     if value.is_number()
         && let Some(plain) = json::plain(s.slice(value.text))

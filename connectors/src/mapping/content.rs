@@ -3,19 +3,19 @@
 use weir_engine::schema::col;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::apply::part;
 use super::{Compiled, Value};
 use crate::format::Row;
+use crate::hash::Hex;
 use crate::json::{self, Scanner, Text, int};
 
 impl Compiled {
     /// Sets `event_uid` to the parts that were found and a hash of every value that the mapping reads; nothing
     /// without the first part.
     pub(super) fn set_uid_with_content(&self, s: &Scanner, row: &mut Row, found: &[Option<Value>]) {
-        let mut uid = vec![];
+        let mut uid = Vec::with_capacity(128);
         for (place, slot) in self.uid.iter().enumerate() {
-            let value = found[*slot as usize].filter(|value| !self.is_nothing(s, *value));
-            let value = value.filter(|value| matches!(value.first, b'"' | b'-' | b'0'..=b'9'));
-            match value {
+            match part(found, *slot) {
                 Some(value) => {
                     plain(s, value, &mut uid);
                     uid.push(b'/');
@@ -26,20 +26,31 @@ impl Compiled {
         }
         let content = &mut *row.scratch;
         content.clear();
-        for value in &found[..usize::from(self.own)] {
-            let start = content.len();
-            content.extend_from_slice(&[0; 4]);
+        for (slot, value) in found[..usize::from(self.own)].iter().enumerate() {
             if let Some(value) = value {
-                plain(s, *value, content);
+                content.extend_from_slice(&(slot as u32).to_le_bytes());
+                framed(s, *value, content);
             }
-            let length = (content.len() - start - 4) as u32;
-            content[start..start + 4].copy_from_slice(&length.to_le_bytes());
         }
-        let hash = xxh3_128(content);
-        uid.extend_from_slice(format!("{hash:032x}").as_bytes());
+        uid.extend_from_slice(Hex::of(xxh3_128(content)).as_bytes());
         row.builder
             .text(col::EVENT_UID, &String::from_utf8_lossy(&uid));
     }
+}
+
+/// Appends a value behind its length, so that no two lists of values are one list of bytes.
+fn framed(s: &Scanner, value: Value, into: &mut Vec<u8>) {
+    if value.is_string() && !value.text.is_escaped() {
+        let text = s.slice(value.text);
+        into.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        into.extend_from_slice(text);
+        return;
+    }
+    let start = into.len();
+    into.extend_from_slice(&[0; 4]);
+    plain(s, value, into);
+    let length = (into.len() - start - 4) as u32;
+    into[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
 /// Appends a value without the ways in which it can be written: escapes resolved, integers as digits, no blanks.
@@ -51,10 +62,14 @@ fn plain(s: &Scanner, value: Value, into: &mut Vec<u8>) {
         return;
     }
     let text = s.value(value.text);
-    match int(&text) {
-        Some(number) if !value.is_string() => into.extend_from_slice(number.to_string().as_bytes()),
-        _ => into.extend_from_slice(&text),
+    // What begins with a digit and has nothing else is written in digits already.
+    if !value.is_string() && !(text.len() <= 18 && text.iter().all(u8::is_ascii_digit)) {
+        if let Some(number) = int(&text) {
+            into.extend_from_slice(number.to_string().as_bytes());
+            return;
+        }
     }
+    into.extend_from_slice(&text);
 }
 
 /// Appends the tokens of the object or array at the scanner, which ends at `end`: each bracket, and each key and scalar
@@ -74,11 +89,13 @@ fn tokens(s: &mut Scanner, end: usize, into: &mut Vec<u8>) -> json::Result<()> {
                     None => Text::new(start, s.position(), false),
                 };
                 into.push(1);
-                let at = into.len();
-                into.extend_from_slice(&[0; 4]);
-                plain(s, Value { text, first }, into);
-                let length = (into.len() - at - 4) as u32;
-                into[at..at + 4].copy_from_slice(&length.to_le_bytes());
+                let is_nothing = false;
+                let value = Value {
+                    text,
+                    first,
+                    is_nothing,
+                };
+                framed(s, value, into);
             }
         }
     }

@@ -27,8 +27,7 @@ pub(crate) struct Event<'e, 'r, 's, 'b> {
 
 impl<'s> Event<'_, '_, 's, '_> {
     pub fn value(&self, index: usize) -> Option<Value> {
-        let value = self.found[self.tree.reads[index] as usize]?;
-        (!self.tree.is_nothing(self.s, value)).then_some(value)
+        self.found[self.tree.reads[index] as usize].filter(|value| !value.is_nothing)
     }
 
     /// A string, a truth value, or a number: in digits if it is an integer.
@@ -85,7 +84,12 @@ impl<'s> Event<'_, '_, 's, '_> {
                     return s.skip();
                 };
                 let first = s.peek();
-                object[at] = s.text()?.map(|text| string(s, Value { text, first }));
+                let value = |text| Value {
+                    text,
+                    first,
+                    is_nothing: false,
+                };
+                object[at] = s.text()?.map(|text| string(s, value(text)));
                 json::Result::Ok(())
             })?;
             found.push(object);

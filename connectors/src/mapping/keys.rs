@@ -1,40 +1,48 @@
 //! Keys and what each leads to.
 
 /// Keys and what each leads to: a hash table with open addressing, filled once.
+///
+/// A key of at most 16 bytes stands in the table itself, so that a look-up compares two words and follows no pointer.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    entries: Vec<(Box<[u8]>, u16)>,
-    /// Indices of entries plus one; a power of two, at most half full.
-    table: Vec<u16>,
+    /// A power of two, at most half full.
+    table: Vec<Entry>,
+    count: usize,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Entry {
+    words: [u64; 2],
+    /// Length of the key plus one; 0 if nothing stands here.
+    length: u32,
+    value: u16,
+    /// The whole key, if the words do not tell it.
+    long: Option<Box<[u8]>>,
 }
 
 impl Keys {
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.count == 0
     }
 
-    #[inline]
-    fn place(&self, key: &[u8]) -> usize {
-        let end = key.len();
-        let byte = |at: usize| u32::from(key.get(at).copied().unwrap_or_default());
-        let sample = byte(0) | byte(end / 2) << 8 | byte(end.wrapping_sub(1)) << 16;
-        let hash = (sample ^ (end as u32) << 21).wrapping_mul(0x9E37_79B1);
-        (hash >> 15) as usize & (self.table.len() - 1)
-    }
-
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, key: &[u8]) -> Option<u16> {
         if self.table.is_empty() {
             return None;
         }
-        let mut at = self.place(key);
+        let words = words(key);
+        let length = key.len() as u32 + 1;
+        let mut at = hash(words, length) & (self.table.len() - 1);
         loop {
-            let (known, value) = match self.table[at] {
-                0 => return None,
-                index => &self.entries[index as usize - 1],
-            };
-            if is_same(known, key) {
-                return Some(*value);
+            let entry = &self.table[at];
+            if entry.length == length
+                && entry.words == words
+                && (key.len() <= 16 || entry.long.as_deref() == Some(key))
+            {
+                return Some(entry.value);
+            }
+            if entry.length == 0 {
+                return None;
             }
             at = (at + 1) & (self.table.len() - 1);
         }
@@ -51,34 +59,78 @@ impl Keys {
             return value;
         }
         let value = new();
-        self.entries.push((key.into(), value));
-        self.table = vec![0; (self.entries.len() * 2).next_power_of_two()];
-        for index in 0..self.entries.len() {
-            let mut at = self.place(&self.entries[index].0);
-            while self.table[at] != 0 {
-                at = (at + 1) & (self.table.len() - 1);
+        self.count += 1;
+        if self.table.len() < self.count * 2 {
+            let larger = vec![Entry::default(); (self.count * 2).next_power_of_two()];
+            for entry in std::mem::replace(&mut self.table, larger) {
+                if entry.length > 0 {
+                    self.put(entry);
+                }
             }
-            self.table[at] = index as u16 + 1;
         }
+        self.put(Entry {
+            words: words(key),
+            length: key.len() as u32 + 1,
+            value,
+            long: (key.len() > 16).then(|| key.into()),
+        });
         value
+    }
+
+    fn put(&mut self, entry: Entry) {
+        let mut at = hash(entry.words, entry.length) & (self.table.len() - 1);
+        while self.table[at].length > 0 {
+            at = (at + 1) & (self.table.len() - 1);
+        }
+        self.table[at] = entry;
     }
 }
 
-/// Whether two keys are the same; most are short.
+/// The first and the last bytes of a key: with its length they tell a key of at most 16 bytes.
 #[inline(always)]
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let words = |key: &[u8]| {
-        let first = key.first_chunk().copied().map(u64::from_le_bytes);
-        (first, key.last_chunk().copied().map(u64::from_le_bytes))
-    };
-    let bytes = |key: &[u8]| {
-        let first = key.first_chunk().copied().map(u32::from_le_bytes);
-        (first, key.last_chunk().copied().map(u32::from_le_bytes))
-    };
-    one.len() == other.len()
-        && match one.len() {
-            4..8 => bytes(one) == bytes(other),
-            8..=16 => words(one) == words(other),
-            _ => one == other,
+fn words(key: &[u8]) -> [u64; 2] {
+    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        return [u64::from_le_bytes(*first), u64::from_le_bytes(*last)];
+    }
+    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return [u64::from(first), u64::from(last)];
+    }
+    let byte = |at: usize| key.get(at).copied().map_or(0, u64::from);
+    [byte(0) | byte(1) << 8 | byte(2) << 16, 0]
+}
+
+#[inline(always)]
+fn hash(words: [u64; 2], length: u32) -> usize {
+    let mixed = words[0] ^ words[1].rotate_left(29) ^ u64::from(length);
+    (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_all_lengths_are_told_apart() {
+        let mut keys = Keys::default();
+        let mut known = vec![];
+        for length in 0..40usize {
+            for change in 0..length.max(1) {
+                let mut key = vec![b'k'; length];
+                if let Some(byte) = key.get_mut(change) {
+                    *byte = b'x';
+                }
+                known.push(key);
+            }
         }
+        for (place, key) in known.iter().enumerate() {
+            assert_eq!(keys.get(key), None, "{key:?}");
+            assert_eq!(keys.get_or_insert(key, || place as u16), place as u16);
+            assert_eq!(keys.get_or_insert(key, || 9999), place as u16);
+        }
+        for (place, key) in known.iter().enumerate() {
+            assert_eq!(keys.get(key), Some(place as u16));
+        }
+        assert!(!keys.is_empty() && !keys.has(&[b'y'; 12]) && !keys.has(&[b'y'; 20]));
+    }
 }

@@ -62,7 +62,7 @@ fn a_mapping_of_ones_own() {
     let event = json!({"when": 1767323045.5, "id": "a", "attempt": 2, "user": {"id": 7, "groups": ["x"]}, "ip": "-",
         "hops": [{"addr": "192.0.2.1:1"}, {"addr": "203.0.113.7:443"}], "result": "FAILED", "sev.word": "High"});
     let expected = json!({
-        "time": 1_767_323_045_500_000i64, "event_uid": "a/2/dbc2a2ead547e57ebb2d0ba6570f2400", "family": "identity",
+        "time": 1_767_323_045_500_000i64, "event_uid": "a/2/08fc4899466d718b7c3cce3a903df466", "family": "identity",
         "metadata_product_name": "Shop", "class_uid": 3002, "severity_id": 4, "status": "failure",
         "actor_user_uid": "7", "actor_user_groups": "[\"x\"]", "src_endpoint_ip": "203.0.113.7",
     });

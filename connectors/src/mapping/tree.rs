@@ -12,6 +12,8 @@ pub(crate) struct Value {
     pub text: Text,
     /// The first byte of its JSON: the kind of value.
     pub first: u8,
+    /// Whether it stands for none, as the format says.
+    pub is_nothing: bool,
 }
 
 impl Value {
@@ -61,7 +63,9 @@ pub(crate) struct Compiled {
     pub product: Box<str>,
     pub class: i64,
     pub nothing: &'static [&'static str],
-    pub longest_nothing: usize,
+    /// Bits: the lengths of these texts below 64, and of the empty one.
+    nothing_lengths: u64,
+    longest_nothing: usize,
     pub needs: Vec<NeededSlots>,
     /// See [`Rivals`].
     pub rival_keys: Keys,
@@ -97,6 +101,10 @@ impl Compiled {
             product: mapping.product.into(),
             class: mapping.class,
             nothing: mapping.nothing,
+            nothing_lengths: mapping
+                .nothing
+                .iter()
+                .fold(1, |bits, word| bits | 1 << word.len().min(63)),
             longest_nothing: mapping
                 .nothing
                 .iter()
@@ -227,12 +235,42 @@ impl Compiled {
             if let Some(slot) = self.word_slots.get(count).copied().flatten() {
                 let is_escaped = text.is_escaped() && word.contains(&b'\\');
                 let text = Text::new(at, at + word.len(), is_escaped);
-                found[slot as usize] = Some(Value { text, first: b'"' });
+                found[slot as usize] = Some(self.word(s, text));
             }
             at += word.len() + 1;
             count += 1;
         }
         count
+    }
+
+    /// A word of a line.
+    #[inline]
+    pub fn word(&self, s: &Scanner, text: Text) -> Value {
+        self.noted(s, text, b'"')
+    }
+
+    #[inline]
+    fn noted(&self, s: &Scanner, text: Text, first: u8) -> Value {
+        Value {
+            text,
+            first,
+            is_nothing: self.is_nothing(s, text),
+        }
+    }
+
+    /// Whether the text stands for no value.
+    #[inline]
+    fn is_nothing(&self, s: &Scanner, text: Text) -> bool {
+        let slice = s.slice(text);
+        let is_one = |text: &[u8]| self.nothing.iter().any(|word| word.as_bytes() == text);
+        match text.is_escaped() {
+            false => {
+                self.nothing_lengths >> slice.len().min(63) & 1 == 1
+                    && (slice.is_empty() || is_one(slice))
+            }
+            // Each character may be an escape of six.
+            true => slice.len() <= 6 * self.longest_nothing && is_one(&s.value(text)),
+        }
     }
 
     /// Empties `found` and makes room for all values.
@@ -285,7 +323,7 @@ impl Compiled {
             && let Some(place @ None) = found.get_mut(slot as usize)
         {
             let text = text.unwrap_or_else(|| Text::new(start, s.position(), false));
-            *place = Some(Value { text, first });
+            *place = Some(self.noted(s, text, first));
         }
         Ok(())
     }

@@ -198,9 +198,11 @@ fn uid_with_content(mapping: &LogFormat, event: Json) -> Option<String> {
         let steps = Path::parse(path).expect(path);
         if !known.contains(&steps) {
             known.push(steps);
-            let text = find(mapping, event, path).map(plain).unwrap_or_default();
-            bytes.extend((text.len() as u32).to_le_bytes());
-            bytes.extend(text);
+            if let Some(text) = find(mapping, event, path).map(plain) {
+                bytes.extend((known.len() as u32 - 1).to_le_bytes());
+                bytes.extend((text.len() as u32).to_le_bytes());
+                bytes.extend(text);
+            }
         }
     }
     parts.push(Some(format!(

@@ -5,7 +5,7 @@
 
 use super::UNCERTAIN;
 use crate::json::{Scanner, Text};
-use crate::mapping::{Column, Compiled, Found, Value};
+use crate::mapping::{Column, Compiled, Found};
 
 /// Names of what stands in the text forms: behind the request, between the numbers and the flags, and behind those.
 const BEFORE: [&str; 2] = ["response_code", "response_flags"];
@@ -43,7 +43,12 @@ pub(super) fn split(s: &Scanner, _: Option<&[Column]>, tree: &Compiled, found: &
     let Some(head) = Head::of(bytes, start) else {
         return false;
     };
-    let mut line = Line { bytes, tree, found };
+    let mut line = Line {
+        s,
+        bytes,
+        tree,
+        found,
+    };
     line.note("start_time", head.time);
     // The request, if it ends with the first quote: then no client wrote one into it.
     let closed = memchr::memchr(b'"', &bytes[head.request..]);
@@ -129,16 +134,17 @@ fn fields(bytes: &[u8], mut at: usize) -> Option<([Field; MOST], usize)> {
 }
 
 /// A line whose values are being noted.
-struct Line<'a> {
+struct Line<'a, 's> {
+    s: &'a Scanner<'s>,
     bytes: &'a [u8],
     tree: &'a Compiled,
     found: &'a mut Found,
 }
 
-impl Line<'_> {
+impl Line<'_, '_> {
     fn note(&mut self, name: &str, text: Text) {
         if let Some(slot) = self.tree.named(name) {
-            self.found[slot as usize] = Some(Value { text, first: b'"' });
+            self.found[slot as usize] = Some(self.tree.word(self.s, text));
         }
     }
 

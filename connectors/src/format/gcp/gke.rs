@@ -11,6 +11,7 @@ use super::{
     PROJECT, REQUEST_URL, RESPONSE_CODE, RESPONSE_KIND, TIMESTAMP,
 };
 use crate::format::Decoded;
+use crate::hash::Hex;
 use crate::mapping::Event;
 use crate::time;
 
@@ -191,6 +192,6 @@ fn uid(event: &mut Event, operation: Option<&str>, method: &str, resource: &str,
     let known = [&*id, &*timestamp, &*log];
     let known = known.into_iter().filter(|part| !part.is_empty());
     let mut uid: String = known.flat_map(|part| [part, "/"]).collect();
-    uid.push_str(&format!("{hash:032x}"));
+    uid.push_str(Hex::of(hash).as_str());
     event.set(col::EVENT_UID, &uid);
 }

@@ -1,13 +1,12 @@
 //! Which event a Kubernetes audit event is: its id together with what it says.
 
-use std::io::Write;
-
 use sha2::{Digest, Sha256};
 use weir_engine::schema::col;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::{Event, Object, STARTED, Stage};
 use crate::format::Row;
+use crate::hash::Hex;
 use crate::json::{Scanner, Text, unescape_into};
 
 /// `auditID/stage/hash`, where the hash is of what the event says: the same in every spelling and envelope,
@@ -78,7 +77,8 @@ pub(super) fn uid(
         buffer.push(b'/');
         buffer.extend_from_slice(stage);
     }
-    let _ = write!(buffer, "/{hash:032x}");
+    buffer.push(b'/');
+    buffer.extend_from_slice(Hex::of(hash).as_bytes());
     // Records are UTF-8.
     if let Some(Ok(uid)) = buffer.get(LENGTH..).map(std::str::from_utf8) {
         row.builder.text(col::EVENT_UID, uid);
