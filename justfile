@@ -41,6 +41,10 @@ bench-decode format="all":
 bench-state keys="1000000":
     cargo run --release -p weir-benches --bin state -- --keys {{keys}}
 
+# what alerts cost: correlation and store, up to a million; and one more in an incident of 50,000.
+bench-alerts alerts="1000000":
+    cargo run --release -p weir-benches --bin alerts -- --alerts {{alerts}}
+
 # from the event that crosses a threshold to its alert, through a real Kafka broker (needs Java 17 and Maven)
 bench-delay:
     cargo run --release -p weir-benches --bin delay -- --broker "$(scripts/kafka.sh start)"

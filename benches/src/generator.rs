@@ -12,7 +12,7 @@ mod text;
 
 use std::io::{self, Write};
 
-pub(crate) use text::Rng;
+pub use text::Rng;
 
 /// 2026-11-09T00:00:00Z, microseconds since the epoch.
 pub const DEFAULT_START_US: i64 = 1_794_182_400_000_000;

@@ -1,28 +1,36 @@
 //! The open incidents: keeps the alerts that can still be joined, and says what changed.
 //!
-//! The grouping itself is the pure function [`correlate`](crate::correlate::correlate); this module only
-//! remembers, compares and lets go of what is over.
+//! The grouping itself is that of [`Graph`](crate::correlate); this module describes the groups that changed, compares and
+//! lets go of what is over.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::alert::{Alert, AlertState, Entity};
-use crate::correlate::{Past, Settings, can_be_common, correlate_after};
+use crate::alert::{Alert, AlertState};
+use crate::correlate::{Graph, GroupId, Past, Settings, can_be_common, describe};
 use crate::incident::Incident;
 use crate::store::StateWrite;
+use crate::time::MINUTE;
 
 /// Owner of the state.
 const PAST: &str = "past";
 
-#[derive(Debug, Default)]
+/// Event time after which a past alert is looked at again that still lies near an open one.
+const AGAIN: i64 = 30 * MINUTE;
+
+#[derive(Debug)]
 pub struct Cases {
     settings: Settings,
-    /// Alerts of open incidents, by id.
-    alerts: BTreeMap<String, Alert>,
+    /// Alerts of open incidents, and of closed ones that open ones still lie near to.
+    graph: Graph,
     incidents: BTreeMap<String, Incident>,
-    /// Alerts of closed incidents that open ones still lie near to, by a hash of their id.
-    past: BTreeMap<i64, Past>,
+    /// Last time and id of each incident.
+    by_last: BTreeSet<(i64, String)>,
+    /// When a past alert is to be looked at, and its node.
+    past: BTreeSet<(i64, u32)>,
+    /// Incidents were restored, and not yet compared with their alerts.
+    is_restored: bool,
     writes: Vec<StateWrite>,
     trips: BTreeMap<&'static str, u64>,
 }
@@ -41,20 +49,28 @@ pub struct CaseChanges {
 impl Cases {
     pub fn new(settings: Settings) -> Self {
         Self {
+            graph: Graph::new(settings.clone()),
             settings,
-            ..Self::default()
+            incidents: BTreeMap::new(),
+            by_last: BTreeSet::new(),
+            past: BTreeSet::new(),
+            is_restored: false,
+            writes: vec![],
+            trips: BTreeMap::new(),
         }
     }
 
     pub fn restore(&mut self, incidents: Vec<Incident>, alerts: Vec<Alert>) {
-        self.incidents = incidents
-            .into_iter()
-            .map(|i| (i.incident_id.clone(), i))
-            .collect();
+        for incident in incidents {
+            self.keep(incident);
+        }
         let standing = alerts
             .into_iter()
-            .filter(|a| a.state != AlertState::Retracted);
-        self.alerts = standing.map(|a| (a.alert_id.clone(), a)).collect();
+            .filter(|alert| alert.state != AlertState::Retracted);
+        for alert in standing {
+            self.graph.put(alert);
+        }
+        self.is_restored = true;
     }
 
     /// Times that a guard refused a link, by guard, over all open alerts.
@@ -72,12 +88,12 @@ impl Cases {
     ) -> CaseChanges {
         for alert in changed {
             match alert.state {
-                AlertState::Retracted => drop(self.alerts.remove(&alert.alert_id)),
-                _ => drop(self.alerts.insert(alert.alert_id.clone(), alert.clone())),
+                AlertState::Retracted => self.graph.remove(&alert.alert_id),
+                _ => self.graph.put(alert.clone()),
             }
         }
         let mut changes = CaseChanges::default();
-        if !changed.is_empty() {
+        if !changed.is_empty() || self.is_restored {
             self.regroup(&mut changes);
         }
         self.close(horizon, is_live, &mut changes);
@@ -93,94 +109,85 @@ impl Cases {
     /// Puts back a piece if it is one of ours.
     pub fn restore_past(&mut self, owner: &str, key: i64, value: &[u8]) -> Result<(), String> {
         if owner == PAST {
-            let past = serde_json::from_slice(value).map_err(|e| e.to_string())?;
-            self.past.insert(key, past);
+            let past: Past = serde_json::from_slice(value).map_err(|e| e.to_string())?;
+            let node = self.graph.put_past(&past, key);
+            self.past.insert((self.due(past.first_time), node));
         }
         Ok(())
     }
 
-    /// Keeps what counts of an alert whose incident is closed.
-    fn remember(&mut self, alert: &Alert) {
-        if !alert.entities.iter().any(can_be_common) {
-            return;
-        }
-        let past = Past {
-            first_time: alert.first_time,
-            entities: alert.entities.clone(),
-        };
-        let key = xxh3_64(alert.alert_id.as_bytes()) as i64;
-        self.writes.push(StateWrite {
-            owner: PAST.into(),
-            key,
-            value: serde_json::to_vec(&past).ok(),
-        });
-        self.past.insert(key, past);
+    /// When nothing that comes can lie near a past alert any more.
+    fn due(&self, first_time: i64) -> i64 {
+        first_time.saturating_add(self.settings.gap)
     }
 
     /// Lets go of what lies further than the gap from all that is open or can come.
     fn forget(&mut self, horizon: Option<i64>) {
-        let Some(horizon) = horizon.filter(|_| !self.past.is_empty()) else {
-            return;
-        };
-        let mut earliest: HashMap<&Entity, i64> = HashMap::new();
-        for alert in self.alerts.values() {
-            for entity in alert.entities.iter().filter(|e| can_be_common(e)) {
-                let time = earliest.entry(entity).or_insert(i64::MAX);
-                *time = alert.first_time.min(*time);
-            }
-        }
-        let gap = self.settings.gap;
-        let writes = &mut self.writes;
-        self.past.retain(|key, past| {
-            let near = |time: i64| past.first_time.saturating_add(gap) >= time;
-            let mut open = past.entities.iter().filter_map(|e| earliest.get(e));
-            let kept = near(horizon) || open.any(|time| near(*time));
-            if !kept {
-                writes.push(StateWrite {
-                    owner: PAST.into(),
-                    key: *key,
-                    value: None,
-                });
-            }
-            kept
-        });
-    }
-
-    fn regroup(&mut self, changes: &mut CaseChanges) {
-        let past: Vec<&Past> = self.past.values().collect();
-        let grouped = correlate_after(self.alerts.values(), &past, &self.settings);
-        let over = self.trips.get("open_incidents").copied();
-        self.trips = grouped.trips;
-        self.trips.extend(over.map(|n| ("open_incidents", n)));
-        let mut holders: HashMap<&str, &str> = HashMap::new();
-        for (id, incident) in &grouped.incidents {
-            holders.extend(
-                incident
-                    .alert_ids
-                    .iter()
-                    .map(|alert| (alert.as_str(), id.as_str())),
-            );
-        }
-        for (id, old) in &self.incidents {
-            if grouped.incidents.contains_key(id) {
+        let Some(horizon) = horizon else { return };
+        while let Some((due, node)) = self.past.first().copied().filter(|(due, _)| *due < horizon) {
+            self.past.remove(&(due, node));
+            if self.graph.is_near_open(node) {
+                self.past.insert((horizon.saturating_add(AGAIN), node));
                 continue;
             }
-            let mut holders = old.alert_ids.iter().filter_map(|a| holders.get(a.as_str()));
-            match holders.next() {
-                Some(survivor) => changes.merged.push((id.clone(), (*survivor).to_owned())),
-                None => changes.withdrawn.push(id.clone()),
+            self.writes.push(StateWrite {
+                owner: PAST.into(),
+                key: self.graph.key_of_past(node),
+                value: None,
+            });
+            self.graph.forget(node);
+        }
+    }
+
+    fn keep(&mut self, incident: Incident) {
+        let id = incident.incident_id.clone();
+        self.by_last.insert((incident.last_time, id.clone()));
+        self.incidents.insert(id, incident);
+    }
+
+    fn drop_incident(&mut self, id: &str) -> Option<Incident> {
+        let incident = self.incidents.remove(id)?;
+        self.by_last.remove(&(incident.last_time, id.to_owned()));
+        Some(incident)
+    }
+
+    /// Describes the groups that changed.
+    fn regroup(&mut self, changes: &mut CaseChanges) {
+        let touched = self.graph.settle();
+        let mut before = touched.incidents;
+        if std::mem::take(&mut self.is_restored) {
+            before.extend(self.incidents.keys().cloned());
+        }
+        let over = self.trips.get("open_incidents").copied();
+        self.trips = self.graph.trips();
+        self.trips.extend(over.map(|n| ("open_incidents", n)));
+        let mut described = BTreeMap::new();
+        for group in touched.groups {
+            before.extend(self.graph.incident_of(group).map(str::to_owned));
+            let incident = describe(&self.graph.members(group));
+            self.graph.name(group, &incident.incident_id);
+            described.insert(incident.incident_id.clone(), incident);
+        }
+        for id in before.iter().filter(|id| !described.contains_key(*id)) {
+            let Some(old) = self.drop_incident(id) else {
+                continue;
+            };
+            let holds = |alert: &String| self.graph.incident_of(self.graph.group_of(alert)?);
+            match old.alert_ids.iter().find_map(holds) {
+                Some(survivor) => changes.merged.push((old.incident_id, survivor.to_owned())),
+                None => changes.withdrawn.push(old.incident_id),
             }
         }
-        for (id, incident) in &grouped.incidents {
-            match self.incidents.get(id) {
-                Some(old) if old == incident => {}
-                before => {
-                    changes.opened += u64::from(before.is_none());
-                    changes.incidents.push(incident.clone());
-                }
+        for (id, incident) in described {
+            let before = self.incidents.get(&id);
+            if before == Some(&incident) {
+                continue;
             }
+            changes.opened += u64::from(before.is_none());
+            changes.incidents.push(incident.clone());
+            self.drop_incident(&id);
+            self.keep(incident);
         }
-        self.incidents = grouped.incidents;
     }
 
     fn close(
@@ -189,49 +196,64 @@ impl Cases {
         is_live: impl Fn(&Alert) -> bool,
         changes: &mut CaseChanges,
     ) {
-        let over = |incident: &Incident| {
-            let past =
-                horizon.is_some_and(|h| incident.last_time.saturating_add(self.settings.gap) < h);
-            past && !incident
-                .alert_ids
-                .iter()
-                .filter_map(|id| self.alerts.get(id))
-                .any(&is_live)
+        let is_past = |last: i64| {
+            let last = last.saturating_add(self.settings.gap);
+            horizon.is_some_and(|horizon| last < horizon)
         };
-        let mut ended: Vec<String> = self
-            .incidents
-            .values()
-            .filter(|i| over(i))
-            .map(|i| i.incident_id.clone())
+        let has_live = |id: &String| {
+            let incident = self.incidents.get(id).into_iter();
+            let mut alerts = incident.flat_map(|incident| incident.alert_ids.iter().rev());
+            alerts.any(|alert| self.graph.alert(alert).is_some_and(&is_live))
+        };
+        let old = self.by_last.iter().take_while(|(last, _)| is_past(*last));
+        let mut ended: BTreeSet<String> = old
+            .filter(|(_, id)| !has_live(id))
+            .map(|(_, id)| id.clone())
             .collect();
         let excess = (self.incidents.len() - ended.len()).saturating_sub(self.settings.max_open);
         if excess > 0 {
-            let mut open: Vec<_> = self
-                .incidents
-                .values()
-                .filter(|i| !ended.contains(&i.incident_id))
-                .collect();
-            open.sort_by_key(|i| i.last_time);
-            ended.extend(
-                open[..excess]
-                    .iter()
-                    .map(|i| i.incident_id.clone())
-                    .collect::<Vec<_>>(),
-            );
+            let open = self.by_last.iter().filter(|(_, id)| !ended.contains(id));
+            let oldest: Vec<_> = open.take(excess).map(|(_, id)| id.clone()).collect();
+            ended.extend(oldest);
             *self.trips.entry("open_incidents").or_default() += excess as u64;
         }
+        if ended.is_empty() {
+            return;
+        }
+        changes
+            .incidents
+            .retain(|incident| !ended.contains(&incident.incident_id));
         for id in ended {
-            let Some(mut incident) = self.incidents.remove(&id) else {
+            let Some(mut incident) = self.drop_incident(&id) else {
                 continue;
             };
-            for id in &incident.alert_ids {
-                if let Some(alert) = self.alerts.remove(id) {
-                    self.remember(&alert);
-                }
+            let first = incident.alert_ids.first();
+            if let Some(group) = first.and_then(|alert| self.graph.group_of(alert)) {
+                self.close_group(group);
             }
             incident.open = false;
-            changes.incidents.retain(|i| i.incident_id != id);
             changes.incidents.push(incident);
+        }
+    }
+
+    /// Keeps what counts of the alerts of an incident that is closed.
+    fn close_group(&mut self, group: GroupId) {
+        let key = |alert: &Alert| {
+            let counts = alert.entities.iter().any(can_be_common);
+            counts.then(|| xxh3_64(alert.alert_id.as_bytes()) as i64)
+        };
+        for (alert, node) in self.graph.close(group, key) {
+            let Some(node) = node else { continue };
+            let past = Past {
+                first_time: alert.first_time,
+                entities: alert.entities,
+            };
+            self.writes.push(StateWrite {
+                owner: PAST.into(),
+                key: self.graph.key_of_past(node),
+                value: serde_json::to_vec(&past).ok(),
+            });
+            self.past.insert((self.due(past.first_time), node));
         }
     }
 }
@@ -282,12 +304,13 @@ mod tests {
             assert!(closed.incidents.iter().all(|i| !i.open) && !closed.incidents.is_empty());
             if restarts {
                 let state = cases.take_state();
-                let (incidents, open) = (cases.incidents, cases.alerts);
+                let incidents: Vec<_> = cases.incidents.into_values().collect();
+                let open = incidents.iter().flat_map(|one| &one.alert_ids);
+                let open: Vec<_> = open
+                    .filter_map(|id| cases.graph.alert(id).cloned())
+                    .collect();
                 cases = Cases::new(Settings::default());
-                cases.restore(
-                    incidents.into_values().collect(),
-                    open.into_values().collect(),
-                );
+                cases.restore(incidents, open);
                 for write in state {
                     cases
                         .restore_past(&write.owner, write.key, &write.value.unwrap())

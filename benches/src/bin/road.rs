@@ -1,6 +1,6 @@
 //! Throughput of the road's parts beside the floor, in one run over the same generated events.
 //!
-//! `cargo run --release -p weir-benches --bin road -- --events 300000`
+//! `cargo run --release -p weir-benches --bin road -- --events 300000`, or with a file of ndjson, which is then read as it is
 //!
 //! - floor: `sonic_rs` parses every event to a DOM, one core.
 //! - decode: our decoder, blocks of 8192 records, one core.
@@ -11,7 +11,8 @@
 //!
 //! Prints events per second, the ratio to the floor, and the process's peak memory so far.
 
-use std::path::Path;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -47,28 +48,25 @@ struct Arguments {
     /// Only the whole road, for its memory over many events.
     #[arg(long)]
     only_road: bool,
+    /// Without the archive.
+    #[arg(long)]
+    no_archive: bool,
+    /// Events to read instead of generated ones.
+    file: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let folder = tempfile::tempdir()?;
-    let path = folder.path().join("events.ndjson");
-    let mut file = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(&path)?);
-    let spec = Spec {
-        events: arguments.events,
-        identities: arguments.identities,
-        rate: arguments.rate,
-        seed: arguments.seed,
-        attacks: 0.001,
-        ..Spec::default()
+    let path = match &arguments.file {
+        Some(path) => path.clone(),
+        None => generate(&arguments, folder.path())?,
     };
-    write_events(&mut file, &spec)?;
-    drop(file);
     let bytes = path.metadata()?.len();
+    let events = count_lines(&path)?;
     println!(
-        "{} events, {} bytes each, {arguments:?}",
-        arguments.events,
-        bytes / arguments.events.max(1)
+        "{events} events, {} bytes each, {arguments:?}",
+        bytes / events.max(1)
     );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -76,7 +74,7 @@ fn main() -> Result<()> {
         .build()?;
     let mut floor = None;
     let mut report = |name: &str, took: Duration| {
-        let rate = arguments.events as f64 / took.as_secs_f64();
+        let rate = events as f64 / took.as_secs_f64();
         let floor = *floor.get_or_insert(rate);
         println!(
             "{name:22} {:9.0} events/s   ratio {:5.3}   peak {} MiB",
@@ -102,6 +100,9 @@ fn main() -> Result<()> {
         report("decode and rules", runtime.block_on(rules(&blocks))?);
     }
     for archive in [false, true] {
+        if archive && arguments.no_archive {
+            continue;
+        }
         let data = folder
             .path()
             .join(if archive { "kept" } else { "not-kept" });
@@ -113,6 +114,35 @@ fn main() -> Result<()> {
         report(name, runtime.block_on(whole(&path, &data, archive))?);
     }
     Ok(())
+}
+
+fn generate(arguments: &Arguments, folder: &Path) -> Result<PathBuf> {
+    let path = folder.join("events.ndjson");
+    let mut file = std::io::BufWriter::with_capacity(1 << 20, std::fs::File::create(&path)?);
+    let spec = Spec {
+        events: arguments.events,
+        identities: arguments.identities,
+        rate: arguments.rate,
+        seed: arguments.seed,
+        attacks: 0.001,
+        ..Spec::default()
+    };
+    write_events(&mut file, &spec)?;
+    Ok(path)
+}
+
+fn count_lines(path: &Path) -> Result<u64> {
+    let mut lines = 0;
+    let mut file = BufReader::with_capacity(1 << 20, std::fs::File::open(path)?);
+    loop {
+        let bytes = file.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(lines);
+        }
+        lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let length = bytes.len();
+        file.consume(length);
+    }
 }
 
 fn decode(blocks: &[(Buffer, Vec<Record>)]) -> Result<Duration> {
@@ -187,5 +217,10 @@ async fn whole(path: &Path, data: &Path, archive: bool) -> Result<Duration> {
     };
     let parts = road::parts(data, detector().await?, archive).await?;
     let settings = road::settings(Lateness::default());
-    Ok(road::run(path, settings, parts).await?.0)
+    let (took, health) = road::run(path, settings, parts).await?;
+    println!(
+        "  {} alerts, {} incidents, {} commits in {:.1} s",
+        health.alerts, health.incidents, health.commits, health.commit_seconds_total
+    );
+    Ok(took)
 }

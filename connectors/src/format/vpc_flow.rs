@@ -254,6 +254,9 @@ pub(crate) fn are_fields(names_of_columns: &str) -> bool {
 /// The columns of version 2 in their default order, if the line without a header is surely such a line: 14 fields,
 /// each of its kind, and no more packets than bytes.
 fn default_columns(line: &[u8]) -> Option<&'static [Column]> {
+    if words_of(line).next() != Some(b"2") {
+        return None;
+    }
     let mut words = [&b""[..]; 14];
     let mut count = 0;
     for word in words_of(line) {
@@ -273,7 +276,6 @@ fn default_columns(line: &[u8]) -> Option<&'static [Column]> {
     };
     let (packets, bytes, start, end) = (8, 9, 10, 11);
     let is_default = count == words.len()
-        && words[0] == b"2"
         && words[13] != b"-"
         && fits
         && in_order(packets, bytes)

@@ -63,13 +63,14 @@ fn plain(s: &Scanner, value: Value, into: &mut Vec<u8>) {
     }
     let text = s.value(value.text);
     // What begins with a digit and has nothing else is written in digits already.
-    if !value.is_string() && !(text.len() <= 18 && text.iter().all(u8::is_ascii_digit)) {
-        if let Some(number) = int(&text) {
-            into.extend_from_slice(number.to_string().as_bytes());
-            return;
-        }
+    let is_digits = text.len() <= 18 && text.iter().all(u8::is_ascii_digit);
+    match value.is_string() || is_digits {
+        true => into.extend_from_slice(&text),
+        false => match int(&text) {
+            Some(number) => into.extend_from_slice(number.to_string().as_bytes()),
+            None => into.extend_from_slice(&text),
+        },
     }
-    into.extend_from_slice(&text);
 }
 
 /// Appends the tokens of the object or array at the scanner, which ends at `end`: each bracket, and each key and scalar

@@ -8,7 +8,7 @@ use crate::incident::Incident;
 use crate::rule::{Level, TACTICS};
 
 /// What an analyst sees of a group of alerts in order of time.
-pub(super) fn describe(alerts: &[&Alert]) -> Incident {
+pub(crate) fn describe(alerts: &[&Alert]) -> Incident {
     let first = alerts[0];
     let mut counts: BTreeMap<&Entity, usize> = BTreeMap::new();
     let (mut tactics, mut techniques, mut rule_ids) = (vec![], vec![], vec![]);

@@ -1,5 +1,4 @@
-//! From alerts to incidents. A pure function: the same alerts give the same incidents, in whatever order they
-//! came.
+//! From alerts to incidents. The same alerts give the same incidents, in whatever order they came.
 //!
 //! Alerts are linked when they share entities within a time gap; an incident is a connected component. An
 //! entity that many unrelated alerts share (a NAT address, a CI role) links nothing, and every such refusal is
@@ -9,12 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use self::describe::describe;
+pub(crate) use self::describe::describe;
+pub(crate) use self::graph::{Graph, GroupId};
 use crate::alert::{Alert, Entity};
 use crate::incident::Incident;
 use crate::time::HOUR;
 
+mod chain;
 mod describe;
+mod graph;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod oracle;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -50,14 +55,14 @@ impl Default for Settings {
     }
 }
 
-/// How strongly one shared entity of this kind speaks for one incident; 1.0 links by itself.
-fn weight(kind: &str) -> f64 {
+/// How strongly one shared entity of this kind speaks for one incident, in tenths: 8 of them link.
+fn weight(kind: &str) -> i32 {
     match kind {
-        "user" | "access_key" | "session" | "pod" | "container" | "service_account" => 1.0,
-        "ip" | "role" | "host" | "resource" | "bucket" | "secret" | "instance" => 1.0,
-        "image" | "namespace" => 0.4,
+        "user" | "access_key" | "session" | "pod" | "container" | "service_account" => 10,
+        "ip" | "role" | "host" | "resource" | "bucket" | "secret" | "instance" => 10,
+        "image" | "namespace" => 4,
         // An account or a region holds everything.
-        _ => 0.0,
+        _ => 0,
     }
 }
 
@@ -82,153 +87,27 @@ pub fn correlate<'a>(
     alerts: impl IntoIterator<Item = &'a Alert>,
     settings: &Settings,
 ) -> Correlation {
-    correlate_after(alerts, &[], settings)
-}
-
-/// The same, knowing alerts of closed incidents.
-pub fn correlate_after<'a>(
-    alerts: impl IntoIterator<Item = &'a Alert>,
-    past: &[&Past],
-    settings: &Settings,
-) -> Correlation {
-    let mut alerts: Vec<&Alert> = alerts.into_iter().collect();
-    alerts.sort_by(|a, b| (a.first_time, &a.alert_id).cmp(&(b.first_time, &b.alert_id)));
-    let mut chains: BTreeMap<&Entity, Vec<usize>> = BTreeMap::new();
-    for (index, alert) in alerts.iter().enumerate() {
-        for entity in &alert.entities {
-            chains.entry(entity).or_default().push(index);
-        }
+    let mut graph = Graph::new(settings.clone());
+    for alert in alerts {
+        graph.put(alert.clone());
     }
-    let mut before: BTreeMap<&Entity, Vec<&Past>> = BTreeMap::new();
-    for past in past {
-        for entity in &past.entities {
-            before.entry(entity).or_default().push(past);
-        }
+    let groups = graph.settle().groups.into_iter();
+    let incidents = groups.map(|group| describe(&graph.members(group)));
+    Correlation {
+        incidents: incidents
+            .map(|incident| (incident.incident_id.clone(), incident))
+            .collect(),
+        trips: graph.trips(),
     }
-    let mut correlation = Correlation::default();
-    let mut weights: BTreeMap<(usize, usize), f64> = BTreeMap::new();
-    for (entity, chain) in &chains {
-        if chain.len() < 2 || weight(&entity.kind) == 0.0 {
-            continue;
-        }
-        if settings.stop_values.contains(&entity.value) {
-            *correlation.trips.entry("stop_value").or_default() += 1;
-            continue;
-        }
-        let before = before.get(entity).map_or(&[][..], Vec::as_slice);
-        let common = too_common(entity, chain, &alerts, before, settings);
-        // The newest alert of the chain so far reaches furthest in time.
-        let mut newest = chain[0];
-        for &next in &chain[1..] {
-            let close = alerts[next]
-                .first_time
-                .saturating_sub(alerts[newest].last_time)
-                <= settings.gap;
-            if close && (common.contains(&newest) || common.contains(&next)) {
-                *correlation.trips.entry("ceiling").or_default() += 1;
-            } else if close {
-                *weights
-                    .entry((newest.min(next), newest.max(next)))
-                    .or_default() += weight(&entity.kind);
-            }
-            if alerts[next].last_time >= alerts[newest].last_time {
-                newest = next;
-            }
-        }
-    }
-    let mut parents: Vec<usize> = (0..alerts.len()).collect();
-    for ((a, b), weight) in weights {
-        if weight >= 0.8 {
-            join(&mut parents, a, b);
-        }
-    }
-    let mut components: BTreeMap<usize, Vec<&Alert>> = BTreeMap::new();
-    for (index, alert) in alerts.iter().enumerate() {
-        components
-            .entry(root(&mut parents, index))
-            .or_default()
-            .push(alert);
-    }
-    for members in components.into_values() {
-        let incident = describe(&members);
-        correlation
-            .incidents
-            .insert(incident.incident_id.clone(), incident);
-    }
-    correlation
-}
-
-/// Alerts of the chain around which the entity is shared by too many different identities.
-fn too_common(
-    entity: &Entity,
-    chain: &[usize],
-    alerts: &[&Alert],
-    before: &[&Past],
-    settings: &Settings,
-) -> BTreeSet<usize> {
-    let mut common = BTreeSet::new();
-    if chain.len() + before.len() <= settings.ceiling || identity_kind(&entity.kind) {
-        return common;
-    }
-    let present = chain.iter().map(|index| {
-        let alert = alerts[*index];
-        (alert.first_time, &alert.entities, Some(*index))
-    });
-    let past = before
-        .iter()
-        .map(|past| (past.first_time, &past.entities, None));
-    let mut all: Vec<(i64, &Vec<Entity>, Option<usize>)> = present.chain(past).collect();
-    all.sort_by_key(|(time, ..)| *time);
-    let identities = |place: usize| all[place].1.iter().filter(|e| identity_kind(&e.kind));
-    // What lies within the gap of an alert is a stretch that moves along.
-    let mut around: BTreeMap<&Entity, usize> = BTreeMap::new();
-    let (mut from, mut to) = (0, 0);
-    for &(time, _, index) in &all {
-        while to < all.len() && all[to].0.saturating_sub(time) <= settings.gap {
-            for identity in identities(to) {
-                *around.entry(identity).or_default() += 1;
-            }
-            to += 1;
-        }
-        while time.saturating_sub(all[from].0) > settings.gap {
-            for identity in identities(from) {
-                if let Some(count) = around.get_mut(identity) {
-                    *count -= 1;
-                    if *count == 0 {
-                        around.remove(identity);
-                    }
-                }
-            }
-            from += 1;
-        }
-        if around.len() > settings.ceiling {
-            common.extend(index);
-        }
-    }
-    common
 }
 
 /// Whether an alert's entity of this kind can be shared by so many that it links nothing.
 pub fn can_be_common(entity: &Entity) -> bool {
-    weight(&entity.kind) > 0.0 && !identity_kind(&entity.kind)
+    weight(&entity.kind) > 0 && !identity_kind(&entity.kind)
 }
 
 fn identity_kind(kind: &str) -> bool {
     matches!(kind, "user" | "service_account" | "pod")
-}
-
-fn root(parents: &mut [usize], mut node: usize) -> usize {
-    while parents[node] != node {
-        parents[node] = parents[parents[node]];
-        node = parents[node];
-    }
-    node
-}
-
-/// The smaller index, the earlier alert, becomes the root.
-fn join(parents: &mut [usize], a: usize, b: usize) {
-    let (a, b) = (root(parents, a), root(parents, b));
-    parents[a.max(b)] = a.min(b);
 }
 
 #[cfg(test)]

@@ -69,11 +69,14 @@ const HTTP: &[(&str, i64)] = &[
 
 /// The HTTP code that a word is or names.
 pub(crate) fn http_code(word: &str) -> Option<i64> {
+    // No name has a digit.
+    if word.bytes().any(|byte| byte.is_ascii_digit()) {
+        return int(word.as_bytes()).filter(|code| (100..600).contains(code));
+    }
     let named = HTTP
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case(word));
-    let code = named.map(|(_, code)| *code);
-    code.or_else(|| int(word.as_bytes()).filter(|code| (100..600).contains(code)))
+    named.map(|(_, code)| *code)
 }
 
 /// Whether a word tells of a failure, if it tells an outcome at all.
@@ -321,8 +324,8 @@ const UPN: &str = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/upn";
 
 /// The object that a text holds.
 fn json_of(text: &str) -> Option<Value> {
-    let object = text.trim_start().starts_with('{');
-    serde_json::from_str(text).ok().filter(|_| object)
+    let is_object = text.trim_start().starts_with('{');
+    is_object.then(|| serde_json::from_str(text).ok())?
 }
 
 /// A GUID as the others are written: small letters, with dashes.

@@ -1,0 +1,197 @@
+//! Works changes into the chains, the links and the groups.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{Graph, Group, GroupId, Touched};
+use crate::correlate::chain::{Delta, Pending, Terms};
+use crate::correlate::{identity_kind, weight};
+
+/// Weight between two alerts from which on they belong together.
+const JOINS: i32 = 8;
+
+/// Alerts looked at to find out whether two are still connected without the link between them.
+const DETOUR: usize = 64;
+
+/// Two alerts.
+type Pair = (u32, u32);
+
+impl Graph {
+    /// Works in all changes since the last call; returns what they touched.
+    pub fn settle(&mut self) -> Touched {
+        let mut deltas = vec![];
+        for (entity, pending) in std::mem::take(&mut self.pending) {
+            self.update_chain(entity, &pending, &mut deltas);
+        }
+        // The groups that lost an alert may be in parts.
+        let mut broken: HashSet<GroupId> = HashSet::new();
+        for node in &self.dead {
+            let neighbours = self.nodes.get(*node).neighbours.iter();
+            broken.extend(neighbours.filter_map(|other| self.nodes.get(*other).group));
+        }
+        for node in std::mem::take(&mut self.fresh) {
+            if !self.nodes.get(node).is_dead && !self.nodes.get(node).is_past() {
+                self.start_group(node);
+            }
+        }
+        let (joined, parted) = self.apply(deltas);
+        for (one, other) in parted {
+            let (a, b) = (self.nodes.get(one).group, self.nodes.get(other).group);
+            if let (Some(a), Some(b)) = (a, b)
+                && a == b
+                && !self.has_detour(one, other)
+            {
+                broken.insert(a);
+            }
+        }
+        for group in broken {
+            self.break_up(group);
+        }
+        for (one, other) in joined {
+            self.join(one, other);
+        }
+        self.release();
+        let mut touched = std::mem::take(&mut self.touched);
+        touched
+            .groups
+            .retain(|group| self.groups.contains_key(group));
+        touched
+    }
+
+    fn update_chain(&mut self, entity: u32, pending: &Pending, deltas: &mut Vec<Delta>) {
+        let Some(shared) = &mut self.shared[entity as usize] else {
+            return;
+        };
+        let kind = &shared.entity.kind;
+        let terms = Terms {
+            gap: self.settings.gap,
+            ceiling: (!identity_kind(kind)).then_some(self.settings.ceiling),
+            weight: weight(kind),
+        };
+        let terms = (!shared.is_stopped).then_some(terms);
+        let before = shared.chain.refused;
+        shared.chain.update(pending, &self.nodes, terms, deltas);
+        self.refused = self.refused + shared.chain.refused - before;
+    }
+
+    /// Changes the weights. Returns which pairs belong together now, and which no longer do.
+    fn apply(&mut self, deltas: Vec<Delta>) -> (Vec<Pair>, Vec<Pair>) {
+        let mut before: HashMap<Pair, i32> = HashMap::new();
+        for (one, other, by) in deltas {
+            let pair = (one.min(other), one.max(other));
+            let weight = self.weights.entry(pair).or_default();
+            before.entry(pair).or_insert(*weight);
+            *weight += by;
+        }
+        let (mut joined, mut parted) = (vec![], vec![]);
+        for (pair, was) in before {
+            let is = self.weights.get(&pair).copied().unwrap_or_default();
+            if is == 0 {
+                self.weights.remove(&pair);
+            }
+            match (was >= JOINS, is >= JOINS) {
+                (false, true) => {
+                    self.nodes.get_mut(pair.0).neighbours.push(pair.1);
+                    self.nodes.get_mut(pair.1).neighbours.push(pair.0);
+                    joined.push(pair);
+                }
+                (true, false) => {
+                    let drop = |neighbours: &mut Vec<u32>, other: u32| {
+                        neighbours.retain(|one| *one != other);
+                    };
+                    drop(&mut self.nodes.get_mut(pair.0).neighbours, pair.1);
+                    drop(&mut self.nodes.get_mut(pair.1).neighbours, pair.0);
+                    parted.push(pair);
+                }
+                _ => {}
+            }
+        }
+        (joined, parted)
+    }
+
+    fn start_group(&mut self, node: u32) {
+        let group = self.next_group;
+        self.next_group += 1;
+        let one = self.nodes.get_mut(node);
+        one.group = Some(group);
+        let members = BTreeMap::from([((one.first_time, one.id.clone()), node)]);
+        let incident = None;
+        self.groups.insert(group, Group { members, incident });
+        self.touched.groups.insert(group);
+    }
+
+    /// Puts two groups together, the smaller into the larger.
+    fn join(&mut self, one: u32, other: u32) {
+        let groups = (self.nodes.get(one).group, self.nodes.get(other).group);
+        let (Some(a), Some(b)) = groups else { return };
+        if a == b {
+            return;
+        }
+        let size = |group: GroupId| self.groups.get(&group).map_or(0, |one| one.members.len());
+        let (into, from) = if size(a) >= size(b) { (a, b) } else { (b, a) };
+        self.touch(into);
+        self.touch(from);
+        let Some(moved) = self.groups.remove(&from) else {
+            return;
+        };
+        for node in moved.members.values() {
+            self.nodes.get_mut(*node).group = Some(into);
+        }
+        if let Some(group) = self.groups.get_mut(&into) {
+            group.members.extend(moved.members);
+        }
+    }
+
+    /// Whether two alerts are connected by a short way, as they are where one came between them.
+    fn has_detour(&self, one: u32, other: u32) -> bool {
+        let mut seen = HashSet::from([one]);
+        let mut next = vec![one];
+        while let Some(node) = next.pop() {
+            for neighbour in &self.nodes.get(node).neighbours {
+                if *neighbour == other {
+                    return true;
+                }
+                if seen.len() < DETOUR && seen.insert(*neighbour) {
+                    next.push(*neighbour);
+                }
+            }
+        }
+        false
+    }
+
+    /// Makes the groups of a group's alerts anew.
+    fn break_up(&mut self, group: GroupId) {
+        self.touch(group);
+        let Some(broken) = self.groups.remove(&group) else {
+            return;
+        };
+        let members: Vec<u32> = broken.members.into_values().collect();
+        for node in &members {
+            self.start_group(*node);
+        }
+        for node in members {
+            for neighbour in self.nodes.get(node).neighbours.clone() {
+                self.join(node, neighbour);
+            }
+        }
+    }
+
+    /// Makes room of what is no more.
+    fn release(&mut self) {
+        for node in std::mem::take(&mut self.dead) {
+            let entities = std::mem::take(&mut self.nodes.get_mut(node).entities);
+            self.nodes.get_mut(node).alert = None;
+            self.free.push(node);
+            for entity in entities {
+                let Some(shared) = &mut self.shared[entity as usize] else {
+                    continue;
+                };
+                shared.nodes -= 1;
+                if shared.nodes == 0 && shared.chain.is_empty() {
+                    self.entities.remove(&shared.entity);
+                    self.shared[entity as usize] = None;
+                    self.free_shared.push(entity);
+                }
+            }
+        }
+    }
+}
