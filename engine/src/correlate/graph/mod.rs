@@ -63,7 +63,10 @@ pub(crate) struct Graph {
     dead: Vec<u32>,
     /// Alerts that came since.
     fresh: Vec<u32>,
+    /// Links that the ceiling refuses.
     refused: u64,
+    /// Stopped values that several open alerts share.
+    stopped: u64,
 }
 
 impl Graph {
@@ -84,6 +87,7 @@ impl Graph {
             dead: vec![],
             fresh: vec![],
             refused: 0,
+            stopped: 0,
         }
     }
 
@@ -116,11 +120,7 @@ impl Graph {
 
     /// Times that a guard refuses a link, by guard.
     pub fn trips(&self) -> BTreeMap<&'static str, u64> {
-        let shared = self.shared.iter().flatten();
-        let stopped = shared
-            .filter(|one| one.is_stopped && one.chain.open > 1)
-            .count() as u64;
-        [("ceiling", self.refused), ("stop_value", stopped)]
+        [("ceiling", self.refused), ("stop_value", self.stopped)]
             .into_iter()
             .filter(|(_, times)| *times > 0)
             .collect()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Graph, Group, GroupId, Touched};
+use super::{Graph, Group, GroupId, Shared, Touched};
 use crate::correlate::chain::{Delta, Pending, Terms};
 use crate::correlate::{identity_kind, weight};
 
@@ -68,9 +68,15 @@ impl Graph {
             weight: weight(kind),
         };
         let terms = (!shared.is_stopped).then_some(terms);
-        let before = shared.chain.refused;
+        let count = |shared: &Shared| {
+            let is_stopping = shared.is_stopped && shared.chain.open > 1;
+            (shared.chain.refused, u64::from(is_stopping))
+        };
+        let before = count(shared);
         shared.chain.update(pending, &self.nodes, terms, deltas);
-        self.refused = self.refused + shared.chain.refused - before;
+        let after = count(shared);
+        self.refused = self.refused + after.0 - before.0;
+        self.stopped = self.stopped + after.1 - before.1;
     }
 
     /// Changes the weights. Returns which pairs belong together now, and which no longer do.
