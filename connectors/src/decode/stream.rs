@@ -131,12 +131,17 @@ impl Work<'_, '_> {
         let end = start + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         let line = s.bytes()[start..end].trim_ascii_end();
         let range = start..start + line.len();
-        let head = if heads { behind_syslog(line) } else { None };
-        // Lines of logs can begin with a time as well, but not with a month's name or a priority.
+        // Lines of logs can begin with a time as a head does, but not with a month's name or a priority.
+        let is_line_first = line.first().is_some_and(u8::is_ascii_digit);
+        let head_of = |line| if heads { behind_syslog(line) } else { None };
+        let mut head = if is_line_first { None } else { head_of(line) };
         let outcome = match head {
-            Some(_) if !line[0].is_ascii_digit() => Ok(false),
-            _ => self.line(s, range),
+            Some(_) => Ok(false),
+            None => self.line(s, range),
         };
+        if is_line_first && !matches!(outcome, Ok(true)) {
+            head = head_of(line);
+        }
         match outcome {
             Ok(true) => {
                 s.advance(end - start);
