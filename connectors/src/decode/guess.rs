@@ -67,3 +67,29 @@ impl Guesses {
 fn place(key: FirstKey) -> usize {
     key.0 as usize % PLACES
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_guessed_by_their_first_key() {
+        let key = |text: &str| FirstKey::of(&Scanner::new(text.as_bytes(), 0, 64));
+        let trail = key(r#"{"eventVersion": "1.11"}"#);
+        let audit = key(r#"{ "kind" : "Event"}"#);
+        let mut guesses = Guesses::default();
+        assert_eq!(guesses.get(trail), None);
+        guesses.learn(trail, Format::CLOUDTRAIL);
+        guesses.learn(audit, Format::K8S_AUDIT);
+        assert_eq!(guesses.get(trail), Some(Format::CLOUDTRAIL));
+        assert_eq!(guesses.get(audit), Some(Format::K8S_AUDIT));
+        // One that was something else: nothing is tried at once until two of one format came.
+        guesses.doubt(trail);
+        assert_eq!(guesses.get(trail), None);
+        guesses.learn(trail, Format::FALCO);
+        assert_eq!(guesses.get(trail), None);
+        guesses.learn(trail, Format::FALCO);
+        assert_eq!(guesses.get(trail), Some(Format::FALCO));
+        assert_eq!(guesses.get(key("{}")), None);
+    }
+}

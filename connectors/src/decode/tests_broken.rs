@@ -2,6 +2,7 @@
 
 use super::tests::{decode_with, marked, text};
 use super::*;
+use crate::json::Scanner;
 use weir_engine::schema::col;
 
 fn trail(id: &str) -> String {
