@@ -13,7 +13,7 @@ pub(super) struct Guesses([Option<Guess>; PLACES]);
 struct Guess {
     key: u64,
     format: Format,
-    /// Whether the last two such objects were of this format, so that the next one is read as that at once.
+    /// Whether such an object is read as that at once: not after one that was something else, until two of one format came.
     is_sure: bool,
 }
 

@@ -110,9 +110,8 @@ impl Chain {
         });
         let known = self.entries.len();
         self.entries.extend(new);
-        let place = |entry: &Entry| (entry.first_time, nodes.get(entry.node).id.clone());
         let from = known.saturating_sub(1);
-        if !self.entries[from..].is_sorted_by_key(place) {
+        if !self.entries[from..].is_sorted_by_key(|entry| nodes.order(entry.node)) {
             self.entries
                 .sort_by(|a, b| nodes.order(a.node).cmp(&nodes.order(b.node)));
         }
