@@ -4,10 +4,13 @@
 //! episodes there are depends on the events alone, not on how they arrived.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::row;
+use super::timeline::Key;
 use crate::alert::{Alert, AlertState, Entity, Evidence, MAX_EVIDENCE, alert_id};
 use crate::rule::{Confidence, Level, Rule};
 use crate::score::Reason;
@@ -18,14 +21,18 @@ pub type PaneEvidence = (i64, u64, i64, i64, Vec<Evidence>);
 /// One time that a rule matched: an event, or a window's row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Match {
-    pub key: Vec<(String, String)>,
     /// Event time, or the window's start.
     pub start: i64,
     /// Watermark from which on the match is certain.
     pub due: i64,
     pub window: Option<(i64, i64)>,
-    pub row: Map<String, Value>,
-    pub entities: Vec<Entity>,
+    /// JSON text of the row, of which only the first match of an episode needs more than a few values. It is stored
+    /// beside the rest.
+    #[serde(skip)]
+    pub row: Box<str>,
+    /// Matches of a key that follow each other often name the same, and then share them.
+    #[serde(with = "shared")]
+    pub entities: Arc<[Entity]>,
     /// Whose evidence it is: windows of one group share panes.
     pub group: String,
     /// By pane, or by event.
@@ -42,11 +49,41 @@ impl Match {
             .evidence
             .iter()
             .map(|pane| 48 + pane.4.len() * EVENT_BYTES);
-        512 + self.row.len() * 96 + self.entities.len() * 80 + events.sum::<usize>()
+        384 + self.row.len() + self.entities.len() * 80 + events.sum::<usize>()
+    }
+}
+
+/// A list in common as a list.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(
+        list: &Arc<[T]>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        list.as_ref().serialize(to)
+    }
+
+    pub fn deserialize<'d, T: Deserialize<'d>, D: Deserializer<'d>>(
+        from: D,
+    ) -> Result<Arc<[T]>, D::Error> {
+        Vec::deserialize(from).map(Arc::from)
     }
 }
 
 impl Alert {
+    /// Takes an event in, if it is among the earliest.
+    fn add_evidence(&mut self, event: &Evidence) {
+        if let Err(place) = self.evidence.binary_search(event)
+            && place < MAX_EVIDENCE
+        {
+            self.evidence.truncate(MAX_EVIDENCE - 1);
+            self.evidence.insert(place, event.clone());
+        }
+    }
+
     /// Memory, about.
     pub(super) fn bytes(&self) -> usize {
         1024 + self.row.len() * 96 + self.entities.len() * 80 + self.evidence.len() * EVENT_BYTES
@@ -70,26 +107,27 @@ pub struct Episode {
 }
 
 impl Episode {
-    pub fn new(rule: &Rule, version: &str, first: &Match) -> Self {
+    pub fn new(rule: &Rule, version: &str, key: &Key, first: &Match) -> Self {
+        let row = row::parse(&first.row);
         let level = first.level.unwrap_or(rule.level);
         let first_time = first.evidence.iter().map(|pane| pane.2).min();
         let last_time = first.evidence.iter().map(|pane| pane.3).max();
         let alert = Alert {
-            alert_id: alert_id(&rule.id, version, &first.key, first.start),
+            alert_id: alert_id(&rule.id, version, key, first.start),
             rule_id: rule.id.clone(),
             rule_version: version.to_owned(),
-            rule_title: title(rule, &first.row),
+            rule_title: title(rule, &row),
             level,
             confidence: rule.confidence,
-            risk_score: risk(level, rule.confidence, &first.row),
-            key: first.key.clone(),
+            risk_score: risk(level, rule.confidence, &row),
+            key: key.clone(),
             window: first.window,
             first_time: first_time.unwrap_or(first.start),
             last_time: last_time.unwrap_or(first.start),
             entities: vec![],
             tactics: rule.tactics(),
             techniques: rule.techniques(),
-            row: first.row.clone(),
+            row,
             matches: 0,
             evidence: vec![],
             evidence_count: 0,
@@ -120,19 +158,20 @@ impl Episode {
             && level > alert.level
         {
             alert.level = level;
-            alert.risk_score = risk(level, rule.confidence, &more.row);
+            alert.risk_score = risk(level, rule.confidence, &row::parse(&more.row));
         }
         if let Some(finding) = &rule.finding {
-            let (tactics, techniques) = finding.attack_of(&more.row);
+            let row = row::parse(&more.row);
+            let (tactics, techniques) = finding.attack_of(&row);
             add(&mut alert.tactics, tactics);
             add(&mut alert.techniques, techniques);
             if alert.matches > 1 {
-                alert.rule_title = title(rule, &more.row);
-                let latest = update(&alert.row, &more.row);
+                alert.rule_title = title(rule, &row);
+                let latest = update(&alert.row, &row);
                 alert.row.insert(LATEST.into(), latest);
             }
         }
-        for entity in &more.entities {
+        for entity in more.entities.iter() {
             if let Err(place) = alert.entities.binary_search(entity) {
                 alert.entities.insert(place, entity.clone());
             }
@@ -149,11 +188,10 @@ impl Episode {
             alert.evidence_count += count;
             alert.first_time = alert.first_time.min(*first);
             alert.last_time = alert.last_time.max(*last);
-            alert.evidence.extend(events.iter().cloned());
+            for event in events {
+                alert.add_evidence(event);
+            }
         }
-        alert.evidence.sort();
-        alert.evidence.dedup();
-        alert.evidence.truncate(MAX_EVIDENCE);
     }
 }
 

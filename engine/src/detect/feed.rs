@@ -165,7 +165,10 @@ pub fn rows<'a>(alerts: impl Iterator<Item = (&'a String, &'a AlertRow)>) -> Res
 fn first_of(kind: &str, alert: &Alert, rule: &Rule) -> Option<String> {
     let columns = rule.entities.iter().filter(|(of, _)| of == kind);
     let mut named = columns.flat_map(|column| {
-        let entities = row::entities(&alert.row, std::slice::from_ref(column));
+        let entities = row::entities(
+            |name| alert.row.get(name).cloned(),
+            std::slice::from_ref(column),
+        );
         entities.into_iter().map(|entity| entity.value)
     });
     named.next()

@@ -11,9 +11,9 @@ use datafusion::arrow::datatypes::{
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::{Map, Value};
 
-use crate::Result;
 use crate::alert::Entity;
 use crate::time::rfc3339;
+use crate::{Error, Result};
 
 /// Entities kept per alert and column.
 const MAX_ENTITIES: usize = 50;
@@ -55,23 +55,66 @@ pub fn json(batch: &RecordBatch, row: usize) -> Map<String, Value> {
         .collect()
 }
 
-/// A row of a batch. Most rows turn out to be no match: JSON is made of what is asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
-    pub rows: &'a RecordBatch,
-    pub index: usize,
+/// Rows that a query returned, to be written as JSON text.
+#[derive(Debug)]
+pub struct Output<'a> {
+    rows: &'a RecordBatch,
+    /// Columns but `raw`, and what stands before their values: the name in quotes and a colon.
+    columns: Vec<(&'a ArrayRef, Vec<u8>)>,
 }
 
-impl Row<'_> {
+impl<'a> Output<'a> {
+    pub fn new(rows: &'a RecordBatch) -> Self {
+        let schema = rows.schema_ref();
+        let columns = schema.fields().iter().zip(rows.columns());
+        let columns = columns.filter(|(field, _)| field.name() != "raw");
+        Self {
+            rows,
+            columns: columns
+                .map(|(field, column)| {
+                    let mut head = Value::from(field.name().as_str()).to_string().into_bytes();
+                    head.push(b':');
+                    (column, head)
+                })
+                .collect(),
+        }
+    }
+
     /// None if the column is null, or is not there.
-    pub fn get(&self, column: &str) -> Option<Value> {
-        let value = value(self.rows.column_by_name(column)?, self.index);
+    pub fn get(&self, row: usize, column: &str) -> Option<Value> {
+        let value = value(self.rows.column_by_name(column)?, row);
         (!value.is_null()).then_some(value)
     }
 
-    pub fn json(&self) -> Map<String, Value> {
-        json(self.rows, self.index)
+    /// The text of what [`json`] returns.
+    pub fn text(&self, row: usize) -> Result<Box<str>> {
+        let mut text = Vec::with_capacity(1024);
+        for (column, head) in &self.columns {
+            if column.is_null(row) {
+                continue;
+            }
+            text.push(if text.is_empty() { b'{' } else { b',' });
+            text.extend_from_slice(head);
+            let written = match column.data_type() {
+                DataType::Utf8View => {
+                    serde_json::to_writer(&mut text, column.as_string_view().value(row))
+                }
+                _ => serde_json::to_writer(&mut text, &value(column, row)),
+            };
+            written.map_err(|error| Error::Other(error.to_string()))?;
+        }
+        if text.is_empty() {
+            text.push(b'{');
+        }
+        text.push(b'}');
+        let text = String::from_utf8(text).map_err(|error| Error::Other(error.to_string()))?;
+        Ok(text.into())
     }
+}
+
+/// What [`Output::text`] wrote.
+pub fn parse(text: &str) -> Map<String, Value> {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 /// One value as JSON: times as RFC 3339, floats to nine digits, lists sorted.
@@ -131,13 +174,17 @@ pub fn text(value: &Value) -> String {
 }
 
 /// The entities that a row names, by the rule's entity columns, sorted and without repeats.
-pub fn entities(row: &Map<String, Value>, columns: &[(String, String)]) -> Vec<Entity> {
+pub fn entities(
+    value: impl Fn(&str) -> Option<Value>,
+    columns: &[(String, String)],
+) -> Vec<Entity> {
     let mut entities = vec![];
     for (kind, column) in columns {
-        let values = match row.get(column) {
+        let values = match value(column) {
             None | Some(Value::Null) => continue,
             Some(Value::Array(values)) => values.iter().take(MAX_ENTITIES).map(text).collect(),
-            Some(value) => vec![text(value)],
+            Some(Value::String(text)) => vec![text],
+            Some(value) => vec![text(&value)],
         };
         let present = values.into_iter().filter(|value| !value.is_empty());
         entities.extend(present.map(|value| Entity {

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::alert::{Alert, AlertState};
 use crate::detect::episode::{Episode, Match};
-use crate::detect::timeline::Place;
+use crate::detect::timeline::{Key, Place};
 use crate::rule::Rule;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,13 +51,10 @@ impl Head {
 
     /// The alert as it is to be told; none if it was told just so.
     pub fn tell(&mut self, mut alert: Alert, watermark: Option<i64>) -> Option<Alert> {
-        let bare = Alert {
-            state: AlertState::Final,
-            revision: 0,
-            watermark: None,
-            ..alert.clone()
-        };
-        let content = xxh3_64(&serde_json::to_vec(&bare).unwrap_or_default());
+        let state = std::mem::replace(&mut alert.state, AlertState::Final);
+        (alert.revision, alert.watermark) = (0, None);
+        let content = xxh3_64(&serde_json::to_vec(&alert).unwrap_or_default());
+        alert.state = state;
         let before = self.told.get(&alert.alert_id);
         if let Some(before) = before {
             // What is final stays final while an open window adds to it.
@@ -82,6 +79,8 @@ impl Head {
 pub struct Fold<'a> {
     pub rule: &'a Rule,
     pub version: &'a str,
+    /// Of all matches.
+    pub key: &'a Key,
     /// Matches that start in one of these `[from, to)`, in order of time, are passed over.
     pub silent: &'a [(i64, i64)],
 }
@@ -123,7 +122,7 @@ impl Fold<'_> {
             }
             other => {
                 ended.extend(other);
-                Episode::new(self.rule, self.version, found)
+                Episode::new(self.rule, self.version, self.key, found)
             }
         }
     }

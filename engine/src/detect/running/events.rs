@@ -9,11 +9,12 @@ use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, TimestampMicrosecondType};
 use datafusion::execution::TaskContext;
 
-use super::{RunningRule, key_text, times_of};
+use super::{RunningRule, times_of};
 use crate::alert::Evidence;
 use crate::detect::episode::Match;
-use crate::detect::row::{self, Row};
+use crate::detect::row::{self, Output};
 use crate::detect::terms::At;
+use crate::detect::timeline::home_of;
 use crate::plan::{self, Plan, RowPart};
 use crate::schema::{self, col};
 use crate::{Error, Result};
@@ -71,13 +72,10 @@ impl RunningRule {
             }
         }
         for (rows, output) in outputs {
+            let output = Output::new(&output);
             for (index, source) in rows.values().iter().enumerate() {
                 let (time, uid) = at(*source);
-                let row = Row {
-                    rows: &output,
-                    index,
-                };
-                self.add_match((time, uid.to_owned()), row);
+                self.add_match((time, uid.to_owned()), &output, index)?;
             }
         }
         Ok(())
@@ -119,53 +117,54 @@ impl RunningRule {
                 self.remember(&keys, &ats)
             }
         };
+        let output = Output::new(output);
         for index in found {
             let (at, index) = least[index].clone();
-            let row = Row {
-                rows: output,
-                index,
-            };
-            self.add_match(at, row);
+            self.add_match(at, &output, index)?;
         }
         Ok(())
     }
 
     /// A row of a query that looks at single events, and that is a match.
-    fn add_match(&mut self, at: At, row: Row) {
+    fn add_match(&mut self, at: At, output: &Output, row: usize) -> Result<()> {
         let key = match self.key_columns() {
             [] => vec![("event_uid".into(), at.1.clone())],
             columns => {
-                let value =
-                    |column: &String| row.get(column).map_or_else(String::new, |v| row::text(&v));
+                let value = |column: &String| {
+                    output
+                        .get(row, column)
+                        .map_or_else(String::new, |v| row::text(&v))
+                };
                 let named = columns.iter().map(|column| (column.clone(), value(column)));
                 named.collect()
             }
         };
-        let home = key_text(&key);
+        let home = home_of(&key);
         let rule = &self.rule;
         let (time, uid) = at;
-        let row = row.json();
+        let text = output.text(row)?;
+        let finding = rule.finding.as_ref();
         let evidence = vec![Evidence {
             time,
             event_uid: uid.clone(),
         }];
         let found = Match {
-            level: rule.finding.as_ref().and_then(|f| f.level_of(&row)),
-            entities: row::entities(&row, &rule.entities),
-            key,
+            level: finding.and_then(|finding| finding.level_of(&row::parse(&text))),
+            entities: row::entities(|name| output.get(row, name), &rule.entities).into(),
             start: time,
             due: time.saturating_add(self.recall.wait(rule)),
             window: None,
-            row,
+            row: text,
             group: String::new(),
             evidence: vec![(time, 1, time, time, evidence)],
             reasons: vec![],
         };
-        if self.timelines.insert(&home, uid, found) {
+        if self.timelines.insert(&home, key, uid, found) {
             self.matches += 1;
             self.last_match = self.last_match.max(Some(time));
         } else {
             self.rows_too_late += 1;
         }
+        Ok(())
     }
 }

@@ -309,13 +309,9 @@ impl RunningRule {
                 let bytes = value.try_into().map_err(|_| "not 8 bytes")?;
                 window.restore_closed(i64::from_le_bytes(bytes));
             }
-            "matches" => {
-                let (end, home, place) = self.timelines.restore_match(value)?;
-                if let Some(end) = end {
-                    let matches = self.window_matches.entry(end).or_default();
-                    matches.push((home, place));
-                }
-            }
+            // One by one, as they were stored before there was a log.
+            "matches" => self.timelines.restore_single(key, value)?,
+            "match-log" => self.timelines.restore_piece(key, value)?,
             "heads" => self.timelines.restore_head(value)?,
             "memory" => self.recall.restore(key, value)?,
             "seen" => self.seen = serde_json::from_slice(value).map_err(|e| e.to_string())?,
@@ -331,6 +327,10 @@ impl RunningRule {
         if self.rule.absence.is_some() {
             self.clock = self.clock.max(ended);
         }
+        for (end, home, place) in self.timelines.windows() {
+            let matches = self.window_matches.entry(end).or_default();
+            matches.push((home.to_owned(), place.clone()));
+        }
         if let Some(window) = &mut self.window {
             window.restored();
             self.owed = self.timelines.owes();
@@ -345,9 +345,4 @@ impl RunningRule {
 
 fn times_of(events: &RecordBatch) -> &PrimitiveArray<TimestampMicrosecondType> {
     events.column(col::TIME).as_primitive()
-}
-
-fn key_text(key: &[(String, String)]) -> String {
-    let parts: Vec<&str> = key.iter().map(|(_, value)| value.as_str()).collect();
-    parts.join("\u{1f}")
 }

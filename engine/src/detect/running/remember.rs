@@ -124,7 +124,7 @@ fn key_text(columns: &[ArrayRef], row: usize) -> String {
     text
 }
 
-/// The values as texts, as [`super::key_text`] joins them.
+/// The values as texts, as [`home_of`](crate::detect::timeline::home_of) joins them.
 fn write_key(columns: &[ArrayRef], row: usize, to: &mut String) {
     for (index, column) in columns.iter().enumerate() {
         if index > 0 {

@@ -8,12 +8,12 @@ use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::{RunningRule, key_text, times_of};
+use super::{RunningRule, times_of};
 use crate::Result;
 use crate::detect::episode::Match;
 use crate::detect::narrow::Narrow;
 use crate::detect::row;
-use crate::detect::timeline::Place;
+use crate::detect::timeline::{Key, Place, home_of};
 use crate::dispatch::Rows;
 use crate::functions::true_rows;
 use crate::plan::{self, Plan, WindowPlan};
@@ -185,18 +185,18 @@ impl RunningRule {
     }
 
     /// Makes these the matches of the window.
-    fn set_window(&mut self, end: i64, found: Vec<(String, Match)>) {
+    fn set_window(&mut self, end: i64, found: Vec<(Key, String, Match)>) {
         let before = self.window_matches.remove(&end).unwrap_or_default();
         let known: HashSet<&Place> = before.iter().map(|(_, place)| place).collect();
         let mut now = HashSet::new();
-        for (id, one) in found {
-            let home = key_text(&one.key);
+        for (key, id, one) in found {
+            let home = home_of(&key);
             let place = (one.start, id);
             if !known.contains(&place) {
                 self.matches += 1;
             }
             self.last_match = self.last_match.max(one.evidence.iter().map(|e| e.3).max());
-            if self.timelines.insert(&home, place.1.clone(), one) {
+            if self.timelines.insert(&home, key, place.1.clone(), one) {
                 now.insert((home, place));
             }
         }
@@ -211,7 +211,7 @@ impl RunningRule {
     }
 
     /// Rows of a window's answer as matches, each with an id that depends on its content alone.
-    fn matches_of(&self, answer: &Answer) -> Result<Vec<(String, Match)>> {
+    fn matches_of(&self, answer: &Answer) -> Result<Vec<(Key, String, Match)>> {
         let (Plan::Window(plan), Some(window)) = (&self.plan, &self.window) else {
             return Ok(vec![]);
         };
@@ -231,7 +231,7 @@ impl RunningRule {
         for (index, anomaly) in rows {
             let mut row = row::json(&answer.rows, index);
             let value = |name: &String| row.get(name).map(row::text).unwrap_or_default();
-            let named = |names: &mut dyn Iterator<Item = &String>| -> Vec<(String, String)> {
+            let named = |names: &mut dyn Iterator<Item = &String>| -> Key {
                 names.map(|name| (name.clone(), value(name))).collect()
             };
             let key = match &self.rule.suppress {
@@ -246,7 +246,7 @@ impl RunningRule {
             }
             *count += 1;
             let evidence = window.evidence(text, answer.start, answer.end);
-            let entities = row::entities(&row, &self.rule.entities);
+            let entities = row::entities(|name| row.get(name).cloned(), &self.rule.entities);
             let (level, reasons) = match anomaly {
                 Some(anomaly) => {
                     row.insert("anomaly_score".into(), anomaly.score.into());
@@ -256,12 +256,11 @@ impl RunningRule {
                 None => (None, vec![]),
             };
             let one = Match {
-                key,
                 start: answer.start,
                 due: answer.end,
                 window: Some((answer.start, answer.end)),
-                row,
-                entities,
+                row: serde_json::to_string(&row).unwrap_or_default().into(),
+                entities: entities.into(),
                 group: text.to_owned(),
                 evidence: evidence
                     .into_iter()
@@ -270,7 +269,7 @@ impl RunningRule {
                 level,
                 reasons,
             };
-            found.push((id, one));
+            found.push((key, id, one));
         }
         Ok(found)
     }

@@ -14,7 +14,13 @@ use crate::detect::episode::{Match, episode_length};
 use crate::detect::told::{Fold, Head, Told};
 use crate::rule::Rule;
 
+mod log;
 mod stored;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+use self::log::Log;
 
 /// Matches of one key that are kept for late rows; the oldest are folded for good when there are more.
 const MAX_KEPT: usize = 4096;
@@ -22,12 +28,23 @@ const MAX_KEPT: usize = 4096;
 /// (start, id): the order in which matches are folded.
 pub type Place = (i64, String);
 
+/// Columns and their values, in the rule's order: whose matches become one alert.
+pub type Key = Vec<(String, String)>;
+
 #[derive(Debug, Default)]
 struct Timeline {
+    key: Key,
     head: Head,
     head_stored: bool,
-    matches: BTreeMap<Place, Match>,
+    matches: BTreeMap<Place, Held>,
     head_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    found: Match,
+    /// Whether the log in the store has it as it is.
+    is_written: bool,
 }
 
 /// When alerts are told.
@@ -51,9 +68,10 @@ pub struct Timelines {
     /// (watermark, key): then an alert of the key becomes certain, or matches of it are no longer kept.
     due: BTreeSet<(i64, String)>,
     live: HashSet<String>,
-    /// Matches that the store does not have as they are: whether it has an older form.
-    unwritten: BTreeMap<(String, Place), bool>,
-    /// Matches and heads that the store has and should not.
+    /// Keys with matches that are not written.
+    unwritten: BTreeSet<String>,
+    log: Log,
+    /// Pieces that the store has and should not: of which part, and which.
     gone: Vec<(&'static str, i64)>,
     unwritten_heads: BTreeSet<String>,
     /// Memory of all matches and heads.
@@ -62,19 +80,27 @@ pub struct Timelines {
 
 impl Timelines {
     /// Adds a match, or replaces it. False if what it would change is settled for good.
-    pub fn insert(&mut self, key: &str, id: String, found: Match) -> bool {
-        let timeline = self.by_key.entry_ref(key).or_default();
+    pub fn insert(&mut self, home: &str, key: Key, id: String, mut found: Match) -> bool {
+        let timeline = self.by_key.entry_ref(home).or_default();
         let place = (found.start, id);
         if timeline.head.cut.as_ref().is_some_and(|cut| place <= *cut) {
             return false;
         }
+        if let Some((_, last)) = timeline.matches.last_key_value()
+            && last.found.entities == found.entities
+        {
+            found.entities = last.found.entities.clone();
+        }
+        timeline.key = key;
         self.bytes += found.bytes();
-        let before = timeline.matches.insert(place.clone(), found);
-        self.bytes -= before.as_ref().map_or(0, Match::bytes);
-        self.unwritten
-            .entry((key.to_owned(), place))
-            .or_insert(before.is_some());
-        self.dirty.insert(key.to_owned());
+        let is_written = false;
+        let held = Held { found, is_written };
+        if let Some(before) = timeline.matches.insert(place.clone(), held) {
+            self.bytes -= before.found.bytes();
+            self.log.end(home, place, before.is_written);
+        }
+        self.unwritten.insert(home.to_owned());
+        self.dirty.insert(home.to_owned());
         true
     }
 
@@ -83,8 +109,8 @@ impl Timelines {
             return;
         };
         if let Some(gone) = timeline.matches.remove(place) {
-            self.bytes -= gone.bytes();
-            self.unwrite(key, place);
+            self.bytes -= gone.found.bytes();
+            self.log.end(key, place.clone(), gone.is_written);
             self.dirty.insert(key.to_owned());
         }
     }
@@ -102,26 +128,18 @@ impl Timelines {
         }
     }
 
-    fn unwrite(&mut self, key: &str, place: &Place) {
-        let named = (key.to_owned(), place.clone());
-        if self.unwritten.remove(&named).unwrap_or(true) {
-            self.gone.push(("matches", piece(key, Some(place))));
-        }
-    }
-
     /// Lets go of everything, also in the store. What was told stays as it was told.
     pub fn clear(&mut self) {
         let mut gone = std::mem::take(&mut self.gone);
         for (key, timeline) in &self.by_key {
             if timeline.head_stored {
-                gone.push(("heads", piece(key, None)));
-            }
-            for place in timeline.matches.keys() {
-                gone.push(("matches", piece(key, Some(place))));
+                gone.push(("heads", head_number(key)));
             }
         }
+        let log = std::mem::take(&mut self.log).emptied(&mut gone);
         *self = Self {
             gone,
+            log,
             ..Self::default()
         };
     }
@@ -187,9 +205,10 @@ impl Timelines {
         let fold = Fold {
             rule,
             version,
+            key: &timeline.key,
             silent,
         };
-        let matches = timeline.matches.values();
+        let matches = timeline.matches.values().map(|held| &held.found);
         let matches = matches.filter(|m| {
             let counts = !certain_only || m.due <= now.clock;
             if !counts {
@@ -248,21 +267,21 @@ impl Timelines {
             return;
         };
         let mut ended = vec![];
-        let mut folded = vec![];
         let mut kept = timeline.matches.len();
         while let Some(entry) = timeline.matches.first_entry() {
-            let due = entry.get().due;
+            let due = entry.get().found.due;
             let until = due.saturating_add(amend);
             if until > clock && (due > clock || kept <= MAX_KEPT) {
                 self.due.insert((until, key.to_owned()));
                 break;
             }
             kept -= 1;
-            let (place, found) = entry.remove_entry();
+            let (place, Held { found, is_written }) = entry.remove_entry();
             self.bytes -= found.bytes();
             let fold = Fold {
                 rule,
                 version,
+                key: &timeline.key,
                 silent,
             };
             let head = &mut timeline.head;
@@ -272,14 +291,8 @@ impl Timelines {
                 head.base = Some(next);
             }
             head.cut = Some(place.clone());
-            folded.push(place);
+            self.log.end(key, place, is_written);
         }
-        for place in &folded {
-            self.unwrite(key, place);
-        }
-        let Some(timeline) = self.by_key.get_mut(key) else {
-            return;
-        };
         let head = &mut timeline.head;
         if let Some(base) = &head.base {
             // A match that would join starts before the episode ends, and is certain this much later.
@@ -321,7 +334,7 @@ impl Timelines {
                 return;
             }
             if timeline.head_stored {
-                self.gone.push(("heads", piece(key, None)));
+                self.gone.push(("heads", head_number(key)));
             }
             self.bytes -= bytes;
             self.by_key.remove(key);
@@ -337,12 +350,14 @@ fn reach(rule: &Rule) -> i64 {
     window.or(absence).unwrap_or(0)
 }
 
-/// Store key of a piece. 64 bits over at most some hundred thousand live pieces: a collision is a matter of
-/// one in 10^9.
-fn piece(key: &str, place: Option<&Place>) -> i64 {
-    let text = match place {
-        Some((start, id)) => format!("{key}\u{1f}{start}\u{1f}{id}"),
-        None => key.to_owned(),
-    };
-    xxh3_64(text.as_bytes()) as i64
+/// The text of a key, by which its matches are found.
+pub fn home_of(key: &Key) -> String {
+    let parts: Vec<&str> = key.iter().map(|(_, value)| value.as_str()).collect();
+    parts.join("\u{1f}")
+}
+
+/// Number of a key's head in the store. 64 bits over at most some hundred thousand live ones: a collision is a matter
+/// of one in 10^9.
+fn head_number(key: &str) -> i64 {
+    xxh3_64(key.as_bytes()) as i64
 }
