@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Map;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::alert::{Alert, AlertState};
@@ -46,6 +47,23 @@ pub struct CaseChanges {
     pub opened: u64,
 }
 
+/// The alert without its row and its evidence, which an incident does not tell of.
+fn gist(alert: &Alert) -> Alert {
+    Alert {
+        alert_id: alert.alert_id.clone(),
+        rule_id: alert.rule_id.clone(),
+        rule_version: alert.rule_version.clone(),
+        rule_title: alert.rule_title.clone(),
+        key: alert.key.clone(),
+        entities: alert.entities.clone(),
+        tactics: alert.tactics.clone(),
+        techniques: alert.techniques.clone(),
+        row: Map::new(),
+        evidence: vec![],
+        ..*alert
+    }
+}
+
 impl Cases {
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -65,10 +83,10 @@ impl Cases {
             self.keep(incident);
         }
         let standing = alerts
-            .into_iter()
+            .iter()
             .filter(|alert| alert.state != AlertState::Retracted);
         for alert in standing {
-            self.graph.put(alert);
+            self.graph.put(gist(alert));
         }
         self.is_restored = true;
     }
@@ -89,7 +107,7 @@ impl Cases {
         for alert in changed {
             match alert.state {
                 AlertState::Retracted => self.graph.remove(&alert.alert_id),
-                _ => self.graph.put(alert.clone()),
+                _ => self.graph.put(gist(alert)),
             }
         }
         let mut changes = CaseChanges::default();

@@ -250,19 +250,35 @@ impl ArchiveWriter {
     /// Makes everything pushed so far durable and visible. Called before each store commit. After an error
     /// the archive takes nothing more: the engine stops.
     pub async fn flush(&mut self) -> Result<Flushed> {
+        self.begin_flush().await?.await
+    }
+
+    /// As [`flush`](Self::flush), but returns at once; what is returned waits. Rows pushed meanwhile belong to the next
+    /// flush.
+    pub async fn begin_flush(
+        &mut self,
+    ) -> Result<impl Future<Output = Result<Flushed>> + Send + use<>> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Flush(reply)).await?;
-        answer.await.map_err(|_| self.gone())?
+        let gone = self.gone();
+        Ok(async move { answer.await.map_err(|_| gone)? })
     }
 
     /// Tells that the store has committed these positions, so that their files may be merged.
-    pub async fn committed(&mut self, positions: &[(Partition, i64)]) -> Result<()> {
-        let stream = |(partition, next): &(Partition, i64)| {
-            let (_, stream) = self.streams.get(partition)?;
-            Some((stream.clone(), *next))
+    pub async fn committed(&mut self, streams: Vec<(Arc<str>, i64)>) -> Result<()> {
+        self.send(Command::Committed(streams)).await
+    }
+
+    /// Positions in the streams that the partitions are written to by now.
+    pub fn in_streams(
+        &self,
+        positions: impl Iterator<Item = (Partition, i64)>,
+    ) -> Vec<(Arc<str>, i64)> {
+        let stream = |(partition, next)| {
+            let (_, stream) = self.streams.get(&partition)?;
+            Some((stream.clone(), next))
         };
-        let positions = positions.iter().filter_map(stream).collect();
-        self.send(Command::Committed(positions)).await
+        positions.filter_map(stream).collect()
     }
 
     /// Deletes the folders of hours that ended before this event time (µs). Returns how many.

@@ -10,12 +10,13 @@
 //!               takes steps 3 to 5
 //!  7 answer     windows and matches behind the watermark become final; open ones answer provisionally
 //!  8 correlate  alerts join incidents
-//!  9 commit     positions, state, alerts and incidents in one transaction
+//!  9 commit     positions, state, alerts and incidents in one transaction, written while the next rows take steps 1 to 6
 //! 10 tell       sources learn the committed positions, readers of the store learn that there is news
 //! ```
 //!
 //! Steps 1 to 6 run for every batch; 7 to 10 at the end of a commit interval. Invariants: nothing is told to
-//! a source before the store has it; after a failed commit the loop ends, it never runs ahead of its disk;
+//! a source before the store has it; after a failed commit the loop ends, and is never more than one commit ahead of
+//! its disk;
 //! every event read is processed, a duplicate, unchanged, a dead letter, filtered, or waits.
 
 use std::collections::BTreeMap;
@@ -46,6 +47,8 @@ mod commit;
 mod release;
 mod resume;
 mod telling;
+
+use self::commit::Writing;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -111,6 +114,7 @@ pub struct Pipeline {
     /// Open windows are not answered before.
     early_from: Instant,
     reloads: Option<mpsc::Receiver<Reload>>,
+    writing: Writing,
 }
 
 /// Messages taken from the channel at once, and rows at which taking ends: many small batches are evaluated
@@ -150,6 +154,8 @@ impl Pipeline {
             self.watermarks.await_source(source.name());
         }
         let mut outcome = self.turn(sources, &mut receiver, &mut stop).await;
+        let settled = self.settle(sources).await;
+        outcome = outcome.and(settled);
         if let Some(archive) = self.parts.archive.take() {
             let closed = archive.close().await;
             outcome = outcome.and(closed);
@@ -180,9 +186,14 @@ impl Pipeline {
         let mut reloads = self.reloads.take();
         loop {
             let mut reload = None;
+            let mut written = None;
             let ended = tokio::select! {
                 biased;
                 _ = &mut *stop => true,
+                outcome = self.writing.end() => {
+                    written = Some(outcome);
+                    false
+                }
                 next = next_reload(&mut reloads) => {
                     reload = Some(next);
                     false
@@ -190,6 +201,10 @@ impl Pipeline {
                 count = receiver.recv_many(&mut messages, MAX_MESSAGES) => count == 0,
                 _ = tick.tick() => false,
             };
+            if let Some(outcome) = written {
+                outcome?;
+                self.tell(sources).await?;
+            }
             if let Some(reload) = reload {
                 self.reload(reload, sources).await?;
             }
@@ -239,6 +254,9 @@ impl Pipeline {
             let last = ended || finished || failed.is_some() || !revoked.is_empty();
             if (due && self.changed) || last {
                 self.commit(sources).await?;
+                if last {
+                    self.settle(sources).await?;
+                }
             } else if due {
                 self.tell_health(sources);
             }

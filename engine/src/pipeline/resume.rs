@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::commit::Writing;
 use super::{Parts, Pipeline, Reached, Reload, Settings, WATERMARK, wall_clock};
 use crate::cases::Cases;
 use crate::dedup::Dedup;
@@ -95,6 +96,7 @@ impl Pipeline {
             last_commit: Instant::now(),
             early_from: Instant::now(),
             reloads: None,
+            writing: Writing::default(),
         };
         Ok((pipeline, positions))
     }
@@ -114,6 +116,7 @@ impl Pipeline {
             Reload::Detector(detector) => detector,
         };
         self.commit(sources).await?;
+        self.settle(sources).await?;
         let state = self.parts.store.resume().await?.state;
         let watermark = self.watermark.filter(|w| *w != i64::MAX);
         let gone = detector.restore(&state, watermark)?;

@@ -7,12 +7,25 @@ use sqlx::{Sqlite, SqliteConnection};
 /// far from SQLite's limit of 32,766 bound values.
 const ROWS: usize = 128;
 
+/// Bytes per statement, about: its values are copied twice on their way into SQLite.
+const BYTES: usize = 1 << 20;
+
 /// Cuts items into pieces of 128 and, for the rest, of falling powers of two, so that each kind of
 /// statement has only eight texts and all of them stay in the connection's statement cache.
-pub(super) fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
+pub(super) fn pieces<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    pieces_by(items, |_| 0)
+}
+
+/// Pieces that are no longer than a mebibyte in all, if items of these lengths allow it.
+fn pieces_by<T>(mut items: &[T], length: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
-        let length = items.len().min(ROWS);
-        let size = 1 << length.checked_ilog2()?;
+        let mut bytes = 0;
+        let fits = |item: &&T| {
+            bytes += length(item);
+            bytes <= BYTES
+        };
+        let most = items.iter().take(ROWS).take_while(fits).count();
+        let size = 1 << most.max(1).min(items.len()).checked_ilog2()?;
         let (piece, rest) = items.split_at(size);
         items = rest;
         Some(piece)
@@ -25,9 +38,21 @@ pub(super) async fn insert<T>(
     head: &'static str,
     tail: &'static str,
     items: &[T],
+    bind: impl FnMut(&mut Separated<'_, Sqlite, &'static str>, &T),
+) -> sqlx::Result<()> {
+    insert_by(connection, head, tail, items, |_| 0, bind).await
+}
+
+/// The same for items that may be of many bytes.
+pub(super) async fn insert_by<T>(
+    connection: &mut SqliteConnection,
+    head: &'static str,
+    tail: &'static str,
+    items: &[T],
+    length: impl Fn(&T) -> usize,
     mut bind: impl FnMut(&mut Separated<'_, Sqlite, &'static str>, &T),
 ) -> sqlx::Result<()> {
-    for piece in pieces(items) {
+    for piece in pieces_by(items, length) {
         let mut query = QueryBuilder::<Sqlite>::new(head);
         query.push_values(piece, |mut row, item| bind(&mut row, item));
         query.push(tail);
@@ -59,5 +84,10 @@ mod tests {
         assert_eq!(sizes, [128, 128, 32, 8, 4]);
         assert_eq!(pieces(&items).flatten().copied().collect::<Vec<_>>(), items);
         assert_eq!(pieces(&[0; 0]).count(), 0);
+        let heavy = [BYTES * 2, 1, BYTES / 2, BYTES / 2, 7, BYTES];
+        let sizes: Vec<usize> = pieces_by(&heavy, |bytes| *bytes)
+            .map(<[usize]>::len)
+            .collect();
+        assert_eq!(sizes, [1, 2, 2, 1]);
     }
 }

@@ -294,7 +294,8 @@ async fn any_sequence_of_batches_commits_merges_and_crashes_keeps_each_event_onc
                 writer = ArchiveWriter::open(dir.path(), config.clone()).unwrap();
                 writer.reconcile(&positions).unwrap();
             } else {
-                writer.committed(&positions).await.unwrap();
+                let streams = writer.in_streams(positions.into_iter());
+                writer.committed(streams).await.unwrap();
             }
             let stored: Vec<Event> = (logs.iter().zip(committed))
                 .flat_map(|(log, next)| log[..next].to_vec())
@@ -328,7 +329,8 @@ async fn many_small_files_become_few_and_readers_see_each_event_once_throughout(
             .await
             .unwrap();
         writer.flush().await.unwrap();
-        writer.committed(&[(partition(), next)]).await.unwrap();
+        let streams = writer.in_streams([(partition(), next)].into_iter());
+        writer.committed(streams).await.unwrap();
         let sent = (n + 1) * 5;
         assert_eq!(by_uid(&all(dir.path()).await), expected(&events[..sent]));
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::{mpsc, oneshot};
 use weir_engine::archive::{Archive, ArchiveConfig, ArchiveWriter};
 use weir_engine::batch::{Counts, DeadLetter, EventBatch, Partition};
@@ -15,7 +17,7 @@ use weir_engine::enrich::Enrich;
 use weir_engine::health::Health;
 use weir_engine::pipeline::{Parts, Pipeline, Settings};
 use weir_engine::source::{DeadLetters, Positions, Source, SourceMessage};
-use weir_engine::store::sqlite::SqliteStore;
+use weir_engine::store::sqlite::{FILE_NAME, SqliteStore};
 use weir_engine::store::{AlertQuery, IncidentQuery, SharedStore};
 use weir_engine::time::{MINUTE, SECOND};
 use weir_engine::watermark::Lateness;
@@ -194,6 +196,10 @@ pub async fn run(
         if crash_after == Some(sent) {
             task.abort();
             let _ = task.await;
+            // A commit that was being written is dropped by its own task.
+            while Arc::strong_count(&store) > 1 {
+                tokio::task::yield_now().await;
+            }
             return None;
         }
         // The partition that is furthest behind in time, or sometimes another.
@@ -383,4 +389,77 @@ async fn crashes_lose_nothing_and_repeat_nothing() {
             "archive after {crashes} crashes, seed {seed}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_taken_while_a_commit_is_written_and_nothing_is_told_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store: SharedStore = Arc::new(SqliteStore::open(dir.path()).await.unwrap());
+    let (detector, _) = Detector::new(rules(), vec![]).await.unwrap();
+    let health = Arc::new(Health::default());
+    let parts = Parts {
+        store,
+        detector,
+        enrich: Arc::new(Nothing),
+        archive: None,
+        dead_letters: Arc::new(Letters::default()),
+        health: health.clone(),
+    };
+    let settings = Settings {
+        lateness: vec![],
+        correlation: Default::default(),
+        dedup_horizon: 30 * MINUTE,
+        dedup_bytes: 1 << 30,
+        scan_bytes: 64 << 20,
+        commit_interval: Duration::from_secs(3600),
+        commit_rows: 100,
+        provisional: false,
+        retention: None,
+    };
+    let (pipeline, _) = Pipeline::resume(settings, parts).await.unwrap();
+    let (sender, receiver) = mpsc::channel(1);
+    let (stop, stopped) = oneshot::channel();
+    let told = Arc::new(Told::default());
+    let sources: Vec<Arc<dyn Source>> = vec![told.clone()];
+    let task = tokio::spawn(async move { pipeline.run(&sources, receiver, stopped).await });
+
+    // Somebody else writes to the database: the engine's commit waits for that.
+    let options = SqliteConnectOptions::new().filename(dir.path().join(FILE_NAME));
+    let mut other = options.connect().await.unwrap();
+    let mut sql = async |text| sqlx::raw_sql(text).execute(&mut other).await.unwrap();
+    sql("BEGIN IMMEDIATE").await;
+
+    let (partition, events) = partitions(7).swap_remove(0);
+    let send = async |from: usize, to: usize| {
+        let message = EventBatch {
+            partition: partition.clone(),
+            next: to as i64,
+            delivered: None,
+            events: batch(&events[from..to]),
+            counts: Counts {
+                read: (to - from) as u64,
+                ..Counts::default()
+            },
+            dead_letters: vec![],
+        };
+        let message = SourceMessage::Batch(Box::new(message));
+        sender.send(message).await.unwrap();
+    };
+    // With the first of these a commit begins. That all others but one are taken says that the loop goes on.
+    for row in 0..199 {
+        send(row, row + 1).await;
+    }
+    assert_eq!(health.snapshot().commits, 0);
+    assert!(told.0.lock().unwrap().is_empty(), "told too early");
+    sql("ROLLBACK").await;
+    // The commit that has been taken is told, not what came since.
+    while health.snapshot().commits == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let first = told.0.lock().unwrap()[&partition];
+    assert!((100..150).contains(&first), "{first}");
+    stop.send(()).unwrap();
+    task.await.unwrap().unwrap();
+    assert!(told.0.lock().unwrap()[&partition] >= 198);
+    assert_eq!(health.snapshot().commits, 2);
 }

@@ -150,13 +150,21 @@ async fn write_state(
     const HEAD: &str = "INSERT INTO state (owner, key, length, checksum, value) ";
     const TAIL: &str = " ON CONFLICT (owner, key) DO UPDATE SET length = excluded.length, \
                         checksum = excluded.checksum, value = excluded.value";
-    bulk::insert(connection, HEAD, TAIL, &kept, |row, (owner, key, value)| {
-        row.push_bind((*owner).to_owned());
-        row.push_bind(*key);
-        row.push_bind(value.len().cast_signed() as i64);
-        row.push_bind(checksum(owner, *key, value));
-        row.push_bind(value.to_vec());
-    })
+    let length = |(_, _, value): &(&str, i64, &[u8])| value.len();
+    bulk::insert_by(
+        connection,
+        HEAD,
+        TAIL,
+        &kept,
+        length,
+        |row, (owner, key, value)| {
+            row.push_bind((*owner).to_owned());
+            row.push_bind(*key);
+            row.push_bind(value.len().cast_signed() as i64);
+            row.push_bind(checksum(owner, *key, value));
+            row.push_bind(value.to_vec());
+        },
+    )
     .await
 }
 
@@ -220,17 +228,18 @@ async fn write_alerts(
 ) -> Result<()> {
     let fail = |error| store_error(path, error);
     let alerts = last_of_each(alerts, |alert| &alert.alert_id);
-    let rows = alerts
-        .iter()
-        .map(|alert| Ok((*alert, to_json(path, alert, &alert.alert_id)?)))
-        .collect::<Result<Vec<_>>>()?;
+    let mut unwritten = None;
     const HEAD: &str = "INSERT INTO alerts (alert_id, rule_id, level, state, first_time, \
                         last_time, revision, created, updated, body) ";
     const TAIL: &str = " ON CONFLICT (alert_id) DO UPDATE SET rule_id = excluded.rule_id, \
         level = excluded.level, state = excluded.state, first_time = excluded.first_time, \
         last_time = excluded.last_time, revision = excluded.revision, \
         updated = excluded.updated, body = excluded.body";
-    bulk::insert(connection, HEAD, TAIL, &rows, |row, (alert, body)| {
+    bulk::insert(connection, HEAD, TAIL, &alerts, |row, alert| {
+        let body = to_json(path, alert, &alert.alert_id).unwrap_or_else(|error| {
+            unwritten = Some(error);
+            String::new()
+        });
         row.push_bind(alert.alert_id.clone());
         row.push_bind(alert.rule_id.clone());
         row.push_bind(level_rank(alert.level));
@@ -240,10 +249,13 @@ async fn write_alerts(
         row.push_bind(i64::from(alert.revision));
         row.push_bind(now);
         row.push_bind(now);
-        row.push_bind(body.clone());
+        row.push_bind(body);
     })
     .await
     .map_err(fail)?;
+    if let Some(error) = unwritten {
+        return Err(error);
+    }
 
     let ids: Vec<&str> = alerts.iter().map(|alert| alert.alert_id.as_str()).collect();
     for piece in bulk::pieces(&ids) {
