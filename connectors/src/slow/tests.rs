@@ -104,6 +104,26 @@ fn fast_and_slow_agree_on_fixtures() {
     assert_eq!(missed.collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
+#[test]
+fn what_stands_around_a_record_is_no_part_of_it() {
+    for text in FIXTURES.iter() {
+        let Some(event) = object(text) else { continue };
+        let Some(format) = Format::all().find(|one| decode(*one, event).is_some()) else {
+            continue;
+        };
+        for around in [" ", "\t", "\r", "\x0c", "\0", "\x0b", "\x1e", "\0\x0b \x1e"] {
+            assert!(
+                agree(format, &format!("{around}{text}")),
+                "{around:?} {text}"
+            );
+            assert!(
+                agree(format, &format!("{text}{around}")),
+                "{text} {around:?}"
+            );
+        }
+    }
+}
+
 fn files(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
