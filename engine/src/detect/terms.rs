@@ -160,6 +160,27 @@ impl Stretches {
         self.all.iter().map(one).collect()
     }
 
+    /// Whether a time lies in a warm-up, and will whatever rows come, if none comes from before `from`.
+    pub fn is_silent_for_good(&self, time: i64, from: i64, history: i64, warmup: i64) -> bool {
+        let begun = self.all.partition_point(|(start, _)| *start <= time);
+        let Some((start, _)) = begun.checked_sub(1).map(|at| self.all[at]) else {
+            return false;
+        };
+        if time >= start.saturating_add(warmup) {
+            return false;
+        }
+        // Rows before a stretch move its start, or join it to the one before.
+        if start <= from {
+            return true;
+        }
+        let earlier = self.all[..begun - 1].iter();
+        let can_join = earlier
+            .map(|(_, to)| *to)
+            .max()
+            .is_some_and(|to| to.saturating_add(history) >= from);
+        !can_join && time < from.saturating_add(warmup)
+    }
+
     /// End of the warm-up that is under way at a time. Before the first row nothing is.
     pub fn learning_to(&self, time: i64, length: i64) -> Option<i64> {
         let begun = self.all.partition_point(|(from, _)| *from <= time);
@@ -300,6 +321,47 @@ mod tests {
             assert_eq!(new, firsts(&times, gap), "{times:?} gap {gap} in batches");
             assert_eq!(old, lasts(&times, gap), "{times:?} gap {gap} in batches");
         }
+    }
+
+    #[test]
+    fn what_is_silent_for_good_stays_silent_whatever_comes() {
+        let mut seed = 11_u64;
+        let mut random = |n: i64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as i64 % n
+        };
+        let (mut silent, mut open) = (0, 0);
+        for _ in 0..20_000 {
+            let (history, warmup) = (1 + random(20), 1 + random(20));
+            let mut seen = Stretches::default();
+            for _ in 0..random(5) {
+                seen.note(random(100), history);
+            }
+            let (time, from) = (random(100), random(100));
+            seen.note(time, history);
+            let is_silent = |seen: &Stretches| {
+                let warmups = seen.warmups(warmup);
+                let last = warmups.iter().rfind(|(start, _)| *start <= time);
+                last.is_some_and(|(_, to)| time < *to)
+            };
+            if !seen.is_silent_for_good(time, from, history, warmup) {
+                open += usize::from(is_silent(&seen));
+                continue;
+            }
+            silent += 1;
+            for _ in 0..random(8) {
+                assert!(
+                    is_silent(&seen),
+                    "{seen:?} {time} {from} {history} {warmup}"
+                );
+                seen.note(from + random(100), history);
+            }
+            assert!(
+                is_silent(&seen),
+                "{seen:?} {time} {from} {history} {warmup}"
+            );
+        }
+        assert!(silent > 2_000 && open > 1_000, "{silent} {open}");
     }
 
     #[test]

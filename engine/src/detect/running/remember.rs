@@ -90,7 +90,20 @@ impl RunningRule {
                 }
             }
         }
-        standing.into_values().collect()
+        // An alert can become certain, or be taken back, long after its time.
+        let Some(terms) = self.rule.new_terms.as_ref().filter(|_| !self.over_alerts) else {
+            return standing.into_values().collect();
+        };
+        // What nobody will ever be told of is not kept.
+        let from = self.clock.saturating_sub(self.amend);
+        let seen = &self.seen;
+        let is_told = |time| !seen.is_silent_for_good(time, from, terms.history, terms.warmup);
+        let (told, silent): (Vec<usize>, Vec<usize>) = standing
+            .into_values()
+            .partition(|index| is_told(ats[*index].0));
+        self.matches += silent.len() as u64;
+        self.last_match = self.last_match.max(silent.iter().map(|i| ats[*i].0).max());
+        told
     }
 
     fn note_stretches(&mut self, ats: &[(i64, &str)]) {
