@@ -198,7 +198,7 @@ impl Pipeline {
                     reload = Some(next);
                     false
                 }
-                count = receiver.recv_many(&mut messages, MAX_MESSAGES) => count == 0,
+                received = receive(receiver, &mut messages) => !received,
                 _ = tick.tick() => false,
             };
             if let Some(outcome) = written {
@@ -350,6 +350,25 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// Waits for a message, and takes those behind it that are there, but no more rows than are evaluated at once: what
+/// waits in the channel holds its source back. False if the channel is closed. Nothing is lost if it is dropped.
+async fn receive(receiver: &mut SourceReceiver, messages: &mut Vec<SourceMessage>) -> bool {
+    let Some(first) = receiver.recv().await else {
+        return false;
+    };
+    let mut rows = 0;
+    let mut next = Some(first);
+    while let Some(message) = next {
+        if let SourceMessage::Batch(batch) = &message {
+            rows += batch.events.num_rows();
+        }
+        messages.push(message);
+        let is_enough = rows >= MAX_ROWS || messages.len() >= MAX_MESSAGES;
+        next = (!is_enough).then(|| receiver.try_recv().ok()).flatten();
+    }
+    true
 }
 
 fn rows_of(batches: &[EventBatch]) -> usize {
