@@ -49,11 +49,13 @@ impl WindowState {
         self.closed_written = closed_to;
     }
 
-    /// After the last [`restore`](Self::restore): open windows are answered anew.
-    pub fn restored(&mut self) {
+    /// After the last [`restore`](Self::restore): windows that end behind `clock`, from which time goes on, are answered
+    /// anew. After a finished run that lies before what it closed, and rows that came since may wait for it.
+    pub fn restored(&mut self, clock: i64) {
         let panes: Vec<i64> = self.panes.keys().copied().collect();
+        let after = self.closed_to.min(clock).max(self.horizon());
         for pane in panes {
-            self.mark_stale(pane, self.closed_to);
+            self.mark_stale(pane, after);
         }
         for pane in self.panes.values_mut() {
             let before = pane.bytes;

@@ -391,6 +391,37 @@ async fn crashes_lose_nothing_and_repeat_nothing() {
     }
 }
 
+/// A finished run closes its last windows ahead of its watermark; what it found there stays when the log grows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_goes_on_after_its_end_gives_the_same_whatever_dies() {
+    let full = partitions(43);
+    let dir = tempfile::tempdir().unwrap();
+    let whole = run(dir.path(), &full, &mut Random(1), None).await.unwrap();
+    let expected = outcome(&whole, dir.path()).await;
+    drop(whole);
+    for seed in 0..12 {
+        let mut part = full.clone();
+        for (_, events) in &mut part {
+            events.truncate(events.len() - 100);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let ended = run(dir.path(), &part, &mut Random(seed), None).await;
+        drop(ended);
+        let (done, crashes) = run_with_crashes(dir.path(), &full, seed + 200, 12).await;
+        let got = outcome(&done, dir.path()).await;
+        // Episodes of rules over single events are over when time ends.
+        let of_windows = |alerts: &BTreeMap<String, String>| {
+            let found = alerts
+                .values()
+                .filter(|alert| alert.contains("\"window\":["));
+            found.cloned().collect::<Vec<_>>()
+        };
+        let seed = format!("{crashes} crashes, seed {seed}");
+        assert_eq!(of_windows(&got.0), of_windows(&expected.0), "{seed}");
+        assert_eq!(got.2, expected.2, "{seed}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_are_taken_while_a_commit_is_written_and_nothing_is_told_before() {
     let dir = tempfile::tempdir().unwrap();

@@ -279,7 +279,10 @@ impl RunningRule {
                 });
             }
         }
-        self.timelines.take_state(&owner, self.clock, &mut writes)?;
+        // A finished run closes windows ahead of its watermark: what it found there is to stand when the next one starts.
+        let closed = self.window.as_ref().map(WindowState::closed_to);
+        let known = self.clock.max(closed.unwrap_or(i64::MIN));
+        self.timelines.take_state(&owner, known, &mut writes)?;
         self.recall
             .take_state(&format!("{owner}/memory"), &mut writes)?;
         if !self.seen_written {
@@ -332,7 +335,7 @@ impl RunningRule {
             matches.push((home.to_owned(), place.clone()));
         }
         if let Some(window) = &mut self.window {
-            window.restored();
+            window.restored(self.clock);
             self.owed = self.timelines.owes();
         }
     }

@@ -94,7 +94,7 @@ impl RunningRule {
         let Some(terms) = self.rule.new_terms.as_ref().filter(|_| !self.over_alerts) else {
             return standing.into_values().collect();
         };
-        // What nobody will ever be told of is not kept.
+        // What nobody will be told of, if no row comes later than rows amend, is not kept.
         let from = self.clock.saturating_sub(self.amend);
         let seen = &self.seen;
         let is_told = |time| !seen.is_silent_for_good(time, from, terms.history, terms.warmup);

@@ -12,7 +12,8 @@ use crate::{Error, Result};
 /// Longest piece, about, in bytes.
 const PIECE: usize = 1 << 20;
 
-/// The log is written anew when it has more entries than this, and twice as many as there are matches.
+/// The log is written anew when more than this, and more than there are matches, of its entries tell of matches that ended,
+/// or when none is left.
 const FEW: usize = 1024;
 
 /// Part of a rule's state that the log is.

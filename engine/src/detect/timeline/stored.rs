@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 impl Timelines {
     /// Pieces of state that changed since the last call.
-    /// Matches of windows are written once they are certain: open windows are answered anew after a restart.
+    /// Matches of windows are written if the window ends at or before `clock`: later ones are answered anew after a restart.
     pub fn take_state(
         &mut self,
         owner: &str,

@@ -115,7 +115,7 @@ proptest! {
                     let again = restored(&stored);
                     let mut held = content(&timelines, clock);
                     let stored = content(&again, i64::MAX);
-                    // A clock that goes back, which no engine's does, leaves what was written.
+                    // A clock that goes back leaves what was written and still stands.
                     held.extend(stored.clone().into_iter().filter(|(at, _)| {
                         timelines.by_key.get(&at.0).is_some_and(|t| t.matches.contains_key(&at.1))
                     }));
