@@ -11,14 +11,14 @@ use weir_engine::batch::{Counts, DeadLetter, EventBatch, Partition};
 use weir_engine::detect::Detector;
 use weir_engine::enrich::Enrich;
 use weir_engine::health::Health;
-use weir_engine::pipeline::{Parts, Pipeline, Settings};
+use weir_engine::pipeline::{Parts, Pipeline};
 use weir_engine::source::{DeadLetters, Source, SourceMessage};
 use weir_engine::store::sqlite::SqliteStore;
 use weir_engine::store::{Commit, PartitionState, SharedStore};
 use weir_engine::time::{HOUR, MINUTE};
-use weir_engine::watermark::Lateness;
 
 use crate::events::{Event, batch};
+use crate::pipeline::settings;
 
 struct Nothing;
 impl Enrich for Nothing {
@@ -62,21 +62,6 @@ async fn time_with(covered: &'static str) -> i64 {
         ..Commit::default()
     };
     store.commit(&earlier).await.unwrap();
-    let lateness = Lateness {
-        lateness: MINUTE,
-        ..Lateness::default()
-    };
-    let settings = Settings {
-        lateness: vec![("test".into(), lateness)],
-        correlation: Default::default(),
-        dedup_horizon: HOUR,
-        dedup_bytes: 1 << 20,
-        scan_bytes: 1 << 20,
-        commit_interval: Duration::from_millis(5),
-        commit_rows: 200,
-        provisional: false,
-        retention: None,
-    };
     let (detector, _) = Detector::new(vec![], vec![]).await.unwrap();
     let health = Arc::new(Health::default());
     let parts = Parts {
@@ -87,7 +72,7 @@ async fn time_with(covered: &'static str) -> i64 {
         dead_letters: Arc::new(Nothing),
         health: health.clone(),
     };
-    let (pipeline, _) = Pipeline::resume(settings, parts).await.unwrap();
+    let (pipeline, _) = Pipeline::resume(settings(MINUTE), parts).await.unwrap();
     let (sender, receiver) = mpsc::channel(4);
     let (stop, stopped) = oneshot::channel();
     let sources: Vec<Arc<dyn Source>> = vec![Arc::new(Topic(covered))];

@@ -122,6 +122,24 @@ pub struct Run {
     pub store: SharedStore,
 }
 
+pub fn settings(lateness: i64) -> Settings {
+    let lateness = Lateness {
+        lateness,
+        ..Lateness::default()
+    };
+    Settings {
+        lateness: vec![("test".into(), lateness)],
+        correlation: Default::default(),
+        dedup_horizon: 30 * MINUTE,
+        dedup_bytes: 1 << 30,
+        scan_bytes: 64 << 20,
+        commit_interval: Duration::from_millis(5),
+        commit_rows: 200,
+        provisional: false,
+        retention: None,
+    }
+}
+
 /// Feeds batches of random size from random partitions from the stored positions on; after `crash_after`
 /// messages everything is dropped as a killed process would.
 pub async fn run(
@@ -143,20 +161,9 @@ pub async fn run(
         },
     )
     .unwrap();
-    let lateness = Lateness {
-        lateness: 2 * MINUTE,
-        ..Lateness::default()
-    };
     let settings = Settings {
-        lateness: vec![("test".into(), lateness)],
-        correlation: Default::default(),
-        dedup_horizon: 30 * MINUTE,
-        dedup_bytes: 1 << 30,
-        scan_bytes: 64 << 20,
-        commit_interval: Duration::from_millis(5),
-        commit_rows: 200,
         provisional: random.below(2) == 0,
-        retention: None,
+        ..settings(2 * MINUTE)
     };
     let parts = Parts {
         store: store.clone(),
@@ -437,15 +444,9 @@ async fn rows_are_taken_while_a_commit_is_written_and_nothing_is_told_before() {
         health: health.clone(),
     };
     let settings = Settings {
-        lateness: vec![],
-        correlation: Default::default(),
-        dedup_horizon: 30 * MINUTE,
-        dedup_bytes: 1 << 30,
-        scan_bytes: 64 << 20,
         commit_interval: Duration::from_secs(3600),
         commit_rows: 100,
-        provisional: false,
-        retention: None,
+        ..settings(2 * MINUTE)
     };
     let (pipeline, _) = Pipeline::resume(settings, parts).await.unwrap();
     let (sender, receiver) = mpsc::channel(1);

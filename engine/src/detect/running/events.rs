@@ -75,7 +75,7 @@ impl RunningRule {
             let output = Output::new(&output);
             for (index, source) in rows.values().iter().enumerate() {
                 let (time, uid) = at(*source);
-                self.add_match((time, uid.to_owned()), &output, index)?;
+                self.add_match((time, uid.to_owned()), &output, index);
             }
         }
         Ok(())
@@ -120,13 +120,13 @@ impl RunningRule {
         let output = Output::new(output);
         for index in found {
             let (at, index) = least[index].clone();
-            self.add_match(at, &output, index)?;
+            self.add_match(at, &output, index);
         }
         Ok(())
     }
 
     /// A row of a query that looks at single events, and that is a match.
-    fn add_match(&mut self, at: At, output: &Output, row: usize) -> Result<()> {
+    fn add_match(&mut self, at: At, output: &Output, row: usize) {
         let key = match self.key_columns() {
             [] => vec![("event_uid".into(), at.1.clone())],
             columns => {
@@ -142,7 +142,7 @@ impl RunningRule {
         let home = home_of(&key);
         let rule = &self.rule;
         let (time, uid) = at;
-        let text = output.text(row)?;
+        let text = output.text(row);
         let finding = rule.finding.as_ref();
         let evidence = vec![Evidence {
             time,
@@ -165,6 +165,5 @@ impl RunningRule {
         } else {
             self.rows_too_late += 1;
         }
-        Ok(())
     }
 }

@@ -40,6 +40,18 @@ struct Timeline {
     head_bytes: usize,
 }
 
+impl Timeline {
+    /// Puts a match in its place, and returns what was there.
+    fn hold(&mut self, place: Place, mut found: Match, is_written: bool) -> Option<Held> {
+        if let Some((_, last)) = self.matches.last_key_value()
+            && last.found.entities == found.entities
+        {
+            found.entities = last.found.entities.clone();
+        }
+        self.matches.insert(place, Held { found, is_written })
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     found: Match,
@@ -80,22 +92,15 @@ pub struct Timelines {
 
 impl Timelines {
     /// Adds a match, or replaces it. False if what it would change is settled for good.
-    pub fn insert(&mut self, home: &str, key: Key, id: String, mut found: Match) -> bool {
+    pub fn insert(&mut self, home: &str, key: Key, id: String, found: Match) -> bool {
         let timeline = self.by_key.entry_ref(home).or_default();
         let place = (found.start, id);
         if timeline.head.cut.as_ref().is_some_and(|cut| place <= *cut) {
             return false;
         }
-        if let Some((_, last)) = timeline.matches.last_key_value()
-            && last.found.entities == found.entities
-        {
-            found.entities = last.found.entities.clone();
-        }
         timeline.key = key;
         self.bytes += found.bytes();
-        let is_written = false;
-        let held = Held { found, is_written };
-        if let Some(before) = timeline.matches.insert(place.clone(), held) {
+        if let Some(before) = timeline.hold(place.clone(), found, false) {
             self.bytes -= before.found.bytes();
             self.log.end(home, place, before.is_written);
         }

@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Held, Key, Place, Timeline, Timelines, head_number, home_of, log};
+use super::{Key, Place, Timeline, Timelines, head_number, home_of, log};
 use crate::detect::episode::Match;
 use crate::detect::told::Head;
 use crate::store::StateWrite;
@@ -133,8 +133,7 @@ impl Timelines {
         let timeline = self.by_key.entry_ref(&home).or_default();
         timeline.key = key;
         self.bytes += found.bytes();
-        let held = Held { found, is_written };
-        let before = timeline.matches.insert((held.found.start, id), held);
+        let before = timeline.hold((found.start, id), found, is_written);
         self.bytes -= before.as_ref().map_or(0, |held| held.found.bytes());
         if !is_written {
             self.unwritten.insert(home.clone());
