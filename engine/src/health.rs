@@ -94,6 +94,7 @@ pub struct Snapshot {
     pub alerts: u64,
     pub incidents: u64,
     pub commits: u64,
+    /// From taking a commit out of the loop to telling of it; the loop goes on meanwhile.
     pub commit_seconds_total: f64,
     pub commit_seconds_last: f64,
     /// Wall-clock µs of the last commit.
