@@ -10,14 +10,66 @@ use crate::{Error, Result};
 /// Entries of one piece of the log.
 const PIECE: usize = 1_000;
 
+/// The pieces of a log in the store: `[first, next)`, and how many entries they hold.
+#[derive(Debug, Default, PartialEq)]
+pub struct Pieces {
+    logged: usize,
+    first: i64,
+    next: i64,
+}
+
+impl Pieces {
+    /// Whether the log is to be written anew, as most of it is replaced: `changed` entries are to be added, `held` there are.
+    pub fn is_stale(&self, changed: usize, held: usize) -> bool {
+        self.logged + changed > 4 * held + 4 * PIECE
+    }
+
+    /// Takes all pieces out of the store; what is added next begins the log anew.
+    pub fn restart(&mut self, owner: &str, writes: &mut Vec<StateWrite>) {
+        writes.extend((self.first..self.next).map(|piece| StateWrite {
+            owner: owner.to_owned(),
+            key: piece,
+            value: None,
+        }));
+        self.first = self.next;
+        self.logged = 0;
+    }
+
+    pub fn add(
+        &mut self,
+        owner: &str,
+        value: Vec<u8>,
+        entries: usize,
+        writes: &mut Vec<StateWrite>,
+    ) {
+        writes.push(StateWrite {
+            owner: owner.to_owned(),
+            key: self.next,
+            value: Some(value),
+        });
+        self.next += 1;
+        self.logged += entries;
+    }
+
+    /// Notes a piece that the store has. They must come in ascending order.
+    pub fn restored(&mut self, number: i64, entries: usize) -> Result<(), String> {
+        if number < self.next {
+            return Err("pieces out of order".into());
+        }
+        if self.next == 0 {
+            self.first = number;
+        }
+        self.next = number + 1;
+        self.logged += entries;
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 pub struct Memory<T> {
     entries: HashMap<String, T>,
     changed: HashSet<String>,
-    /// Entries in the log, and its pieces `[first, next)`.
-    logged: usize,
-    first: i64,
-    next: i64,
+    pieces: Pieces,
 }
 
 impl<T> Default for Memory<T> {
@@ -25,9 +77,7 @@ impl<T> Default for Memory<T> {
         Self {
             entries: HashMap::new(),
             changed: HashSet::new(),
-            logged: 0,
-            first: 0,
-            next: 0,
+            pieces: Pieces::default(),
         }
     }
 }
@@ -67,16 +117,8 @@ impl<T: Default + Serialize + DeserializeOwned> Memory<T> {
         }
         let mut keys: Vec<String> = std::mem::take(&mut self.changed).into_iter().collect();
         keys.sort_unstable();
-        if self.logged + keys.len() > 4 * self.entries.len() + 4 * PIECE {
-            for piece in self.first..self.next {
-                writes.push(StateWrite {
-                    owner: owner.to_owned(),
-                    key: piece,
-                    value: None,
-                });
-            }
-            self.first = self.next;
-            self.logged = 0;
+        if self.pieces.is_stale(keys.len(), self.entries.len()) {
+            self.pieces.restart(owner, writes);
             keys = self.entries.keys().cloned().collect();
         }
         for keys in keys.chunks(PIECE) {
@@ -85,13 +127,7 @@ impl<T: Default + Serialize + DeserializeOwned> Memory<T> {
                 .map(|key| (key, self.entries.get(key)))
                 .collect();
             let value = serde_json::to_vec(&entries).map_err(|e| Error::Other(e.to_string()))?;
-            writes.push(StateWrite {
-                owner: owner.to_owned(),
-                key: self.next,
-                value: Some(value),
-            });
-            self.next += 1;
-            self.logged += keys.len();
+            self.pieces.add(owner, value, keys.len(), writes);
         }
         Ok(())
     }
@@ -100,14 +136,7 @@ impl<T: Default + Serialize + DeserializeOwned> Memory<T> {
     pub fn restore(&mut self, key: i64, value: &[u8]) -> Result<(), String> {
         let entries: Vec<(String, Option<T>)> =
             serde_json::from_slice(value).map_err(|e| e.to_string())?;
-        if key < self.next {
-            return Err("pieces out of order".into());
-        }
-        if self.next == 0 {
-            self.first = key;
-        }
-        self.next = key + 1;
-        self.logged += entries.len();
+        self.pieces.restored(key, entries.len())?;
         for (key, entry) in entries {
             match entry {
                 Some(entry) => drop(self.entries.insert(key, entry)),
@@ -149,7 +178,7 @@ mod tests {
             again.restore(*key, value).unwrap();
         }
         assert_eq!(again.entries, memory.entries);
-        assert!(again.logged < 10_000, "{}", again.logged);
-        assert_eq!(again.next, memory.next);
+        assert!(again.pieces.logged < 10_000, "{:?}", again.pieces);
+        assert_eq!(again.pieces, memory.pieces);
     }
 }

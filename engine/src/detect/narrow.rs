@@ -10,6 +10,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 
 use crate::Result;
+use crate::detect::pattern::compiled;
 use crate::detect::row;
 use crate::functions::true_rows;
 
@@ -30,6 +31,9 @@ impl Narrow {
         let columns: Vec<usize> = used.into_iter().collect();
         let remap = |expr: &Arc<dyn PhysicalExpr>| {
             let remapped = expr.clone().transform_up(|node| {
+                if let Some(compiled) = compiled(&node) {
+                    return Ok(Transformed::yes(compiled));
+                }
                 let Some(column) = node.downcast_ref::<Column>() else {
                     return Ok(Transformed::no(node));
                 };

@@ -1,6 +1,7 @@
 //! What a rule remembers beside its matches, by key.
 
 use crate::Result;
+use crate::detect::history::History;
 use crate::detect::memory::Memory;
 use crate::detect::terms::{At, Change, Pairs, Run, Runs};
 use crate::rule::Rule;
@@ -13,61 +14,45 @@ const KEY_BYTES: usize = 384;
 pub enum Recall {
     Nothing,
     /// First-seen.
-    Terms(Memory<Runs>),
+    Terms(Terms),
     /// Absence: signs of life.
     Signs(Memory<Runs>),
     /// Absence: calls that want an answer.
     Pairs(Memory<Pairs>),
 }
 
+/// What a first-seen rule remembers.
+#[derive(Debug, Default)]
+pub struct Terms {
+    history: History,
+    /// Pieces of an earlier version in the store, which were taken over.
+    earlier: Vec<i64>,
+}
+
 impl Recall {
     pub fn new(rule: &Rule) -> Self {
         match (&rule.new_terms, &rule.absence) {
-            (Some(_), _) => Self::Terms(Memory::default()),
+            (Some(_), _) => Self::Terms(Terms::default()),
             (None, Some(absence)) if absence.pair.is_some() => Self::Pairs(Memory::default()),
             (None, Some(_)) => Self::Signs(Memory::default()),
             (None, None) => Self::Nothing,
         }
     }
 
-    /// Whether occurrences of a key change nothing, by their first and last.
-    pub fn holds(&self, what: &str, first: (i64, &str), last: (i64, &str)) -> bool {
-        match self {
-            Self::Terms(memory) | Self::Signs(memory) => {
-                memory.get(what).is_some_and(|runs| runs.holds(first, last))
-            }
-            Self::Nothing | Self::Pairs(_) => false,
-        }
-    }
-
-    /// Takes in occurrences of a key that change nothing but how far it reaches; false if they may change more.
-    pub fn reach(
-        &mut self,
-        rule: &Rule,
-        what: &str,
-        first: (i64, &str),
-        last: (i64, &str),
-    ) -> bool {
-        match self {
-            Self::Terms(memory)
-                if memory
-                    .get(what)
-                    .is_some_and(|runs| runs.go_on(first, gap(rule))) =>
-            {
-                memory.change(what).reach(last);
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Takes in occurrences of a key that follow each other by no more than the gap: what that changes among the
-    /// matches. The new match, if there is one, is [`the run's first or last`](Self::matches_first).
-    pub fn note(&mut self, rule: &Rule, what: &str, run: Run) -> Change {
+    /// matches. The new match, if there is one, is [`the run's first or last`](Self::matches_first). A match that
+    /// nobody will be told of need not be `kept` by name.
+    pub fn note(&mut self, rule: &Rule, what: &str, run: Run, kept: bool) -> Change {
         let gap = gap(rule);
         match self {
-            Self::Terms(memory) => memory.change(what).note_first(run, gap),
-            Self::Signs(memory) => memory.change(what).note_last(run, gap),
+            Self::Terms(terms) => terms.history.note(what, &run, gap, kept),
+            Self::Signs(memory) => {
+                let [first, last] = [&run.first, &run.last].map(|at| (at.0, &*at.1));
+                match memory.get(what).is_some_and(|runs| runs.holds(first, last)) {
+                    true => Change::default(),
+                    false => memory.change(what).note_last(run, gap),
+                }
+            }
             Self::Nothing | Self::Pairs(_) => Change::default(),
         }
     }
@@ -109,14 +94,20 @@ impl Recall {
         }
     }
 
+    /// Rows come from `from` on: earlier matches stay as they are.
+    pub fn settle(&mut self, from: i64) {
+        if let Self::Terms(terms) = self {
+            terms.history.settle(from);
+        }
+    }
+
     /// Drops what rows at or after `from` cannot reach.
     pub fn forget(&mut self, rule: &Rule, from: i64) {
         let gap = gap(rule);
         match self {
             Self::Nothing => {}
-            Self::Terms(memory) | Self::Signs(memory) => {
-                memory.retain(|runs| runs.forget(from, gap));
-            }
+            Self::Terms(terms) => terms.history.forget(from, gap),
+            Self::Signs(memory) => memory.retain(|runs| runs.forget(from, gap)),
             Self::Pairs(memory) => memory.retain(|pairs| pairs.forget(from, gap)),
         }
     }
@@ -125,38 +116,65 @@ impl Recall {
     pub fn clear(&mut self) {
         match self {
             Self::Nothing => {}
-            Self::Terms(memory) | Self::Signs(memory) => memory.clear(),
+            Self::Terms(terms) => terms.history.clear(),
+            Self::Signs(memory) => memory.clear(),
             Self::Pairs(memory) => memory.clear(),
         }
     }
 
     pub fn bytes(&self) -> usize {
-        let keys = match self {
+        match self {
             Self::Nothing => 0,
-            Self::Terms(memory) | Self::Signs(memory) => memory.len(),
-            Self::Pairs(memory) => memory.len(),
-        };
-        keys * KEY_BYTES
+            Self::Terms(terms) => terms.history.bytes(),
+            Self::Signs(memory) => memory.len() * KEY_BYTES,
+            Self::Pairs(memory) => memory.len() * KEY_BYTES,
+        }
     }
 
     /// Pieces that changed since the last call.
     pub fn take_state(&mut self, owner: &str, writes: &mut Vec<StateWrite>) -> Result<()> {
+        let memory = format!("{owner}/memory");
         match self {
             Self::Nothing => Ok(()),
-            Self::Terms(memory) | Self::Signs(memory) => memory.take_state(owner, writes),
-            Self::Pairs(memory) => memory.take_state(owner, writes),
+            Self::Terms(terms) => {
+                terms
+                    .history
+                    .take_state(&format!("{owner}/{HISTORY}"), writes);
+                writes.extend(terms.earlier.drain(..).map(|key| StateWrite {
+                    owner: memory.clone(),
+                    key,
+                    value: None,
+                }));
+                Ok(())
+            }
+            Self::Signs(signs) => signs.take_state(&memory, writes),
+            Self::Pairs(pairs) => pairs.take_state(&memory, writes),
         }
     }
 
-    /// Puts back one piece of [`take_state`](Self::take_state).
-    pub fn restore(&mut self, key: i64, value: &[u8]) -> Result<(), String> {
-        match self {
-            Self::Nothing => Err("the rule remembers nothing".into()),
-            Self::Terms(memory) | Self::Signs(memory) => memory.restore(key, value),
-            Self::Pairs(memory) => memory.restore(key, value),
+    /// Puts back one piece of [`take_state`](Self::take_state); `part` is what follows the owner.
+    pub fn restore(&mut self, part: &str, key: i64, value: &[u8]) -> Result<(), String> {
+        match (self, part) {
+            (Self::Terms(terms), HISTORY) => terms.history.restore(key, value),
+            (Self::Terms(terms), _) => {
+                type Entries = Vec<(String, Option<Runs>)>;
+                let entries: Entries = serde_json::from_slice(value).map_err(|e| e.to_string())?;
+                for (what, runs) in entries {
+                    let runs = runs.unwrap_or_default();
+                    terms.history.put_back(&what, runs.all());
+                }
+                terms.earlier.push(key);
+                Ok(())
+            }
+            (Self::Signs(memory), "memory") => memory.restore(key, value),
+            (Self::Pairs(memory), "memory") => memory.restore(key, value),
+            _ => Err(format!("the rule remembers nothing as `{part}`")),
         }
     }
 }
+
+/// Part of the state that holds the memory of a first-seen rule.
+pub const HISTORY: &str = "history";
 
 /// How far apart two rows of a key may lie and still concern each other, µs.
 pub fn gap(rule: &Rule) -> i64 {

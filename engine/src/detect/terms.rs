@@ -1,5 +1,5 @@
-//! Kinds that remember: first-seen and absence. Both keep, per key, when it occurred, and say which
-//! occurrences are matches. Pure; the order in which occurrences are told does not matter.
+//! What rules that remember keep beside the [history](super::history) of keys: when keys of absence rules occurred, calls that
+//! wait for their answers, and when first-seen rules saw rows. Pure; the order in which occurrences come does not matter.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,40 +30,14 @@ pub struct Change {
 pub struct Runs(Vec<Run>);
 
 impl Runs {
+    pub fn all(&self) -> &[Run] {
+        &self.0
+    }
+
     /// Whether these occurrences lie inside a run, and change nothing.
     pub fn holds(&self, first: (i64, &str), last: (i64, &str)) -> bool {
         let holds = |run: &Run| at(&run.first) <= first && last <= at(&run.last);
         self.0.iter().any(holds)
-    }
-
-    /// Whether these occurrences go on with the only run there is, so that its first one stays.
-    pub fn go_on(&self, first: (i64, &str), gap: i64) -> bool {
-        let [run] = self.0.as_slice() else {
-            return false;
-        };
-        at(&run.first) <= first && first.0 <= run.last.0.saturating_add(gap)
-    }
-
-    /// Moves the end of the only run to an occurrence that [goes on](Self::go_on) with it. Its alert is not noted:
-    /// only where matches are the last ones does that matter.
-    pub fn reach(&mut self, last: (i64, &str)) {
-        if let [run] = self.0.as_mut_slice() {
-            run.last.0 = last.0;
-            run.last.1.clear();
-            run.last.1.push_str(last.1);
-        }
-    }
-
-    /// Notes occurrences. A match is the first one of each run.
-    pub fn note_first(&mut self, new: Run, gap: i64) -> Change {
-        let first = new.first.clone();
-        let (run, absorbed) = self.note(new, gap);
-        let matches = run.first == first;
-        let starts = absorbed.into_iter().filter(|old| old.first != run.first);
-        Change {
-            matches,
-            gone: starts.map(|old| (old.first_home, old.first)).collect(),
-        }
     }
 
     /// Notes occurrences. A match is the last one of each run.
@@ -291,35 +265,33 @@ mod tests {
         for _ in 0..2_000 {
             let times: Vec<i64> = (0..random(12)).map(|_| random(60) as i64).collect();
             let gap = random(15) as i64;
-            let (mut first, mut last) = (Runs::default(), Runs::default());
-            let (mut new, mut old) = (vec![], vec![]);
+            let (mut one_by_one, mut standing) = (Runs::default(), vec![]);
             for time in &times {
-                apply(&mut new, *time, first.note_first(run(&[*time]), gap));
-                apply(&mut old, *time, last.note_last(run(&[*time]), gap));
+                apply(
+                    &mut standing,
+                    *time,
+                    one_by_one.note_last(run(&[*time]), gap),
+                );
             }
-            assert_eq!(new, firsts(&times, gap), "{times:?} gap {gap}");
-            assert_eq!(old, lasts(&times, gap), "{times:?} gap {gap}");
+            assert_eq!(standing, lasts(&times, gap), "{times:?} gap {gap}");
             let mut split = times.clone();
             let batches = [split.split_off(times.len() / 2), split];
-            let (mut first, mut last) = (Runs::default(), Runs::default());
-            let (mut new, mut old) = (vec![], vec![]);
+            let (mut in_batches, mut standing) = (Runs::default(), vec![]);
             for mut batch in batches {
                 batch.sort_unstable();
                 for times in batch.chunk_by(|a, b| b - a <= gap) {
-                    let (run, ends) = (run(times), [times[0], times[times.len() - 1]]);
-                    let (from, to) = (super::at(&run.first), super::at(&run.last));
-                    if !first.holds(from, to) && first.go_on(from, gap) {
-                        first.reach(to);
-                    } else if !first.holds(from, to) {
-                        apply(&mut new, ends[0], first.note_first(run.clone(), gap));
-                    }
-                    if !last.holds(super::at(&run.first), super::at(&run.last)) {
-                        apply(&mut old, ends[1], last.note_last(run, gap));
+                    let run = run(times);
+                    let last = times[times.len() - 1];
+                    if !in_batches.holds(super::at(&run.first), super::at(&run.last)) {
+                        apply(&mut standing, last, in_batches.note_last(run, gap));
                     }
                 }
             }
-            assert_eq!(new, firsts(&times, gap), "{times:?} gap {gap} in batches");
-            assert_eq!(old, lasts(&times, gap), "{times:?} gap {gap} in batches");
+            assert_eq!(
+                standing,
+                lasts(&times, gap),
+                "{times:?} gap {gap} in batches"
+            );
         }
     }
 

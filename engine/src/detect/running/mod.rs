@@ -172,8 +172,12 @@ impl RunningRule {
         Ok(())
     }
 
-    /// Drops what is remembered and cannot matter any more; now and then, as it looks at everything.
+    /// Drops what is remembered and cannot matter any more; now and then, where it looks at everything.
     fn forget(&mut self) {
+        // An alert becomes certain, or is taken back, at any time after its own.
+        if !self.over_alerts && self.clock < i64::MAX {
+            self.recall.settle(self.clock.saturating_sub(self.amend));
+        }
         if self.clock >= self.forget_at && self.clock < i64::MAX {
             self.forget_at = self.clock.saturating_add(recall::gap(&self.rule) / 8);
             let from = self.clock.saturating_sub(self.amend);
@@ -283,8 +287,7 @@ impl RunningRule {
         let closed = self.window.as_ref().map(WindowState::closed_to);
         let known = self.clock.max(closed.unwrap_or(i64::MIN));
         self.timelines.take_state(&owner, known, &mut writes)?;
-        self.recall
-            .take_state(&format!("{owner}/memory"), &mut writes)?;
+        self.recall.take_state(&owner, &mut writes)?;
         if !self.seen_written {
             self.seen_written = true;
             let json = serde_json::to_vec(&self.seen).map_err(|e| Error::Other(e.to_string()))?;
@@ -316,7 +319,7 @@ impl RunningRule {
             "matches" => self.timelines.restore_single(key, value)?,
             "match-log" => self.timelines.restore_piece(key, value)?,
             "heads" => self.timelines.restore_head(value)?,
-            "memory" => self.recall.restore(key, value)?,
+            "memory" | recall::HISTORY => self.recall.restore(part, key, value)?,
             "seen" => self.seen = serde_json::from_slice(value).map_err(|e| e.to_string())?,
             other => return Err(format!("unknown part `{other}`")),
         }

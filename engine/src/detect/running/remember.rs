@@ -1,16 +1,22 @@
 //! Rows of rules that remember, first-seen and absence: which of a batch are matches.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use hashbrown::HashMap;
 use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::RunningRule;
 use crate::detect::recall;
 use crate::detect::row;
 use crate::detect::terms::{At, Run, Stretched};
 use crate::plan;
+use crate::rule::NewTerms;
+
+/// Rows of a batch are grouped by the hash of their key. Nobody who sends events can know it.
+static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one("keys of a batch"));
 
 impl RunningRule {
     /// Columns that say which alert a match belongs to; none if each stands alone.
@@ -32,75 +38,70 @@ impl RunningRule {
         let what = columns(plan::remembered_columns(&self.rule));
         let homes = columns(self.key_columns());
         let home = |index: usize| key_text(&homes, index);
-        let mut by_key: HashMap<String, Vec<usize>> = HashMap::new();
-        let mut key = String::new();
-        for index in (0..ats.len()).filter(|i| what.iter().all(|column| column.is_valid(*i))) {
-            key.clear();
-            write_key(&what, index, &mut key);
-            by_key.entry_ref(&*key).or_default().push(index);
-        }
         let pair = self.rule.absence.as_ref().and_then(|a| a.pair.as_ref());
         let pair = pair.map(|pair| [&pair.of, &pair.after].map(|name| keys.column_by_name(name)));
         let gap = recall::gap(&self.rule);
+        // By key in order of time.
+        let mut key = String::new();
+        let mut rows = Vec::with_capacity(ats.len());
+        for index in (0..ats.len()).filter(|i| what.iter().all(|column| column.is_valid(*i))) {
+            key.clear();
+            write_key(&what, index, &mut key);
+            rows.push((xxh3_128_with_seed(key.as_bytes(), *SEED), ats[index], index));
+        }
+        rows.sort_unstable();
+        let together = |a: &(u128, (i64, &str), usize), b: &(u128, (i64, &str), usize)| {
+            a.0 == b.0 && pair.is_none() && b.1.0.saturating_sub(a.1.0) <= gap
+        };
+        // What nobody will be told of, if no row comes later than rows amend, is not kept. Of rules over alerts it is, as
+        // an alert can become certain, or be taken back, long after its time.
+        let from = self.clock.saturating_sub(self.amend);
+        let terms = self.rule.new_terms.as_ref().filter(|_| !self.over_alerts);
+        let seen = &self.seen;
+        let is_silent = |time| {
+            let silent = |t: &NewTerms| seen.is_silent_for_good(time, from, t.history, t.warmup);
+            terms.is_some_and(silent)
+        };
         // By alert key and time: the last word on an occurrence counts.
         let mut standing: BTreeMap<(String, At), usize> = BTreeMap::new();
-        for (what, mut rows) in by_key {
-            rows.sort_unstable_by_key(|index| ats[*index]);
-            let together =
-                |a: &usize, b: &usize| pair.is_none() && ats[*b].0.saturating_sub(ats[*a].0) <= gap;
-            for rows in rows.chunk_by(together) {
-                let (first, last) = (rows[0], rows[rows.len() - 1]);
-                let ends = (ats[first], ats[last]);
-                if self.recall.holds(&what, ends.0, ends.1)
-                    || self.recall.reach(&self.rule, &what, ends.0, ends.1)
-                {
-                    continue;
+        for rows in rows.chunk_by(together) {
+            let (first, last) = (rows[0].2, rows[rows.len() - 1].2);
+            key.clear();
+            write_key(&what, first, &mut key);
+            let place = |index: usize| (home(index), owned(ats[index]));
+            let (at, change) = match &pair {
+                Some(pair) => {
+                    let is = pair.map(|column| is_true(column, first));
+                    let (home, at) = place(first);
+                    let change = self.recall.note_pair(&self.rule, &key, &home, &at, is);
+                    (first, change)
                 }
-                let place = |index: usize| (home(index), owned(ats[index]));
-                let (at, change) = match &pair {
-                    Some(pair) => {
-                        let is = pair.map(|column| is_true(column, first));
-                        let (home, at) = place(first);
-                        (
-                            first,
-                            self.recall.note_pair(&self.rule, &what, &home, &at, is),
-                        )
-                    }
-                    None => {
-                        let run = Run {
-                            first: owned(ats[first]),
-                            last: owned(ats[last]),
-                            first_home: home(first),
-                            last_home: home(last),
-                        };
-                        let at = if self.recall.matches_first() {
-                            first
-                        } else {
-                            last
-                        };
-                        (at, self.recall.note(&self.rule, &what, run))
-                    }
-                };
-                for (home, at) in change.gone {
-                    self.timelines.remove(&home, &at);
-                    standing.remove(&(home, at));
+                None => {
+                    let run = Run {
+                        first: owned(ats[first]),
+                        last: owned(ats[last]),
+                        first_home: home(first),
+                        last_home: home(last),
+                    };
+                    let at = match self.recall.matches_first() {
+                        true => first,
+                        false => last,
+                    };
+                    let kept = !is_silent(ats[at].0);
+                    (at, self.recall.note(&self.rule, &key, run, kept))
                 }
-                if change.matches {
-                    standing.insert(place(at), at);
-                }
+            };
+            for (home, at) in change.gone {
+                self.timelines.remove(&home, &at);
+                standing.remove(&(home, at));
+            }
+            if change.matches {
+                standing.insert(place(at), at);
             }
         }
-        // An alert can become certain, or be taken back, long after its time.
-        let Some(terms) = self.rule.new_terms.as_ref().filter(|_| !self.over_alerts) else {
-            return standing.into_values().collect();
-        };
-        // What nobody will be told of, if no row comes later than rows amend, is not kept.
-        let from = self.clock.saturating_sub(self.amend);
-        let seen = &self.seen;
-        let is_told = |time| !seen.is_silent_for_good(time, from, terms.history, terms.warmup);
-        let (told, silent): (Vec<usize>, Vec<usize>) = standing
+        let (silent, told): (Vec<usize>, Vec<usize>) = standing
             .into_values()
-            .partition(|index| is_told(ats[*index].0));
+            .partition(|index| is_silent(ats[*index].0));
         self.matches += silent.len() as u64;
         self.last_match = self.last_match.max(silent.iter().map(|i| ats[*i].0).max());
         told
