@@ -12,8 +12,9 @@ use weir_engine::source::{Positions, Source, SourceReceiver, SourceSender};
 use crate::config::{self, Config};
 use crate::push::{self, Pushed};
 
-/// Messages between sources and the engine; one holds at most one block of input (8 MiB).
-const CHANNEL: usize = 8;
+/// Messages between sources and the engine. One holds at most one block of input, 8 MiB, and as much again in columns; the engine
+/// takes two or three at a time.
+const CHANNEL: usize = 3;
 
 /// What can be checked of sources without opening anything for writing.
 pub fn check(config: &Config) -> anyhow::Result<()> {

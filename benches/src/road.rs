@@ -66,7 +66,7 @@ pub async fn parts(
 pub async fn run(path: &Path, settings: Settings, parts: Parts) -> Result<(Duration, Snapshot)> {
     let health = parts.health.clone();
     let (pipeline, positions) = Pipeline::resume(settings, parts).await?;
-    let (sender, receiver) = mpsc::channel(8);
+    let (sender, receiver) = mpsc::channel(3);
     let (_stop, stopped) = oneshot::channel();
     let config = FileConfig {
         name: SOURCE.into(),

@@ -43,6 +43,9 @@ struct Arguments {
     /// Length of the second part.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Milliseconds between commits in the second part; else the default.
+    #[arg(long)]
+    commit_ms: Option<u64>,
 }
 
 const PARTITIONS: i32 = 4;
@@ -57,7 +60,7 @@ struct Engine {
 }
 
 impl Engine {
-    async fn start(broker: &str, topic: &str) -> Result<Self> {
+    async fn start(broker: &str, topic: &str, commit_ms: Option<u64>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut rules: Vec<_> = weir_detections::embedded()?
             .into_iter()
@@ -66,14 +69,17 @@ impl Engine {
         rules.push(failures());
         let (detector, refused) = Detector::new(rules, vec![]).await?;
         ensure!(refused.is_empty(), "{refused:?}");
-        let settings = Settings {
+        let mut settings = Settings {
             provisional: true,
             ..road::settings(Lateness::default())
         };
+        if let Some(ms) = commit_ms {
+            settings.commit_interval = Duration::from_millis(ms);
+        }
         let parts = road::parts(folder.path(), detector, None).await?;
         let (store, health) = (parts.store.clone(), parts.health.clone());
         let (pipeline, positions) = Pipeline::resume(settings, parts).await?;
-        let (sender, receiver) = mpsc::channel(8);
+        let (sender, receiver) = mpsc::channel(3);
         let decoder = DecoderConfig::new(road::SOURCE);
         let config = KafkaConfig::new(road::SOURCE, broker, &[topic.to_owned()], topic, decoder);
         let source: Arc<dyn Source> = Arc::new(KafkaSource::start(&config, &positions, sender)?);
@@ -157,7 +163,7 @@ async fn maximum(broker: &str, events: u64) -> Result<f64> {
         line.clear();
     }
     producer.flush(Duration::from_secs(60))?;
-    let engine = Engine::start(broker, &name).await?;
+    let engine = Engine::start(broker, &name, None).await?;
     // Joining the group and the first fetch are not counted.
     let mut begun: Option<(Instant, u64)> = None;
     let rate = loop {
@@ -243,7 +249,7 @@ async fn main() -> Result<()> {
 
     let name = format!("weir-bench-delay-{}", std::process::id());
     let producer = topic(&arguments.broker, &name).await?;
-    let engine = Engine::start(&arguments.broker, &name).await?;
+    let engine = Engine::start(&arguments.broker, &name, arguments.commit_ms).await?;
     let mut news = engine.store.subscribe();
     // Until the group is joined, delays would be those of joining.
     tokio::time::sleep(Duration::from_secs(10)).await;

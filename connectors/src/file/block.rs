@@ -1,10 +1,12 @@
 //! What a file is cut into.
 
+use datafusion::arrow::buffer::Buffer;
+
 use crate::decode::Record;
 
 /// Some records of a file, or what could not become records.
 pub(super) struct Block {
-    pub bytes: Vec<u8>,
+    pub bytes: Buffer,
     pub records: Vec<Record>,
     /// Where the file goes on after this block.
     pub next: i64,

@@ -19,6 +19,7 @@ use super::Shared;
 use super::block::{Block, Letter};
 use super::discover::{Discovery, Found, identity};
 use super::input::{Input, is_stream};
+use super::pending::Pool;
 use super::reader::Reader;
 use super::rest::Rest;
 use crate::decode::{Decoder, are_flow_fields, estimated};
@@ -67,6 +68,7 @@ struct Merge<'a> {
     positions: &'a Positions,
     out: &'a SourceSender,
     items: Vec<Item>,
+    pool: Pool,
 }
 
 pub(super) fn run(
@@ -80,6 +82,7 @@ pub(super) fn run(
         positions,
         out,
         items: vec![],
+        pool: Pool::default(),
     };
     let source = shared.config.name.as_str().into();
     let told = merge.add(files);
@@ -162,7 +165,7 @@ impl Merge<'_> {
         let limit = config.max_envelope_bytes;
         let reader = Reader::open(&item.path, item.next as u64, limit, false).ok()?;
         let block = reader.only(FLOOR_BYTES).next_block()?;
-        let bytes = Buffer::from_vec(block.bytes);
+        let bytes = block.bytes;
         let mut decoder = Decoder::new(config.clone());
         decoder.learn_header(&item.partition, header);
         let batch = decoder.decode(&item.partition, bytes, &block.records, block.next);
@@ -194,7 +197,8 @@ impl Merge<'_> {
                 let rest = item.rest.filter(|rest| rest.position == item.next);
                 let waited = rest.map(|rest| rest.waited(Instant::now()));
                 let reader = Reader::open(&item.path, item.next as u64, limit, config.follow);
-                reader.map(|reader| reader.after(waited.unwrap_or_default()))
+                let pool = self.pool.clone();
+                reader.map(|reader| reader.with(pool).after(waited.unwrap_or_default()))
             }
         };
         let mut reader = match reader {
@@ -209,7 +213,7 @@ impl Merge<'_> {
                     lost: 0,
                 };
                 let block = Block {
-                    bytes: vec![],
+                    bytes: Buffer::default(),
                     records: vec![],
                     next: item.next,
                     letter: Some(letter),
@@ -355,7 +359,7 @@ fn last_header(path: &Path, place: u64) -> io::Result<Vec<u8>> {
 
 impl Item {
     fn decode(&mut self, block: Block) -> Result<EventBatch> {
-        let bytes = Buffer::from_vec(block.bytes);
+        let bytes = block.bytes;
         let partition = &self.partition;
         if let Some(from) = block.doubtful {
             self.decoder.doubt(from);

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use datafusion::arrow::buffer::Buffer;
 use weir_engine::batch::DEAD_LETTER_PAYLOAD;
 
 use super::block::{Block, Letter};
@@ -16,7 +17,7 @@ use super::frame::{Cut, Text, Waited, filling, trimmed_end};
 use super::framer::Framer;
 use super::input::Input;
 use super::outline::{Outline, inside};
-use super::pending::Pending;
+use super::pending::{Pending, Pool};
 use crate::decode::Record;
 use crate::gzip;
 
@@ -24,7 +25,7 @@ use crate::gzip;
 /// reading ahead in one file does not run far before the others.
 pub(super) const BLOCK_RECORDS: usize = 8192;
 pub(super) const BLOCK_BYTES: usize = 8 << 20;
-const CHUNK: usize = 1 << 20;
+pub(super) const CHUNK: usize = 1 << 20;
 
 pub(super) struct Reader {
     input: Box<dyn Read + Send>,
@@ -83,6 +84,12 @@ impl Reader {
         self
     }
 
+    /// Takes the memory of its blocks from there.
+    pub fn with(mut self, pool: Pool) -> Self {
+        self.pending = Pending::new(pool);
+        self
+    }
+
     /// Says how long what is first has stood at the end of the file.
     pub fn after(mut self, waited: Waited) -> Self {
         self.waited = waited;
@@ -120,13 +127,7 @@ impl Reader {
 
     /// Reads another chunk behind the pending bytes.
     fn fill(&mut self, bytes: usize) {
-        if self.pending.len() >= CHUNK {
-            // The file is not small: from here on, room for a whole block.
-            let room = (BLOCK_BYTES + 2 * CHUNK).saturating_sub(self.pending.len());
-            self.pending.end().reserve(room.max(bytes));
-        }
-        let mut chunk = (&mut self.input).take(bytes as u64);
-        match chunk.read_to_end(self.pending.end()) {
+        match self.pending.read(&mut self.input, bytes) {
             Ok(0) => self.ended = true,
             Ok(_) => {}
             Err(error) => {
@@ -329,7 +330,7 @@ impl Reader {
         (bytes, lost): (u64, u64),
     ) -> Block {
         Block {
-            bytes: vec![],
+            bytes: Buffer::default(),
             records: vec![],
             next: self.offset as i64,
             letter: Some(Letter {

@@ -26,14 +26,16 @@ impl Default for Limits {
 }
 
 impl Detector {
-    /// Rules that keep too much first stop taking late rows, then stop altogether; both are told.
+    /// Rules that keep too much first stop taking late rows, and are suspended if that is not enough at the next look; both are
+    /// told. If all together keep too much, the largest pay, and no more of them than hold what is over.
     pub(super) fn keep_limits(&mut self) {
         let sizes: Vec<usize> = self.rules.iter().map(RunningRule::state_bytes).collect();
-        let mut all: usize = sizes.iter().sum();
+        let all: usize = sizes.iter().sum();
+        let mut over = all.saturating_sub(self.limits.all_bytes);
         let mut order: Vec<usize> = (0..sizes.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(sizes[*index]));
         for index in order {
-            if sizes[index] <= self.limits.rule_bytes && all <= self.limits.all_bytes {
+            if sizes[index] <= self.limits.rule_bytes && over == 0 {
                 return;
             }
             let rule = &mut self.rules[index];
@@ -52,7 +54,7 @@ impl Detector {
                 rule.suspend(reason.clone());
                 reason
             };
-            all = all - sizes[index] + rule.state_bytes();
+            over = over.saturating_sub(sizes[index]);
             note(&mut self.health[index], &rule.rule, &Error::Other(reason));
         }
     }

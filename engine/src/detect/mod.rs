@@ -28,6 +28,7 @@ mod fed;
 pub mod feed;
 mod guard;
 mod history;
+mod layout;
 mod limits;
 mod memory;
 mod narrow;

@@ -60,7 +60,10 @@ pub fn compiled(node: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
             _ => return None,
         };
         let own = flags.replace('g', "");
-        let regex = with_flags(literal(pattern)?, Some(own.as_str()).filter(|own| !own.is_empty()))?;
+        let regex = with_flags(
+            literal(pattern)?,
+            Some(own.as_str()).filter(|own| !own.is_empty()),
+        )?;
         let then = Then::Replace {
             with: numbered_groups(literal(with)?),
             all: flags.contains('g'),
@@ -119,7 +122,10 @@ fn numbered_groups(with: &str) -> String {
     while let Some(at) = rest.find('\\') {
         result += &rest[..at];
         let behind = rest[at..].strip_prefix("\\\\").unwrap_or(&rest[at + 1..]);
-        let digits = behind.len() - behind.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let digits = behind.len()
+            - behind
+                .trim_start_matches(|c: char| c.is_ascii_digit())
+                .len();
         if digits == 0 {
             result.push('\\');
             rest = &rest[at + 1..];
@@ -148,7 +154,9 @@ impl Compiled {
 
     fn replace(&self, texts: &ArrayRef, with: &str, all: bool) -> Result<ArrayRef> {
         let limit = usize::from(!all);
-        let replaced = |text: Option<&str>| text.map(|text| self.regex.replacen(text, limit, with).into_owned());
+        let replaced = |text: Option<&str>| {
+            text.map(|text| self.regex.replacen(text, limit, with).into_owned())
+        };
         match texts.data_type() {
             DataType::Utf8View => {
                 let mut builder = StringViewBuilder::with_capacity(texts.len());
@@ -278,18 +286,31 @@ mod tests {
         };
         let fast = plain.clone().transform_up(node).unwrap().data;
         let values = |expr: &Arc<dyn PhysicalExpr>| {
-            expr.evaluate(&batch).unwrap().into_array(TEXTS.len()).unwrap()
+            expr.evaluate(&batch)
+                .unwrap()
+                .into_array(TEXTS.len())
+                .unwrap()
         };
         assert_eq!(&values(&plain), &values(&fast), "{sql}");
         assert_eq!(plain.to_string(), fast.to_string());
-        let again = fast.clone().with_new_children(fast.children().into_iter().cloned().collect());
+        let again = fast
+            .clone()
+            .with_new_children(fast.children().into_iter().cloned().collect());
         assert_eq!(&values(&plain), &values(&again.unwrap()), "{sql}");
         count
     }
 
     #[test]
     fn compiled_patterns_answer_as_datafusion_does() {
-        for pattern in ["^a", "role/(Admin|Root)$", "(?s):.job", "", "[0-9]{12}", "\\\\", "ß|k"] {
+        for pattern in [
+            "^a",
+            "role/(Admin|Root)$",
+            "(?s):.job",
+            "",
+            "[0-9]{12}",
+            "\\\\",
+            "ß|k",
+        ] {
             for operator in ["~", "~*", "!~", "!~*"] {
                 same(&format!("t {operator} '{pattern}'"));
             }
@@ -302,12 +323,29 @@ mod tests {
             }
         }
         assert_eq!(same("t ~ '[0-9]{12}' AND NOT t ~ '^x'"), 2);
-        assert_eq!(same("regexp_replace(t, '(a)(%)', '\\2\\1') ~ '^%.[^b]?'"), 2);
+        assert_eq!(
+            same("regexp_replace(t, '(a)(%)', '\\2\\1') ~ '^%.[^b]?'"),
+            2
+        );
     }
 
     #[test]
     fn like_patterns_answer_as_arrow_does() {
-        let pieces = ["%", "_", "\\%", "\\_", "\\\\", "a", "B", "SSO", ":", "ß", "K", "controller", "."];
+        let pieces = [
+            "%",
+            "_",
+            "\\%",
+            "\\_",
+            "\\\\",
+            "a",
+            "B",
+            "SSO",
+            ":",
+            "ß",
+            "K",
+            "controller",
+            ".",
+        ];
         let mut seed = 5_u64;
         let mut random = |n: usize| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -315,20 +353,28 @@ mod tests {
         };
         let mut compiled = 0;
         for _ in 0..2_000 {
-            let pattern: String = (0..random(6)).map(|_| pieces[random(pieces.len())]).collect();
+            let pattern: String = (0..random(6))
+                .map(|_| pieces[random(pieces.len())])
+                .collect();
             let like = ["LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE"][random(4)];
             compiled += same(&format!("t {like} '{pattern}'"));
         }
         assert!(compiled > 500, "{compiled}");
-        assert_eq!(same("t LIKE 'system:serviceaccount:kube-system:%-controller'"), 1);
+        assert_eq!(
+            same("t LIKE 'system:serviceaccount:kube-system:%-controller'"),
+            1
+        );
         assert_eq!(same("t LIKE '%role%'"), 0);
     }
 
     #[test]
     fn a_pattern_that_does_not_compile_stays_as_it_is() {
         let schema = datafusion::common::DFSchema::try_from(texts().schema()).unwrap();
-        let wrong = datafusion::logical_expr::binary_expr(col("t"), Operator::RegexMatch, lit("(("));
-        let wrong = SessionContext::new().create_physical_expr(wrong, &schema).unwrap();
+        let wrong =
+            datafusion::logical_expr::binary_expr(col("t"), Operator::RegexMatch, lit("(("));
+        let wrong = SessionContext::new()
+            .create_physical_expr(wrong, &schema)
+            .unwrap();
         assert!(compiled(&wrong).is_none());
     }
 }

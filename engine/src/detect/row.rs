@@ -1,6 +1,8 @@
 //! From Arrow rows to what alerts hold: JSON rows, keys and entities. Everything here is independent of the
 //! order in which rows were aggregated: lists are sorted, floats rounded.
 
+use std::borrow::Cow;
+
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array,
 };
@@ -17,6 +19,18 @@ use crate::time::rfc3339;
 
 /// Entities kept per alert and column.
 const MAX_ENTITIES: usize = 50;
+
+/// Bytes of a text that are kept in an alert's row. The whole text stays with the event.
+const MAX_TEXT: usize = 4096;
+
+/// The text, or its beginning and how long it was.
+fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_TEXT {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(MAX_TEXT);
+    format!("{}… ({} bytes)", &text[..end], text.len()).into()
+}
 
 /// Selected columns of selected rows. Their texts still lie in the source's blocks.
 pub fn gather(
@@ -55,6 +69,34 @@ pub fn json(batch: &RecordBatch, row: usize) -> Map<String, Value> {
         .collect()
 }
 
+/// Cuts the texts of a row that are longer than what is kept. Whether there were any.
+pub fn shorten(row: &mut Map<String, Value>) -> bool {
+    let mut any = false;
+    for value in row.values_mut() {
+        any |= shorten_value(value);
+    }
+    any
+}
+
+fn shorten_value(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) if text.len() > MAX_TEXT => {
+            *text = cut(text).into_owned();
+            true
+        }
+        Value::Array(values) => values
+            .iter_mut()
+            .map(shorten_value)
+            .fold(false, |a, b| a | b),
+        _ => false,
+    }
+}
+
+fn shortened(mut value: Value) -> Value {
+    shorten_value(&mut value);
+    value
+}
+
 /// Rows that a query returned, to be written as JSON text.
 #[derive(Debug)]
 pub struct Output<'a> {
@@ -86,7 +128,7 @@ impl<'a> Output<'a> {
         (!value.is_null()).then_some(value)
     }
 
-    /// The text of what [`json`] returns.
+    /// The text of what [`json`] returns, [shortened](shorten).
     pub fn text(&self, row: usize) -> Box<str> {
         let mut text = Vec::with_capacity(1024);
         for (column, head) in &self.columns {
@@ -98,9 +140,9 @@ impl<'a> Output<'a> {
             // Writing texts and values to memory does not fail.
             let _ = match column.data_type() {
                 DataType::Utf8View => {
-                    serde_json::to_writer(&mut text, column.as_string_view().value(row))
+                    serde_json::to_writer(&mut text, &cut(column.as_string_view().value(row)))
                 }
-                _ => serde_json::to_writer(&mut text, &value(column, row)),
+                _ => serde_json::to_writer(&mut text, &shortened(value(column, row))),
             };
         }
         if text.is_empty() {
@@ -188,7 +230,7 @@ pub fn entities(
         let present = values.into_iter().filter(|value| !value.is_empty());
         entities.extend(present.map(|value| Entity {
             kind: kind.clone(),
-            value,
+            value: cut(&value).into_owned(),
         }));
     }
     entities.sort();

@@ -1,6 +1,10 @@
 //! A detector as pieces of state in the store.
 
-use super::{Detector, told};
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
+
+use super::{Detector, layout, note, told};
 use crate::store::StateWrite;
 use crate::{Error, Result};
 
@@ -31,6 +35,32 @@ impl Detector {
         Ok(writes)
     }
 
+    /// Rules whose state was written by another layout or plan. They begin anew, as a rule does that was changed.
+    fn refused(
+        &mut self,
+        state: &[(String, i64, Vec<u8>)],
+        rules: &HashMap<String, usize>,
+    ) -> BTreeSet<usize> {
+        let mut refused = BTreeSet::new();
+        for (owner, _, earlier) in state {
+            let Some((owner, layout::PART)) = split(owner) else {
+                continue;
+            };
+            let Some(&at) = rules.get(owner) else {
+                continue;
+            };
+            let rule = &self.rules[at];
+            if let Some(reason) = rule.layout.refuses(earlier) {
+                let reason = format!(
+                    "its stored state is not used and it begins anew: {reason}; `weir backtest` shows what it would have found meanwhile"
+                );
+                note(&mut self.health[at], &rule.rule, &Error::Other(reason));
+                refused.insert(at);
+            }
+        }
+        refused
+    }
+
     /// Puts stored state back, pieces of an owner in ascending order, and the watermark that it was stored with.
     /// Returns owners whose rule (or its version) is gone.
     pub fn restore(
@@ -39,21 +69,21 @@ impl Detector {
         watermark: Option<i64>,
     ) -> Result<Vec<String>> {
         let mut gone = vec![];
+        let rules = self.rules.iter().enumerate();
+        let rules: HashMap<String, usize> = rules.map(|(at, rule)| (rule.owner(), at)).collect();
+        let refused = self.refused(state, &rules);
         for (owner, key, value) in state
             .iter()
             .filter(|(owner, ..)| owner.starts_with("rule/"))
         {
-            let rule = self.rules.iter_mut().find_map(|rule| {
-                let part = owner.strip_prefix(&rule.owner())?.strip_prefix('/')?;
-                Some((rule, part))
-            });
-            match rule {
-                Some((rule, part)) => {
-                    rule.restore(part, *key, value)
-                        .map_err(|reason| Error::State {
-                            owner: owner.clone(),
-                            reason,
-                        })?
+            let rule = split(owner).and_then(|(rule, part)| Some((*rules.get(rule)?, part)));
+            match rule.filter(|(at, _)| !refused.contains(at)) {
+                Some((at, part)) => {
+                    let restored = self.rules[at].restore(part, *key, value);
+                    restored.map_err(|reason| Error::State {
+                        owner: owner.clone(),
+                        reason,
+                    })?;
                 }
                 None => {
                     if owner.ends_with("/heads") {
@@ -97,4 +127,11 @@ impl Detector {
         }
         Ok(gone)
     }
+}
+
+/// The owner of a rule's state, and the part of it: `rule/ID/VERSION`, and what follows. Ids may hold slashes; parts but those of
+/// panes do not.
+fn split(owner: &str) -> Option<(&str, &str)> {
+    let at = owner.rfind("/panes/").or_else(|| owner.rfind('/'))?;
+    Some((&owner[..at], &owner[at + 1..]))
 }

@@ -12,10 +12,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Column;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{Expr, Operator};
 use datafusion::physical_expr::PhysicalExpr;
@@ -84,10 +86,32 @@ pub struct Input {
 
 #[derive(Debug, Clone)]
 pub struct Reduce {
-    /// What was computed of rows → states.
+    /// What was computed of rows, and behind it the pane of each → pane and states.
     pub partial: Arc<dyn ExecutionPlan>,
+    pub states: SchemaRef,
     /// States → states.
     pub merge: Arc<dyn ExecutionPlan>,
+}
+
+impl Reduce {
+    /// States of computed rows, of which each belongs to a pane, and the pane of each state.
+    pub async fn run(
+        &self,
+        rows: RecordBatch,
+        panes: Int64Array,
+        ctx: &Arc<TaskContext>,
+    ) -> Result<Vec<(Int64Array, RecordBatch)>> {
+        let columns = [rows.columns(), &[Arc::new(panes) as ArrayRef]].concat();
+        let leaf = self.partial.children().first().map(|leaf| leaf.schema());
+        let rows = RecordBatch::try_new(leaf.unwrap_or_else(|| rows.schema()), columns)?;
+        let by_pane = run(&self.partial, vec![vec![rows]], ctx).await?;
+        let apart = |rows: RecordBatch| {
+            let (panes, states) = (rows.column(0), rows.columns()[1..].to_vec());
+            let states = RecordBatch::try_new(self.states.clone(), states)?;
+            Ok((panes.as_primitive().clone(), states))
+        };
+        by_pane.into_iter().map(apart).collect()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -233,7 +257,7 @@ impl Plan {
                     match &input.reduce {
                         Some(reduce) => {
                             text += &format!(
-                                "on each batch, per pane, rows that satisfy {} → states:\n{}\nwhen a pane has many batches, states → states:\n{}\n",
+                                "on each batch, rows that satisfy {} → states by pane:\n{}\nwhen a pane has many batches, states → states:\n{}\n",
                                 shown(&input.rows),
                                 show(&reduce.partial),
                                 show(&reduce.merge)

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use datafusion::common::TableReference;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::error::DataFusionError;
+use datafusion::common::{ScalarValue, TableReference, internal_err};
+use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use datafusion::prelude::SessionContext;
 
@@ -71,14 +73,10 @@ pub(super) fn window_plan(
     let below = below.ok_or(shape("the aggregate reads nothing"))?;
     let hint = "below a GROUP BY that is split there are only filters and computed columns";
     let rows = row_part(&below, hint).map_err(Refusal::Shape)?;
-    let computed = slot(below.schema()).and_then(|computed| {
-        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        partial.replace_children(vec![computed], options)
-    });
-    let partial = computed.map_err(|e| Refusal::Wrong(short(&e)))?;
+    let states = partial.schema();
+    let partial = by_pane(&partial, &below.schema()).map_err(|e| Refusal::Wrong(short(&e)))?;
     // Keys of events and of states are compared as texts, which are alike only if their types are.
     let events = schema::events();
-    let states = partial.schema();
     let alike = keys.iter().zip(states.fields());
     let mut alike = alike
         .map(|((key, _), state)| key.data_type(&events).ok() == Some(state.data_type().clone()));
@@ -89,13 +87,64 @@ pub(super) fn window_plan(
     Ok(WindowPlan {
         inputs: vec![Input {
             rows,
-            reduce: Some(Reduce { partial, merge }),
+            reduce: Some(Reduce {
+                partial,
+                states,
+                merge,
+            }),
         }],
         finish,
         keys,
         need,
         conditions,
     })
+}
+
+/// Column behind those of the rows that are aggregated: the pane that a row belongs to. Of the states it is the first one.
+const PANE: &str = "__pane";
+
+/// The aggregate over rows with their panes, grouped by the pane beside its own keys: one run for all panes that a batch has
+/// rows of.
+fn by_pane(
+    partial: &Arc<dyn ExecutionPlan>,
+    computed: &SchemaRef,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let Some(aggregate) = partial.downcast_ref::<AggregateExec>() else {
+        return internal_err!("{} is no aggregate", partial.name());
+    };
+    let mut fields: Vec<FieldRef> = computed.fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(PANE, DataType::Int64, false)));
+    let pane = Column::new(PANE, computed.fields().len());
+    let rows: SchemaRef = Arc::new(Schema::new(fields));
+    let keys = aggregate.group_expr();
+    type Named = (Arc<dyn PhysicalExpr>, String);
+    let before = |first: Arc<dyn PhysicalExpr>, others: &[Named]| -> Vec<Named> {
+        let first = (first, PANE.to_owned());
+        [&[first], others].concat()
+    };
+    // Each set of GROUPING SETS has the pane.
+    let groups = keys
+        .groups()
+        .iter()
+        .map(|nulls| [&[false], nulls.as_slice()].concat());
+    let none = Arc::new(Literal::new(ScalarValue::Int64(None)));
+    let keys = PhysicalGroupBy::new(
+        before(Arc::new(pane), keys.expr()),
+        match keys.null_expr() {
+            [] => vec![],
+            nulls => before(none, nulls),
+        },
+        groups.collect(),
+        keys.has_grouping_set(),
+    );
+    Ok(Arc::new(AggregateExec::try_new(
+        *aggregate.mode(),
+        keys,
+        aggregate.aggr_expr().to_vec(),
+        aggregate.filter_expr().to_vec(),
+        slot(rows.clone())?,
+        rows,
+    )?))
 }
 
 /// The GROUP BY expressions over the event schema with the output columns that carry them, and what HAVING

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::array::{Int64Array, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{concat_batches, take_record_batch};
 use datafusion::execution::TaskContext;
 use hashbrown::HashSet;
 
@@ -136,21 +136,24 @@ impl WindowState {
         last_window_start(time, self.window).saturating_add(self.window.size)
     }
 
-    /// What a pane keeps of rows of one input; `rows` is in the schema of the input's leaf. Changes nothing.
+    /// What panes keep of rows of one input. `rows` is in the schema of the input's leaf, `panes` has the pane of each.
+    /// Changes nothing.
     pub async fn reduce(
         &self,
         input: usize,
         rows: RecordBatch,
+        panes: Int64Array,
         ctx: &Arc<TaskContext>,
-    ) -> Result<Vec<RecordBatch>> {
-        match &self.plan.inputs[input].reduce {
-            Some(reduce) => {
-                let rows = self.plan.inputs[input].rows.evaluate(rows)?;
-                let states = plan::run(&reduce.partial, vec![vec![rows]], ctx).await?;
-                Ok(states.into_iter().map(compact).collect::<Result<_, _>>()?)
-            }
-            None => Ok(vec![compact(rows)?]),
+    ) -> Result<Vec<(i64, RecordBatch)>> {
+        let input = &self.plan.inputs[input];
+        let Some(reduce) = &input.reduce else {
+            return split(&rows, &panes);
+        };
+        let mut kept = vec![];
+        for (panes, states) in reduce.run(input.rows.evaluate(rows)?, panes, ctx).await? {
+            kept.extend(split(&states, &panes)?);
         }
+        Ok(kept)
     }
 
     /// Adds what [`reduce`](Self::reduce) gave to its pane. Cannot fail, so that rows are added once or not at
@@ -159,12 +162,11 @@ impl WindowState {
         &mut self,
         pane: i64,
         input: usize,
-        batches: Vec<RecordBatch>,
+        rows: RecordBatch,
         ctx: &Arc<TaskContext>,
     ) {
         let reduce = &self.plan.inputs[input].reduce;
-        let kept = batches.into_iter().map(|rows| with_keys(&self.plan, rows));
-        let kept = kept.collect();
+        let kept = vec![with_keys(&self.plan, rows)];
         let entry = self.panes.entry(pane).or_default();
         let before = entry.bytes;
         entry.keep(input, self.plan.inputs.len(), kept);
@@ -351,4 +353,20 @@ impl WindowState {
     pub fn is_stale(&self, to: i64) -> bool {
         self.stale.first().is_some_and(|end| *end <= to)
     }
+}
+
+/// The rows of each pane, in memory of their own.
+fn split(rows: &RecordBatch, panes: &Int64Array) -> Result<Vec<(i64, RecordBatch)>> {
+    let mut by_pane: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    for (row, pane) in (0..).zip(panes.values()) {
+        by_pane.entry(*pane).or_default().push(row);
+    }
+    let one = |(pane, at): (i64, Vec<u32>)| {
+        let rows = match at.len() == rows.num_rows() {
+            true => rows.clone(),
+            false => take_record_batch(rows, &UInt32Array::from(at))?,
+        };
+        Ok((pane, compact(rows)?))
+    };
+    by_pane.into_iter().map(one).collect()
 }

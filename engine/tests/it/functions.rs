@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::{AsArray, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::Float64Type;
 use datafusion::prelude::SessionContext;
 use weir_engine::Tables;
@@ -45,7 +45,8 @@ async fn in_parts(rule: &Rule, events: &[Event], random: &mut Random) -> Vec<Rec
     else {
         panic!("not a window rule");
     };
-    let Reduce { partial, merge } = inputs[0].reduce.as_ref().unwrap();
+    let reduce = inputs[0].reduce.as_ref().unwrap();
+    let Reduce { merge, .. } = reduce;
     let ctx = session.task_ctx();
     let mut events = events.to_vec();
     random.shuffle(&mut events);
@@ -56,7 +57,17 @@ async fn in_parts(rule: &Rule, events: &[Event], random: &mut Random) -> Vec<Rec
         rest = others;
         let part = row::gather(&batch(part), &inputs[0].rows.columns, None).unwrap();
         let part = inputs[0].rows.evaluate(part).unwrap();
-        states.push(plan::run(partial, vec![vec![part]], &ctx).await.unwrap());
+        let panes = (0..part.num_rows()).map(|_| random.below(3) as i64);
+        let by_pane = reduce
+            .run(part.clone(), Int64Array::from_iter_values(panes), &ctx)
+            .await;
+        states.push(
+            by_pane
+                .unwrap()
+                .into_iter()
+                .map(|(_, states)| states)
+                .collect(),
+        );
     }
     for _ in 0..random.below(10) {
         random.shuffle(&mut states);

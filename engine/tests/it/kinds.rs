@@ -391,6 +391,83 @@ async fn late_rows_amend_and_retract_until_they_are_too_late() {
     assert_eq!((health.rows_late, health.rows_too_late), (5, 3));
 }
 
+/// All rules together keep too much: the one that does so pays, the others go on amending.
+#[tokio::test]
+async fn a_greedy_rule_pays_alone() {
+    let limits = Limits {
+        all_bytes: 2 << 20,
+        ..Limits::default()
+    };
+    let small = |title: &str| {
+        let query = "SELECT actor_user_uid, count(*) AS n FROM cloud_audit WHERE api_operation = 'Put' GROUP BY actor_user_uid HAVING count(*) >= 3";
+        rule(title, query, Some((MINUTE, MINUTE)), None)
+    };
+    let rules = vec![small("one"), counting(), small("two")];
+    let made = Detector::open(rules, vec![], limits, &Tables::default()).await;
+    let mut detector = made.unwrap().0;
+    let many: Vec<_> = (0..20_000)
+        .map(|n| event(1, &format!("user {n}"), "Get"))
+        .collect();
+    detector.push(&batch(&many)).await;
+    detector
+        .push(&batch(&[event(2, "ann", "Put"), event(3, "ann", "Put")]))
+        .await;
+    for watermark in [0, 1, 2 * MINUTE] {
+        detector.advance(watermark).await;
+        assert!(detector.changes(false, None).await.is_empty());
+    }
+    let health = detector.health();
+    let failed: Vec<_> = health
+        .filter(|(_, health)| health.errors > 0)
+        .map(|(_, health)| (health.title.clone(), health.suspended.is_some()))
+        .collect();
+    assert_eq!(failed, [("counting".to_owned(), true)]);
+    // A late row still amends what the others answered.
+    detector.push(&batch(&[event(4, "ann", "Put")])).await;
+    let told = detector.changes(false, None).await;
+    assert_eq!(told.len(), 2, "{told:?}");
+}
+
+/// Events with texts of a hundred kilobytes: what is kept of them is cut, and alerts are told apart by the whole texts.
+#[tokio::test]
+async fn long_texts_are_cut_in_what_is_kept() {
+    let each = rule(
+        "each",
+        "SELECT actor_user_uid, src_endpoint_ip FROM cloud_audit",
+        None,
+        Some((&["actor_user_uid"], HOUR)),
+    );
+    let mut window = rule(
+        "window",
+        "SELECT actor_user_uid, max(src_endpoint_ip) AS ip, array_agg(DISTINCT src_endpoint_ip) AS ips FROM cloud_audit GROUP BY actor_user_uid HAVING count(*) >= 1",
+        Some((MINUTE, MINUTE)),
+        None,
+    );
+    window.entities = vec![("ip".into(), "ip".into())];
+    let long = |last: char| {
+        let mut one = event(1, &format!("{}{last}", "é".repeat(50_000)), "Get");
+        one.ip = format!("{}{last}", "x".repeat(100_000));
+        one.uid = format!("u{last}");
+        one
+    };
+    let alerts = run_all(&[each, window], &[batch(&[long('a'), long('b')])])
+        .await
+        .unwrap();
+    // Two actors that differ in their last letter alone.
+    assert_eq!(alerts.len(), 4);
+    for alert in &alerts {
+        let row = serde_json::to_string(&alert.row).unwrap();
+        assert!(row.len() < 20_000, "{} bytes", row.len());
+        assert!(row.contains("bytes)"), "{row}");
+        assert!(
+            alert
+                .entities
+                .iter()
+                .all(|entity| entity.value.len() < 5_000)
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_rule_that_keeps_too_much_is_suspended_and_says_so() {
     let limits = Limits {

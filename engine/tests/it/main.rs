@@ -14,6 +14,7 @@ mod need;
 mod pipeline;
 mod proof;
 mod scans;
+mod state;
 mod store;
 mod tables;
 mod traps;

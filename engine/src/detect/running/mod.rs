@@ -14,6 +14,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use crate::alert::Alert;
 use crate::detect::Limits;
 use crate::detect::episode::episode_length;
+use crate::detect::layout::{self, Layout};
 use crate::detect::narrow::{self, Narrow};
 use crate::detect::recall::{self, Recall};
 use crate::detect::terms::Stretches;
@@ -38,6 +39,8 @@ pub struct RunningRule {
     pub rule: Rule,
     pub version: String,
     pub plan: Plan,
+    pub layout: Layout,
+    layout_written: bool,
     scorer: Option<Arc<dyn Score>>,
     /// The rule reads alerts of other rules, not events.
     pub over_alerts: bool,
@@ -94,6 +97,8 @@ impl RunningRule {
             over_alerts: plan.reads_alerts(),
             recall: Recall::new(&rule),
             rule,
+            layout: Layout::of(&plan),
+            layout_written: false,
             plan,
             scorer,
             predicates,
@@ -267,6 +272,15 @@ impl RunningRule {
     pub fn take_state(&mut self) -> Result<Vec<StateWrite>> {
         let owner = self.owner();
         let mut writes = vec![];
+        if !self.layout_written {
+            self.layout_written = true;
+            let json = serde_json::to_vec(&self.layout).map_err(|e| Error::Other(e.to_string()))?;
+            writes.push(StateWrite {
+                owner: format!("{owner}/{}", layout::PART),
+                key: 0,
+                value: Some(json),
+            });
+        }
         if let Some(window) = &mut self.window {
             for piece in window.take_pieces()? {
                 writes.push(StateWrite {
@@ -318,6 +332,8 @@ impl RunningRule {
             // One by one, as they were stored before there was a log.
             "matches" => self.timelines.restore_single(key, value)?,
             "match-log" => self.timelines.restore_piece(key, value)?,
+            // The detector has compared it.
+            layout::PART => self.layout_written = true,
             "heads" => self.timelines.restore_head(value)?,
             "memory" | recall::HISTORY => self.recall.restore(part, key, value)?,
             "seen" => self.seen = serde_json::from_slice(value).map_err(|e| e.to_string())?,

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray, RecordBatch, UInt32Array};
+use datafusion::arrow::array::{AsArray, Int64Array, RecordBatch, UInt32Array};
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
+
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{RunningRule, times_of};
 use crate::Result;
@@ -18,7 +20,11 @@ use crate::dispatch::Rows;
 use crate::functions::true_rows;
 use crate::plan::{self, Plan, WindowPlan};
 use crate::schema::col;
+use crate::time::floor;
 use crate::window::{Answer, KeyTexts, key_texts};
+
+/// Bytes of a row's text by which its match is named; a longer one is named by its hash.
+const MAX_ID: usize = 4096;
 
 /// What a window rule reads of each row that it takes: its key, and which of the plan's conditions it satisfies.
 #[derive(Debug)]
@@ -73,59 +79,69 @@ impl RunningRule {
         };
         let times = times_of(events);
         let uids = events.column(col::EVENT_UID).as_string_view();
-        // By pane: rows of each input.
-        let mut panes: BTreeMap<i64, Vec<Vec<u32>>> = BTreeMap::new();
-        for (input, rows) in matched.iter().enumerate() {
-            let pane = |row: &u32| window.pane_of(times.value(*row as usize));
-            for rows in rows.values().chunk_by(|a, b| pane(a) == pane(b)) {
-                let inputs = panes
-                    .entry(pane(&rows[0]))
-                    .or_insert_with(|| vec![vec![]; matched.len()]);
-                inputs[input].extend_from_slice(rows);
-            }
+        let pane = |row: &u32| window.pane_of(times.value(*row as usize));
+        let mut all = matched
+            .iter()
+            .flat_map(|rows| rows.values())
+            .copied()
+            .collect::<Vec<_>>();
+        if matched.len() > 1 {
+            all.sort_unstable();
+            all.dedup();
         }
         let (mut late, mut too_late) = (0, 0);
-        let (mut ready, mut told) = (vec![], vec![]);
-        for (pane, inputs) in panes {
-            let mut all = inputs.concat();
-            if inputs.len() > 1 {
-                all.sort_unstable();
-                all.dedup();
+        let mut kept = Vec::with_capacity(all.len());
+        for rows in all.chunk_by(|a, b| pane(a) == pane(b)) {
+            let (at, count) = (pane(&rows[0]), rows.len() as u64);
+            let (partly, wholly) = window.is_gone(at);
+            late += if window.is_late(at) { count } else { 0 };
+            too_late += if partly { count } else { 0 };
+            if !wholly {
+                kept.extend_from_slice(rows);
             }
-            let (partly, wholly) = window.is_gone(pane);
-            late += if window.is_late(pane) {
-                all.len() as u64
-            } else {
-                0
-            };
-            too_late += if partly { all.len() as u64 } else { 0 };
-            if wholly {
+        }
+        let some_gone = kept.len() < all.len();
+        let all = UInt32Array::from(kept);
+        if all.is_empty() {
+            self.rows_late += late;
+            self.rows_too_late += too_late;
+            return Ok(());
+        }
+        let (texts, that) = keys.of(events, &all)?;
+        let mut ready = vec![];
+        for (input, rows) in matched.iter().enumerate() {
+            let is_kept = |row: &u32| !some_gone || !window.is_gone(pane(row)).1;
+            let rows: UInt32Array = rows.values().iter().copied().filter(is_kept).collect();
+            if rows.is_empty() {
                 continue;
             }
-            let all = UInt32Array::from(all);
-            let (texts, that) = keys.of(events, &all)?;
-            for (input, rows) in inputs.into_iter().enumerate() {
-                if rows.is_empty() {
-                    continue;
-                }
-                let columns = &window.plan().inputs[input].rows.columns;
-                let rows = row::gather(events, columns, Some(&UInt32Array::from(rows)))?;
-                ready.push((pane, input, window.reduce(input, rows, ctx).await?));
-            }
-            told.push((pane, all, texts, that));
+            let panes = Int64Array::from_iter_values(rows.values().iter().map(pane));
+            let columns = &window.plan().inputs[input].rows.columns;
+            let rows = row::gather(events, columns, Some(&rows))?;
+            let reduced = window.reduce(input, rows, panes, ctx).await?;
+            ready.extend(reduced.into_iter().map(|(pane, rows)| (pane, input, rows)));
         }
         self.rows_late += late;
         self.rows_too_late += too_late;
         // From here on nothing fails: the rows are counted once.
-        for (pane, input, batches) in ready {
-            window.insert(pane, input, batches, ctx).await;
+        for (pane, input, rows) in ready {
+            window.insert(pane, input, rows, ctx).await;
         }
-        for (pane, rows, texts, that) in told {
+        let size = window.pane_size();
+        let mut index = 0;
+        for rows in all.values().chunk_by(|a, b| {
+            let [a, b] = [a, b].map(|row| floor(times.value(*row as usize), size));
+            a == b
+        }) {
+            let pane = floor(times.value(rows[0] as usize), size);
             window.add_keys(pane, |keys| {
-                for (index, (row, key)) in rows.values().iter().zip(texts.iter()).enumerate() {
-                    let (time, uid) = (times.value(*row as usize), uids.value(*row as usize));
+                for row in rows {
+                    let row = *row as usize;
                     let that = std::array::from_fn(|i| that.get(i).is_some_and(|t| t.value(index)));
-                    keys.add(key, time, uid, that);
+                    if let Some(key) = texts.get(index) {
+                        keys.add(key, times.value(row), uids.value(row), that);
+                    }
+                    index += 1;
                 }
             });
         }
@@ -240,6 +256,9 @@ impl RunningRule {
             };
             let text = texts.get(index).unwrap_or_default();
             let mut id = serde_json::to_string(&row).unwrap_or_default();
+            if id.len() > MAX_ID {
+                id = format!("{:032x}", xxh3_128(id.as_bytes()));
+            }
             let count = same.entry(id.clone()).or_default();
             if *count > 0 {
                 id = format!("{id}\u{1e}{count}");
@@ -247,6 +266,7 @@ impl RunningRule {
             *count += 1;
             let evidence = window.evidence(text, answer.start, answer.end);
             let entities = row::entities(|name| row.get(name).cloned(), &self.rule.entities);
+            row::shorten(&mut row);
             let (level, reasons) = match anomaly {
                 Some(anomaly) => {
                     row.insert("anomaly_score".into(), anomaly.score.into());
