@@ -1,6 +1,6 @@
 //! The groups: who is in them, what they are as incidents, and who moved from one to another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Graph, Group, GroupId};
@@ -203,13 +203,15 @@ impl Graph {
         group.members.extend(moved.members);
     }
 
-    /// Makes the groups of a group's alerts anew.
-    pub(super) fn break_up(&mut self, group: GroupId) {
-        self.touch(group);
-        let Some(broken) = self.groups.remove(&group) else {
-            return;
-        };
-        let members: Vec<u32> = broken.members.into_values().collect();
+    /// Makes the groups of some groups' alerts anew: none is put together before all are taken apart, as their alerts may be
+    /// linked across.
+    pub(super) fn break_up(&mut self, groups: HashSet<GroupId>) {
+        let mut members: Vec<u32> = vec![];
+        for group in groups {
+            self.touch(group);
+            let broken = self.groups.remove(&group).into_iter();
+            members.extend(broken.flat_map(|broken| broken.members.into_values()));
+        }
         for node in &members {
             self.start_group(*node);
         }

@@ -100,10 +100,6 @@ impl Graph {
         }
     }
 
-    pub fn alert(&self, id: &str) -> Option<&Alert> {
-        self.nodes.get(*self.by_alert.get(id)?).alert.as_ref()
-    }
-
     /// Times that a guard refuses a link, by guard.
     pub fn trips(&self) -> BTreeMap<&'static str, u64> {
         [("ceiling", self.refused), ("stop_value", self.stopped)]

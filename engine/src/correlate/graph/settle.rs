@@ -40,9 +40,7 @@ impl Graph {
                 broken.insert(a);
             }
         }
-        for group in broken {
-            self.break_up(group);
-        }
+        self.break_up(broken);
         for (one, other) in joined {
             self.join(one, other);
         }
