@@ -55,7 +55,7 @@ pub struct Commit {
     pub dropped_owners: Vec<String>,
     /// New and changed alerts, with their new revision.
     pub alerts: Vec<Alert>,
-    /// New and changed incidents.
+    /// New and changed incidents, each once.
     pub incidents: Vec<IncidentWrite>,
     /// Incidents that joined another: (gone, survivor). Their comments and triage stay readable.
     pub merged: Vec<(String, String)>,
