@@ -31,6 +31,57 @@ pub struct Incident {
     pub open: bool,
 }
 
+/// An incident but for its alerts and entities, of which there may be very many.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IncidentHead {
+    pub incident_id: String,
+    pub title: String,
+    pub level: Level,
+    pub risk_score: u32,
+    pub first_time: i64,
+    pub last_time: i64,
+    pub tactics: Vec<String>,
+    pub techniques: Vec<String>,
+    pub rule_ids: Vec<String>,
+    pub open: bool,
+}
+
+impl IncidentHead {
+    pub fn with(self, entities: Vec<Entity>, alert_ids: Vec<String>) -> Incident {
+        Incident {
+            incident_id: self.incident_id,
+            title: self.title,
+            level: self.level,
+            risk_score: self.risk_score,
+            first_time: self.first_time,
+            last_time: self.last_time,
+            entities,
+            tactics: self.tactics,
+            techniques: self.techniques,
+            alert_ids,
+            rule_ids: self.rule_ids,
+            open: self.open,
+        }
+    }
+}
+
+impl Incident {
+    pub fn head(&self) -> IncidentHead {
+        IncidentHead {
+            incident_id: self.incident_id.clone(),
+            title: self.title.clone(),
+            level: self.level,
+            risk_score: self.risk_score,
+            first_time: self.first_time,
+            last_time: self.last_time,
+            tactics: self.tactics.clone(),
+            techniques: self.techniques.clone(),
+            rule_ids: self.rule_ids.clone(),
+            open: self.open,
+        }
+    }
+}
+
 /// OCSF `status_id`: 1 new, 2 in progress, 3 on hold, 4 resolved, 5 closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -17,7 +17,7 @@ use weir_engine::alert::{Alert, AlertState, Entity, Evidence, alert_id};
 use weir_engine::health::Health;
 use weir_engine::incident::Incident;
 use weir_engine::rule::{Confidence, Level, Rule, Status, Window};
-use weir_engine::store::{Commit, SharedStore, SqliteStore};
+use weir_engine::store::{Commit, IncidentWrite, SharedStore, SqliteStore};
 
 pub const VIEWER: &str = "viewer-token";
 pub const HOOK: &str = "hook-token";
@@ -182,7 +182,8 @@ impl Server {
             .await
     }
     pub async fn commit(&self, pairs: Vec<(Alert, Incident)>) {
-        let (alerts, incidents) = pairs.into_iter().unzip();
+        let (alerts, incidents): (_, Vec<_>) = pairs.into_iter().unzip();
+        let incidents = incidents.iter().map(IncidentWrite::whole).collect();
         let commit = Commit {
             alerts,
             incidents,

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
-use weir_engine::store::Commit;
+use weir_engine::store::{Commit, IncidentWrite};
 
 use crate::fixture::{ANALYST, Answer, Server, pair, server};
 
@@ -219,7 +219,7 @@ async fn a_merged_incident_points_to_its_survivor() {
     let survivor = incident.incident_id.clone();
     let commit = Commit {
         alerts: vec![alert],
-        incidents: vec![incident],
+        incidents: vec![IncidentWrite::whole(&incident)],
         merged: vec![(gone.clone(), survivor.clone())],
         ..Commit::default()
     };

@@ -37,8 +37,8 @@ pub(super) type Delta = (u32, u32, i32);
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub added: Vec<u32>,
-    /// Whether alerts left, became past or longer.
-    pub has_changed: bool,
+    /// Alerts that left, became past or longer.
+    pub changed: Vec<u32>,
     /// First and last time of what changed.
     pub times: Option<(i64, i64)>,
 }
@@ -66,7 +66,12 @@ pub(super) struct Chain {
     pub refused: u64,
     /// Alerts that are not past.
     pub open: usize,
+    /// In how many alerts an identity is, for an entity that can be common.
+    identities: HashMap<u32, usize>,
 }
+
+/// How many alerts are put into their places one by one.
+const FEW: usize = 8;
 
 impl Chain {
     pub fn is_empty(&self) -> bool {
@@ -91,60 +96,135 @@ impl Chain {
         terms: Option<Terms>,
         deltas: &mut Vec<Delta>,
     ) {
-        if pending.has_changed {
-            self.refresh(nodes, terms, deltas);
-        }
-        let added = pending.added.iter();
-        let added = added.filter(|node| !nodes.get(**node).is_dead);
-        let new = added.map(|node| {
-            let one = nodes.get(*node);
-            Entry {
-                node: *node,
-                first_time: one.first_time,
-                last_time: one.last_time,
-                is_past: one.is_past(),
-                is_common: false,
-                before: None,
-                link: Link::None,
-            }
-        });
         let known = self.entries.len();
-        self.entries.extend(new);
-        let from = known.saturating_sub(1);
-        if !self.entries[from..].is_sorted_by_key(|entry| nodes.order(entry.node)) {
-            self.entries
-                .sort_by(|a, b| nodes.order(a.node).cmp(&nodes.order(b.node)));
+        if !pending.changed.is_empty() {
+            self.refresh(&pending.changed, nodes, terms, deltas);
         }
-        self.open = self.entries.iter().filter(|entry| !entry.is_past).count();
-        if let (Some((from, to)), Some(terms)) = (pending.times, terms) {
-            self.relink(from, to, nodes, terms, deltas);
+        let only_more = self.entries.len() == known;
+        self.insert(&pending.added, nodes, terms);
+        if let (Some(times), Some(terms)) = (pending.times, terms) {
+            self.relink(times, only_more, nodes, terms, deltas);
         }
     }
 
-    /// Drops alerts that are no more, and takes over what changed of the others.
-    fn refresh(&mut self, nodes: &Nodes, terms: Option<Terms>, deltas: &mut Vec<Delta>) {
+    /// Takes over what changed of alerts, and drops those that are no more.
+    fn refresh(
+        &mut self,
+        changed: &[u32],
+        nodes: &Nodes,
+        terms: Option<Terms>,
+        deltas: &mut Vec<Delta>,
+    ) {
+        let mut places: Vec<usize> = match changed.len() * FEW < self.entries.len() {
+            true => {
+                let places = changed.iter().filter_map(|node| self.find(*node, nodes));
+                places.collect()
+            }
+            false => (0..self.entries.len()).collect(),
+        };
+        places.sort_unstable();
+        places.dedup();
         let refused = &mut self.refused;
-        self.entries.retain_mut(|entry| {
+        places.retain(|place| {
+            let entry = &mut self.entries[*place];
             let node = nodes.get(entry.node);
+            let was_open = !entry.is_past;
             (entry.is_past, entry.last_time) = (node.is_past(), node.last_time);
+            self.open -= usize::from(was_open && (node.is_dead || entry.is_past));
             if node.is_dead {
                 entry.set(None, Link::None, refused, terms, deltas);
+                for identity in node.identities() {
+                    if let Some(alerts) = self.identities.get_mut(&identity) {
+                        *alerts -= 1;
+                        if *alerts == 0 {
+                            self.identities.remove(&identity);
+                        }
+                    }
+                }
             }
-            !node.is_dead
+            node.is_dead
         });
+        if !places.is_empty() {
+            let mut gone = places.into_iter().peekable();
+            let mut place = 0..;
+            self.entries.retain(|_| {
+                let place = place.next();
+                gone.next_if(|gone| Some(*gone) == place).is_none()
+            });
+        }
     }
 
-    fn relink(&mut self, from: i64, to: i64, nodes: &Nodes, terms: Terms, deltas: &mut Vec<Delta>) {
-        let (from, to) = match terms.ceiling {
-            Some(_) => (from.saturating_sub(terms.gap), to.saturating_add(terms.gap)),
-            None => (from, to),
+    /// The place of an alert's entry.
+    fn find(&self, node: u32, nodes: &Nodes) -> Option<usize> {
+        let order = nodes.order(node);
+        let from = self
+            .entries
+            .partition_point(|entry| nodes.order(entry.node) < order);
+        let same = self.entries[from..].iter();
+        let mut same = same.take_while(|entry| nodes.order(entry.node) == order);
+        Some(from + same.position(|entry| entry.node == node)?)
+    }
+
+    fn insert(&mut self, added: &[u32], nodes: &Nodes, terms: Option<Terms>) {
+        let added = added.iter().filter(|node| !nodes.get(**node).is_dead);
+        let mut new: Vec<Entry> = added
+            .map(|node| {
+                let one = nodes.get(*node);
+                Entry {
+                    node: *node,
+                    first_time: one.first_time,
+                    last_time: one.last_time,
+                    is_past: one.is_past(),
+                    is_common: false,
+                    before: None,
+                    link: Link::None,
+                }
+            })
+            .collect();
+        self.open += new.iter().filter(|entry| !entry.is_past).count();
+        if terms.is_some_and(|terms| terms.ceiling.is_some()) {
+            for identity in new
+                .iter()
+                .flat_map(|entry| nodes.get(entry.node).identities())
+            {
+                *self.identities.entry(identity).or_default() += 1;
+            }
+        }
+        let order = |entry: &Entry| nodes.order(entry.node);
+        new.sort_by(|a, b| order(a).cmp(&order(b)));
+        let are_last = match (self.entries.last(), new.first()) {
+            (Some(last), Some(first)) => order(last) <= order(first),
+            _ => true,
         };
+        if !are_last && new.len() <= FEW {
+            for entry in new {
+                let place = self
+                    .entries
+                    .partition_point(|one| order(one) <= order(&entry));
+                self.entries.insert(place, entry);
+            }
+            return;
+        }
+        self.entries.extend(new);
+        if !are_last {
+            self.entries.sort_by(|a, b| order(a).cmp(&order(b)));
+        }
+    }
+
+    fn relink(
+        &mut self,
+        (mut from, mut to): (i64, i64),
+        only_more: bool,
+        nodes: &Nodes,
+        terms: Terms,
+        deltas: &mut Vec<Delta>,
+    ) {
+        if let Some(other) = self.judge(from, to, only_more, nodes, terms) {
+            (from, to) = (from.min(other.0), to.max(other.1));
+        }
         let start = self
             .entries
             .partition_point(|entry| entry.first_time < from);
-        if let Some(ceiling) = terms.ceiling {
-            self.judge(start, to, nodes, terms.gap, ceiling);
-        }
         let mut newest = self.newest_before(start, nodes);
         let refused = &mut self.refused;
         for entry in &mut self.entries[start..] {
@@ -190,11 +270,32 @@ impl Chain {
         }
     }
 
-    /// Says of the alerts from `start` on, up to the time `to`, around which of them the entity is too common.
-    fn judge(&mut self, start: usize, to: i64, nodes: &Nodes, gap: i64, ceiling: usize) {
-        let Some(first) = self.entries.get(start) else {
-            return;
-        };
+    /// Says of the alerts within the gap around the times which changed, around which of them the entity is too common.
+    /// Returns the first and last time of those of which it is other than before.
+    fn judge(
+        &mut self,
+        from: i64,
+        to: i64,
+        only_more: bool,
+        nodes: &Nodes,
+        terms: Terms,
+    ) -> Option<(i64, i64)> {
+        let (gap, ceiling) = (terms.gap, terms.ceiling?);
+        let (from, to) = (from.saturating_sub(gap), to.saturating_add(gap));
+        let is_rare = self.identities.len() <= ceiling;
+        if is_rare && only_more {
+            return None;
+        }
+        let mut start = self
+            .entries
+            .partition_point(|entry| entry.first_time < from);
+        if only_more {
+            // What was common stays so.
+            start += self.entries[start..]
+                .iter()
+                .position(|entry| !entry.is_common)?;
+        }
+        let first = self.entries.get(start)?;
         let reach = first.first_time.saturating_sub(gap);
         // What lies within the gap of an alert is a stretch that moves along.
         let mut from = self
@@ -202,6 +303,7 @@ impl Chain {
             .partition_point(|entry| entry.first_time < reach);
         let mut end = from;
         let mut around: HashMap<u32, usize> = HashMap::new();
+        let mut changed: Option<(i64, i64)> = None;
         for place in start..self.entries.len() {
             let time = self.entries[place].first_time;
             if time > to {
@@ -227,8 +329,13 @@ impl Chain {
                 from += 1;
             }
             // Few alerts make nothing common, however many identities one of them names.
-            self.entries[place].is_common = end - from > ceiling && around.len() > ceiling;
+            let is_common = end - from > ceiling && around.len() > ceiling;
+            if is_common != self.entries[place].is_common {
+                self.entries[place].is_common = is_common;
+                changed = Some((changed.map_or(time, |(first, _)| first), time));
+            }
         }
+        changed
     }
 }
 

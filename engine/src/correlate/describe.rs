@@ -1,4 +1,4 @@
-//! A group of alerts as an incident: its title, level, risk, tactics and entities.
+//! A group of alerts as an incident, made of all its alerts at once: what tests compare with what is kept up to date.
 
 use std::collections::BTreeMap;
 

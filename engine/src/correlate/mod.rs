@@ -8,18 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::describe::describe;
-pub(crate) use self::graph::{Graph, GroupId};
+pub(crate) use self::graph::{Graph, GroupId, Moves};
+pub(crate) use self::tally::Place;
 use crate::alert::{Alert, Entity};
 use crate::incident::Incident;
 use crate::time::HOUR;
 
 mod chain;
+#[cfg(test)]
 mod describe;
 mod graph;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod oracle;
+pub(crate) mod oracle;
+mod tally;
+
+#[cfg(test)]
+pub(crate) use self::describe::describe;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -92,7 +97,7 @@ pub fn correlate<'a>(
         graph.put(alert.clone());
     }
     let groups = graph.settle().groups.into_iter();
-    let incidents = groups.map(|group| describe(&graph.members(group)));
+    let incidents = groups.filter_map(|group| graph.incident(group));
     Correlation {
         incidents: incidents
             .map(|incident| (incident.incident_id.clone(), incident))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Graph, Past, Settings, identity_kind, weight};
+use super::{Graph, Past, Settings, describe, identity_kind, weight};
 use crate::alert::{Alert, Entity};
 use crate::time::MINUTE;
 
@@ -87,10 +87,10 @@ fn is_common(
 }
 
 /// Numbers that come again with the same seed.
-struct Random(u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -98,7 +98,7 @@ impl Random {
     }
 }
 
-fn alert(random: &mut Random, number: u64, entities: u64) -> Alert {
+pub(crate) fn alert(random: &mut Random, number: u64, entities: u64) -> Alert {
     let first = random.below(600) as i64 * MINUTE;
     let long = [0, 0, 5, 60, 300][random.below(5) as usize] * MINUTE;
     let mut shared: Vec<Entity> = (0..=random.below(3))
@@ -125,11 +125,20 @@ fn alert(random: &mut Random, number: u64, entities: u64) -> Alert {
         .collect();
     shared.sort();
     shared.dedup();
+    let mut tactics = |end| -> Vec<String> {
+        (0..random.below(end))
+            .map(|_| format!("t{}", random.below(6)))
+            .collect()
+    };
+    let tactics = tactics(3);
+    let level = ["low", "medium", "high"][random.below(3) as usize];
     let mut alert: Alert = serde_json::from_value(serde_json::json!({
-        "alert_id": format!("a{number:03}"), "rule_id": "r", "rule_version": "1", "rule_title": "R",
-        "level": "low", "confidence": "low", "risk_score": 1, "key": [], "window": null,
+        "alert_id": format!("a{number:03}"), "rule_id": format!("r{}", random.below(4)), "rule_version": "1",
+        "rule_title": format!("R{}", random.below(9)),
+        "level": level,
+        "confidence": "low", "risk_score": 10 * random.below(3), "key": [], "window": null,
         "first_time": first, "last_time": first + long, "entities": [],
-        "tactics": [], "techniques": [], "row": {}, "matches": 1, "evidence": [],
+        "tactics": tactics, "techniques": [format!("T{}", random.below(5))], "row": {}, "matches": 1, "evidence": [],
         "evidence_count": 1, "state": "final", "revision": 1, "watermark": null
     }))
     .unwrap();
@@ -166,6 +175,7 @@ fn groups_are_those_of_the_alerts_whatever_happened_before() {
                     }
                     (1..4, Some(mut old)) => {
                         old.last_time = old.first_time.max(new.last_time);
+                        (old.level, old.tactics) = (new.level, new.tactics);
                         graph.put(old.clone());
                         alerts.insert(old.alert_id.clone(), old);
                     }
@@ -181,9 +191,11 @@ fn groups_are_those_of_the_alerts_whatever_happened_before() {
             let (expected, trips) = grouped(&open, &pasts, &settings);
             let mut groups: BTreeMap<u32, Vec<String>> = BTreeMap::new();
             for group in open.iter().filter_map(|one| graph.group_of(&one.alert_id)) {
-                let members = graph.members(group);
+                let members: Vec<&Alert> = graph.members(group).collect();
                 let ids = members.iter().map(|one| one.alert_id.clone());
                 groups.insert(group, ids.collect());
+                let kept = graph.incident(group).unwrap();
+                assert_eq!(kept, describe(&members), "seed {seed}");
             }
             let found: BTreeSet<_> = groups.values().cloned().collect();
             assert_eq!(found, expected, "seed {seed}");
@@ -199,7 +211,7 @@ fn groups_are_those_of_the_alerts_whatever_happened_before() {
                     .keys()
                     .nth(random.below(groups.len().max(1) as u64) as usize)
             {
-                for (alert, node) in graph.close(*group, |_| Some(7)) {
+                for (alert, node) in graph.close(*group, |_| true) {
                     alerts.remove(&alert.alert_id);
                     closed.insert(alert.alert_id);
                     let left = Past {

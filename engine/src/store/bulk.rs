@@ -61,6 +61,28 @@ pub(super) async fn insert_by<T>(
     Ok(())
 }
 
+/// `DELETE FROM {table} WHERE {columns} = (…) OR …`, in which `columns` are a key in brackets.
+pub(super) async fn delete<T>(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    columns: &'static str,
+    items: &[T],
+    mut bind: impl FnMut(&mut Separated<'_, Sqlite, &'static str>, &T),
+) -> sqlx::Result<()> {
+    for piece in pieces(items) {
+        let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM ");
+        query.push(table);
+        for (index, item) in piece.iter().enumerate() {
+            query.push(if index == 0 { " WHERE " } else { " OR " });
+            query.push(columns).push(" = (");
+            bind(&mut query.separated(", "), item);
+            query.push(")");
+        }
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 /// `{head} (?, ?, …)` for one piece of texts; `head` ends in `IN`.
 pub(super) fn with_texts(head: &'static str, texts: &[&str]) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::<Sqlite>::new(head);

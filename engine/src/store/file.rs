@@ -11,9 +11,14 @@ use super::sqlite::{FILE_NAME, refusal, store_error};
 use crate::{Error, Result};
 
 /// The schema's version that this program reads and writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
+/// The version that is brought to this one.
+const EARLIER: i64 = 2;
 const APPLICATION_ID: i64 = 0x5745_4952;
 const SCHEMA: &str = include_str!("schema.sql");
+/// What makes a store of the earlier version one of this: these around the schema.
+const RENAME: &str = include_str!("migrate/rename.sql");
+const FILL: &str = include_str!("migrate/fill.sql");
 
 /// Reads of the API run beside each other; more than this only queues on the disk.
 const READERS: u32 = 4;
@@ -87,7 +92,7 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-/// Creates the schema in an empty file. Returns whether it did.
+/// Creates the schema in an empty file, or brings one of the earlier version to ours. Returns whether the file is new.
 pub(super) async fn prepare_schema(connection: &mut SqliteConnection, path: &Path) -> Result<bool> {
     let fail = |error| store_error(path, error);
     let tables = sqlx::query("SELECT count(*) FROM sqlite_schema")
@@ -95,6 +100,10 @@ pub(super) async fn prepare_schema(connection: &mut SqliteConnection, path: &Pat
         .await
         .map_err(fail)?;
     if tables.get::<i64, _>(0) > 0 {
+        if version(connection, path).await? == EARLIER {
+            tracing::info!(path = %path.display(), "the store is brought to schema version {VERSION}");
+            migrate(connection).await.map_err(fail)?;
+        }
         check_version(connection, path).await?;
         return Ok(false);
     }
@@ -105,7 +114,22 @@ pub(super) async fn prepare_schema(connection: &mut SqliteConnection, path: &Pat
     Ok(true)
 }
 
-pub(super) async fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
+/// All or nothing. Triage and comments stay what they are, and refer to the new table of incidents by its name.
+async fn migrate(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    let pragmas = "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON";
+    sqlx::raw_sql(pragmas).execute(&mut *connection).await?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for step in [RENAME, SCHEMA, FILL] {
+        sqlx::raw_sql(step).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    let pragmas = "PRAGMA legacy_alter_table = OFF; PRAGMA foreign_keys = ON";
+    sqlx::raw_sql(pragmas).execute(&mut *connection).await?;
+    Ok(())
+}
+
+/// The version of a store's schema.
+async fn version(connection: &mut SqliteConnection, path: &Path) -> Result<i64> {
     let fail = |error| store_error(path, error);
     let application = sqlx::query("PRAGMA application_id")
         .fetch_one(&mut *connection)
@@ -118,24 +142,24 @@ pub(super) async fn check_version(connection: &mut SqliteConnection, path: &Path
     let version = sqlx::query("PRAGMA user_version")
         .fetch_one(&mut *connection)
         .await
-        .map_err(fail)?
-        .get::<i64, _>(0);
-    if version > VERSION {
-        return Err(refusal(
-            path,
-            format!(
-                "has schema version {version}, this weir knows up to {VERSION}; use the newer weir that wrote it"
-            ),
-        ));
-    }
-    if version < VERSION {
-        return Err(refusal(
-            path,
-            format!(
-                "has schema version {version} of a weir before the first release, this one reads {VERSION} only; \
-                 move it away and start in a new folder"
-            ),
-        ));
-    }
-    Ok(())
+        .map_err(fail)?;
+    Ok(version.get(0))
+}
+
+pub(super) async fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
+    let reason = match version(connection, path).await? {
+        VERSION => return Ok(()),
+        version @ VERSION.. => format!(
+            "has schema version {version}, this weir knows up to {VERSION}; use the newer weir that wrote it"
+        ),
+        EARLIER => format!(
+            "has schema version {EARLIER} of an earlier weir and was opened for reading only; `weir run` of this weir brings it to \
+             version {VERSION} when it opens it"
+        ),
+        version => format!(
+            "has schema version {version} of a weir before the first release, this one reads {EARLIER} and {VERSION} only; \
+             move it away and start in a new folder"
+        ),
+    };
+    Err(refusal(path, reason))
 }

@@ -10,15 +10,16 @@ mod read;
 pub mod sqlite;
 mod write;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::alert::Alert;
+use crate::alert::{Alert, Entity};
 use crate::batch::{Counts, Partition};
-use crate::incident::{Comment, Incident, IncidentStatus, Triage, Verdict};
+use crate::incident::{Comment, Incident, IncidentHead, IncidentStatus, Triage, Verdict};
 use crate::rule::Level;
 
 pub use sqlite::SqliteStore;
@@ -54,12 +55,95 @@ pub struct Commit {
     pub dropped_owners: Vec<String>,
     /// New and changed alerts, with their new revision.
     pub alerts: Vec<Alert>,
-    /// New and changed incidents.
-    pub incidents: Vec<Incident>,
+    /// New and changed incidents, each once.
+    pub incidents: Vec<IncidentWrite>,
     /// Incidents that joined another: (gone, survivor). Their comments and triage stay readable.
     pub merged: Vec<(String, String)>,
     /// Incidents all of whose alerts were retracted.
     pub withdrawn: Vec<String>,
+}
+
+/// What is to be stored of an incident: what changed since it was stored last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IncidentWrite {
+    pub head: IncidentHead,
+    pub alert_count: usize,
+    /// The engine does not know it as stored: what follows is all there is.
+    pub is_new: bool,
+    /// What people see of it is other than before. If not, only places and counts are.
+    pub is_changed: bool,
+    /// Alerts in it that were not.
+    pub joined: Vec<Place>,
+    /// Alerts that were in it.
+    pub left: Vec<Place>,
+    /// In how many of its alerts an entity is now, if that changed.
+    pub entities: Vec<(Entity, u32)>,
+    pub labels: Labels,
+}
+
+/// Where an alert stands in an incident: its first time, and its id.
+pub type Place = (i64, String);
+
+/// Changes of what incidents can be found by, beside their entities.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Labels {
+    pub added: Vec<(Label, String)>,
+    pub removed: Vec<(Label, String)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Label {
+    Tactic,
+    Rule,
+}
+
+impl Label {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Tactic => "tactic",
+            Self::Rule => "rule",
+        }
+    }
+}
+
+impl Labels {
+    /// What is to be done after `before` for `after`.
+    pub(crate) fn between(before: Option<&IncidentHead>, after: &IncidentHead) -> Self {
+        let of = |head: &IncidentHead| -> BTreeSet<(Label, String)> {
+            let tactics = head.tactics.iter().map(|one| (Label::Tactic, one.clone()));
+            let rules = head.rule_ids.iter().map(|one| (Label::Rule, one.clone()));
+            tactics.chain(rules).collect()
+        };
+        let (before, after) = (before.map(of).unwrap_or_default(), of(after));
+        Self {
+            added: after.difference(&before).cloned().collect(),
+            removed: before.difference(&after).cloned().collect(),
+        }
+    }
+}
+
+impl IncidentWrite {
+    /// Whether it changes rows of its alerts or entities.
+    pub(crate) fn has_rows(&self) -> bool {
+        !(self.joined.is_empty() && self.left.is_empty() && self.entities.is_empty())
+    }
+
+    /// The whole of an incident whose alerts and entities keep the order that they have here.
+    pub fn whole(incident: &Incident) -> Self {
+        let head = incident.head();
+        let places = (incident.first_time..).zip(incident.alert_ids.iter().cloned());
+        let counts = (1..=incident.entities.len() as u32).rev();
+        Self {
+            alert_count: incident.alert_ids.len(),
+            is_new: true,
+            is_changed: true,
+            joined: places.collect(),
+            left: vec![],
+            entities: incident.entities.iter().cloned().zip(counts).collect(),
+            labels: Labels::between(None, &head),
+            head,
+        }
+    }
 }
 
 /// What the engine needs to go on after a restart.

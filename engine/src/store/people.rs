@@ -56,7 +56,7 @@ pub(super) async fn triage(
         .map_err(fail)?;
     touch(&mut transaction, id, now).await.map_err(fail)?;
     let change = Change {
-        incident_id: id.to_owned(),
+        incident_no: read::number_of(&mut transaction, id).await.map_err(fail)?,
         kind: "triaged",
         author: change.author.clone(),
         detail: Value::Object(detail),
@@ -154,7 +154,7 @@ pub(super) async fn add_comment(
     };
     touch(&mut transaction, &comment.incident_id, now).await?;
     let change = Change {
-        incident_id: comment.incident_id.clone(),
+        incident_no: read::number_of(&mut transaction, &comment.incident_id).await?,
         kind: "commented",
         author: author.to_owned(),
         detail: json!({ "comment_id": comment.comment_id }),
@@ -201,7 +201,7 @@ pub(super) async fn merge(
     .execute(&mut *connection)
     .await?;
     let mut changes = vec![Change {
-        incident_id: gone.to_owned(),
+        incident_no: read::number_of(connection, gone).await?,
         kind: "merged",
         author: ENGINE.to_owned(),
         detail: json!({ "into": survivor }),
@@ -212,7 +212,7 @@ pub(super) async fn merge(
         let mut detail = difference(&Triage::default(), &triage);
         detail.insert("inherited_from".to_owned(), json!(gone));
         changes.push(Change {
-            incident_id: survivor.to_owned(),
+            incident_no: read::number_of(connection, survivor).await?,
             kind: "triaged",
             author: ENGINE.to_owned(),
             detail: Value::Object(detail),

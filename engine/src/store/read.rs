@@ -11,13 +11,18 @@ use sqlx::{Row, Sqlite, SqliteConnection};
 
 use super::sqlite::{refusal, store_error};
 use super::write::{checksum, damaged, level_rank};
-use super::{
-    AlertQuery, IncidentChange, IncidentQuery, PartitionState, Resume, StoredIncident, bulk,
-};
+use super::{AlertQuery, PartitionState, Resume, bulk};
 use crate::Result;
 use crate::alert::Alert;
 use crate::batch::{Counts, Partition};
-use crate::incident::{Comment, Incident, IncidentStatus, Triage, Verdict};
+use crate::incident::Comment;
+
+mod incidents;
+
+pub(super) use incidents::{Whole, changes, incident, incidents, number_of, triage_of, whole};
+
+/// Alerts and incidents of so many bits of their numbers are a chunk of what is found by value; as in `schema.sql`.
+pub(super) const CHUNK: u32 = 14;
 
 /// The alert or incident in a `body` column.
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, id: &str, body: &str) -> Result<T> {
@@ -38,6 +43,18 @@ pub(super) async fn newest_change(connection: &mut SqliteConnection) -> sqlx::Re
     number(connection, "SELECT coalesce(max(seq), 0) FROM changes").await
 }
 
+/// The highest number of an alert or incident, 0 before the first.
+pub(super) async fn newest_number(
+    connection: &mut SqliteConnection,
+    of: &'static str,
+) -> sqlx::Result<i64> {
+    let sql = match of {
+        "alert" => "SELECT coalesce(max(alert_no), 0) FROM alerts",
+        _ => "SELECT coalesce(max(incident_no), 0) FROM incidents",
+    };
+    number(connection, sql).await
+}
+
 /// Wall clock of the newest write that is visible to people.
 pub(super) async fn last_time(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
     number(
@@ -49,7 +66,7 @@ pub(super) async fn last_time(connection: &mut SqliteConnection) -> sqlx::Result
 
 pub(super) async fn resume(connection: &mut SqliteConnection, path: &Path) -> Result<Resume> {
     let fail = |error| store_error(path, error);
-    let incidents = open_incidents(connection, path).await?;
+    let incidents = incidents::open(connection, path).await?;
     let wanted: HashSet<&String> = incidents.iter().flat_map(|i| &i.alert_ids).collect();
     let wanted: Vec<String> = wanted.into_iter().cloned().collect();
     let mut alerts = alerts_by_id(connection, path, &wanted).await?;
@@ -76,17 +93,6 @@ pub(super) async fn resume(connection: &mut SqliteConnection, path: &Path) -> Re
         .map_err(fail)?
         .cast_unsigned(),
     })
-}
-
-async fn open_incidents(connection: &mut SqliteConnection, path: &Path) -> Result<Vec<Incident>> {
-    let rows = sqlx::query(
-        "SELECT incident_id, body FROM incidents \
-         WHERE open = 1 AND merged_into IS NULL AND withdrawn = 0 ORDER BY first_time, incident_id",
-    )
-    .fetch_all(connection)
-    .await
-    .map_err(|error| store_error(path, error))?;
-    rows.iter().map(|row| body_of(path, row)).collect()
 }
 
 /// Row of (id, body).
@@ -160,119 +166,20 @@ async fn state(
     Ok(pieces)
 }
 
-const INCIDENT: &str = "SELECT i.incident_id, i.body, i.revision, i.created, i.updated, \
-    i.merged_into, i.withdrawn, t.status, t.assignee, t.verdict, \
-    (SELECT count(*) FROM comments c WHERE c.incident_id = i.incident_id) + \
-    (SELECT count(*) FROM incidents m JOIN comments c ON c.incident_id = m.incident_id \
-     WHERE m.merged_into = i.incident_id) \
-    FROM incidents i LEFT JOIN triage t ON t.incident_id = i.incident_id WHERE ";
-
-/// Triage in three columns from `first` on; all of them null where nobody has decided anything.
-pub(super) fn triage_of(row: &SqliteRow, first: usize) -> sqlx::Result<Triage> {
-    let unknown = |what: &str, text: &str| {
-        sqlx::Error::Decode(format!("triage has the unknown {what} {text:?}").into())
-    };
-    let status = match row.try_get::<Option<&str>, _>(first)? {
-        Some(text) => IncidentStatus::parse(text).ok_or_else(|| unknown("status", text))?,
-        None => IncidentStatus::New,
-    };
-    let verdict = match row.try_get::<Option<&str>, _>(first + 2)? {
-        Some(text) => Some(Verdict::parse(text).ok_or_else(|| unknown("verdict", text))?),
-        None => None,
-    };
-    Ok(Triage {
-        status,
-        assignee: row.try_get(first + 1)?,
-        verdict,
-    })
-}
-
-fn stored_incident(path: &Path, row: &SqliteRow) -> Result<StoredIncident> {
-    let incident: Incident = body_of(path, row)?;
-    let rest = || -> sqlx::Result<StoredIncident> {
-        Ok(StoredIncident {
-            incident,
-            triage: triage_of(row, 7)?,
-            revision: row.try_get(2)?,
-            created: row.try_get(3)?,
-            updated: row.try_get(4)?,
-            merged_into: row.try_get(5)?,
-            withdrawn: row.try_get(6)?,
-            comment_count: row.try_get::<i64, _>(10)?.cast_unsigned(),
-        })
-    };
-    rest().map_err(|error| store_error(path, error))
-}
-
-pub(super) async fn incident(
-    connection: &mut SqliteConnection,
-    path: &Path,
-    id: &str,
-) -> Result<Option<StoredIncident>> {
-    let mut query = QueryBuilder::<Sqlite>::new(INCIDENT);
-    query.push("i.incident_id = ").push_bind(id.to_owned());
-    let row = query.build().fetch_optional(connection).await;
-    let row = row.map_err(|error| store_error(path, error))?;
-    row.map(|row| stored_incident(path, &row)).transpose()
-}
-
-/// Adds `AND {column} IN (…)` for an entity given as a value or as `kind:value`.
+/// Adds `{subselect} AND …)` for an entity given as a value or as `kind:value`; the subselect is open, and calls its rows `e`.
 fn push_entity(query: &mut QueryBuilder<Sqlite>, subselect: &'static str, entity: &str) {
     query.push(subselect);
-    query.push(" WHERE value = ").push_bind(entity.to_owned());
-    if let Some((kind, value)) = entity.split_once(':') {
-        query.push(" OR (kind = ").push_bind(kind.to_owned());
-        query.push(" AND value = ").push_bind(value.to_owned());
-        query.push(")");
-    }
-    query.push(")");
-}
-
-pub(super) async fn incidents(
-    connection: &mut SqliteConnection,
-    path: &Path,
-    filter: &IncidentQuery,
-) -> Result<Vec<StoredIncident>> {
-    let mut query = QueryBuilder::<Sqlite>::new(INCIDENT);
-    query.push("i.merged_into IS NULL AND i.withdrawn = 0");
-    if let Some(status) = filter.status {
-        query.push(" AND coalesce(t.status, 'new') = ");
-        query.push_bind(status.as_str());
-    }
-    if let Some(level) = filter.min_level {
-        query.push(" AND i.level >= ").push_bind(level_rank(level));
-    }
-    if let Some(entity) = &filter.entity {
-        const IN: &str = " AND i.incident_id IN (SELECT incident_id FROM incident_entities";
-        push_entity(&mut query, IN, entity);
-    }
-    for (label, value) in [("tactic", &filter.tactic), ("rule", &filter.rule_id)] {
-        if let Some(value) = value {
-            query.push(" AND i.incident_id IN (SELECT incident_id FROM incident_labels");
-            query.push(" WHERE label = ").push_bind(label);
-            query.push(" AND value = ").push_bind(value.clone());
-            query.push(")");
+    match entity.split_once(':') {
+        None => query.push(" AND e.value = ").push_bind(entity.to_owned()),
+        Some((kind, value)) => {
+            query.push(" AND e.value IN (").push_bind(entity.to_owned());
+            query.push(", ").push_bind(value.to_owned());
+            query.push(") AND (e.value = ").push_bind(entity.to_owned());
+            query.push(" OR e.kind = ").push_bind(kind.to_owned());
+            query.push(")")
         }
-    }
-    if let Some(assignee) = &filter.assignee {
-        query.push(" AND t.assignee = ").push_bind(assignee.clone());
-    }
-    if let Some(from) = filter.from {
-        query.push(" AND i.last_time >= ").push_bind(from);
-    }
-    if let Some(to) = filter.to {
-        query.push(" AND i.first_time < ").push_bind(to);
-    }
-    if let Some((updated, id)) = &filter.cursor {
-        query.push(" AND (i.updated, i.incident_id) < (");
-        query.push_bind(*updated).push(", ").push_bind(id.clone());
-        query.push(")");
-    }
-    query.push(" ORDER BY i.updated DESC, i.incident_id DESC LIMIT ");
-    query.push_bind(i64::from(filter.limit));
-    let rows = query.build().fetch_all(connection).await;
-    let rows = rows.map_err(|error| store_error(path, error))?;
-    rows.iter().map(|row| stored_incident(path, row)).collect()
+    };
+    query.push(")");
 }
 
 pub(super) async fn alerts(
@@ -288,7 +195,10 @@ pub(super) async fn alerts(
         query.push(" AND level >= ").push_bind(level_rank(level));
     }
     if let Some(entity) = &filter.entity {
-        const IN: &str = " AND alert_id IN (SELECT alert_id FROM alert_entities";
+        // The chunks that there are, and in each of them the value.
+        const IN: &str = " AND alert_no IN (WITH RECURSIVE chunks (n) AS (SELECT 0 UNION ALL \
+            SELECT n + 1 FROM chunks WHERE n < (SELECT max(alert_no) >> 14 FROM alerts)) \
+            SELECT e.alert_no FROM chunks CROSS JOIN alert_entities e WHERE e.chunk = n";
         push_entity(&mut query, IN, entity);
     }
     if let Some(state) = &filter.state {
@@ -357,36 +267,4 @@ pub(super) async fn comments(
         })
     };
     rows.iter().map(comment).collect()
-}
-
-pub(super) async fn changes(
-    connection: &mut SqliteConnection,
-    id: Option<&str>,
-    after: i64,
-    limit: u32,
-) -> sqlx::Result<Vec<IncidentChange>> {
-    const SELECT: &str =
-        "SELECT seq, incident_id, kind, time, author, detail FROM changes WHERE seq > ";
-    let mut query = QueryBuilder::<Sqlite>::new(SELECT);
-    query.push_bind(after);
-    if let Some(id) = id {
-        query.push(" AND incident_id = ").push_bind(id.to_owned());
-    }
-    query
-        .push(" ORDER BY seq LIMIT ")
-        .push_bind(i64::from(limit));
-    let rows = query.build().fetch_all(connection).await?;
-    let change = |row: &SqliteRow| -> sqlx::Result<IncidentChange> {
-        let detail: &str = row.try_get(5)?;
-        Ok(IncidentChange {
-            seq: row.try_get(0)?,
-            incident_id: row.try_get(1)?,
-            kind: row.try_get(2)?,
-            time: row.try_get(3)?,
-            author: row.try_get(4)?,
-            detail: serde_json::from_str(detail)
-                .map_err(|error| sqlx::Error::Decode(error.into()))?,
-        })
-    };
-    rows.iter().map(change).collect()
 }

@@ -1,8 +1,12 @@
--- Schema of the store, version 2 (`PRAGMA user_version`). Times are µs since the epoch; levels are 0
--- (informational) to 4 (critical). `body` is the whole alert or incident as JSON; the columns beside it are
--- for filters and order only.
+-- Schema of the store, version 3 (`PRAGMA user_version`). Times are µs since the epoch; levels are 0
+-- (informational) to 4 (critical). `body` is as JSON the whole alert, or the incident but for its alerts and entities; the
+-- columns beside it are for filters and order only.
+--
+-- Alerts and incidents have numbers in the order in which they came, so that what is written together lies together. Where
+-- values are looked for, the first column of the index is a chunk of 16,384 numbers, for the same reason: in an index by value
+-- alone, each new row is a page to write of its own once there are many. Who looks for a value asks every chunk.
 
-CREATE TABLE partitions (
+CREATE TABLE IF NOT EXISTS partitions (
     source TEXT NOT NULL,
     name TEXT NOT NULL,
     next INTEGER NOT NULL,
@@ -21,7 +25,7 @@ CREATE TABLE partitions (
 ) STRICT, WITHOUT ROWID;
 
 -- `checksum` is xxh3-64 over owner, key and value, so that swapped pieces are found as well.
-CREATE TABLE state (
+CREATE TABLE IF NOT EXISTS state (
     owner TEXT NOT NULL,
     key INTEGER NOT NULL,
     length INTEGER NOT NULL,
@@ -30,8 +34,9 @@ CREATE TABLE state (
     PRIMARY KEY (owner, key)
 ) STRICT;
 
-CREATE TABLE alerts (
-    alert_id TEXT NOT NULL PRIMARY KEY,
+CREATE TABLE IF NOT EXISTS alerts (
+    alert_no INTEGER PRIMARY KEY,
+    alert_id TEXT NOT NULL UNIQUE,
     rule_id TEXT NOT NULL,
     level INTEGER NOT NULL,
     state TEXT NOT NULL,
@@ -42,19 +47,21 @@ CREATE TABLE alerts (
     updated INTEGER NOT NULL,
     body TEXT NOT NULL
 ) STRICT;
-CREATE INDEX alerts_by_time ON alerts (first_time, alert_id);
-CREATE INDEX alerts_by_rule ON alerts (rule_id, first_time, alert_id);
+CREATE INDEX IF NOT EXISTS alerts_by_time ON alerts (first_time, alert_id);
+CREATE INDEX IF NOT EXISTS alerts_by_rule ON alerts (rule_id, first_time, alert_id);
 
-CREATE TABLE alert_entities (
-    alert_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
+CREATE TABLE IF NOT EXISTS alert_entities (
+    -- alert_no >> 14
+    chunk INTEGER NOT NULL,
     value TEXT NOT NULL,
-    PRIMARY KEY (alert_id, kind, value)
+    kind TEXT NOT NULL,
+    alert_no INTEGER NOT NULL,
+    PRIMARY KEY (chunk, value, kind, alert_no)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX alert_entities_by_value ON alert_entities (value, kind);
 
-CREATE TABLE incidents (
-    incident_id TEXT NOT NULL PRIMARY KEY,
+CREATE TABLE IF NOT EXISTS incidents (
+    incident_no INTEGER PRIMARY KEY,
+    incident_id TEXT NOT NULL UNIQUE,
     level INTEGER NOT NULL,
     risk_score INTEGER NOT NULL,
     first_time INTEGER NOT NULL,
@@ -68,29 +75,38 @@ CREATE TABLE incidents (
     updated INTEGER NOT NULL,
     body TEXT NOT NULL
 ) STRICT;
-CREATE INDEX incidents_by_update ON incidents (updated, incident_id);
-CREATE INDEX incidents_open ON incidents (open) WHERE open = 1;
-CREATE INDEX incidents_merged ON incidents (merged_into) WHERE merged_into IS NOT NULL;
+CREATE INDEX IF NOT EXISTS incidents_by_update ON incidents (updated, incident_id);
+CREATE INDEX IF NOT EXISTS incidents_open ON incidents (open) WHERE open = 1;
+CREATE INDEX IF NOT EXISTS incidents_merged ON incidents (merged_into) WHERE merged_into IS NOT NULL;
 
-CREATE TABLE incident_entities (
-    incident_id TEXT NOT NULL,
+-- In order: by the alert's first time as it was when the incident was told last, and its id.
+CREATE TABLE IF NOT EXISTS incident_alerts (
+    incident_no INTEGER NOT NULL,
+    first_time INTEGER NOT NULL,
+    alert_id TEXT NOT NULL,
+    PRIMARY KEY (incident_no, first_time, alert_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS incident_entities (
+    incident_no INTEGER NOT NULL,
     kind TEXT NOT NULL,
     value TEXT NOT NULL,
-    PRIMARY KEY (incident_id, kind, value)
+    -- of how many of its alerts: their order
+    alerts INTEGER NOT NULL,
+    PRIMARY KEY (incident_no, kind, value)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX incident_entities_by_value ON incident_entities (value, kind);
+CREATE INDEX IF NOT EXISTS incident_entities_by_value ON incident_entities (incident_no >> 14, value, kind);
 
 -- label: `tactic` or `rule`
-CREATE TABLE incident_labels (
-    incident_id TEXT NOT NULL,
+CREATE TABLE IF NOT EXISTS incident_labels (
     label TEXT NOT NULL,
     value TEXT NOT NULL,
-    PRIMARY KEY (incident_id, label, value)
+    incident_no INTEGER NOT NULL,
+    PRIMARY KEY (label, value, incident_no)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX incident_labels_by_value ON incident_labels (label, value);
 
 -- What people decide. The engine's commits never write over a row of these two.
-CREATE TABLE triage (
+CREATE TABLE IF NOT EXISTS triage (
     incident_id TEXT NOT NULL PRIMARY KEY REFERENCES incidents (incident_id),
     status TEXT NOT NULL,
     assignee TEXT,
@@ -98,26 +114,26 @@ CREATE TABLE triage (
     updated INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE comments (
+CREATE TABLE IF NOT EXISTS comments (
     comment_id INTEGER PRIMARY KEY AUTOINCREMENT,
     incident_id TEXT NOT NULL REFERENCES incidents (incident_id),
     author TEXT NOT NULL,
     time INTEGER NOT NULL,
     text TEXT NOT NULL
 ) STRICT;
-CREATE INDEX comments_by_incident ON comments (incident_id, comment_id);
+CREATE INDEX IF NOT EXISTS comments_by_incident ON comments (incident_id, comment_id);
 
 -- History of incidents; `seq` is the id of server-sent events and is never used twice.
-CREATE TABLE changes (
+CREATE TABLE IF NOT EXISTS changes (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    incident_id TEXT NOT NULL,
+    incident_no INTEGER NOT NULL,
     kind TEXT NOT NULL,
     time INTEGER NOT NULL,
     author TEXT NOT NULL,
     detail TEXT NOT NULL
 ) STRICT;
-CREATE INDEX changes_by_incident ON changes (incident_id, seq);
+CREATE INDEX IF NOT EXISTS changes_by_incident ON changes (incident_no, seq);
 
 -- 'WEIR': tells a store from any other SQLite file.
 PRAGMA application_id = 0x57454952;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;

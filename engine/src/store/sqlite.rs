@@ -82,10 +82,11 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             // Pages that a commit touches are read and written once, not once for each statement: 64 MiB, taken as needed.
             .pragma("cache_size", "-65536")
-            // Pages of 4 KiB in the log before they are copied into the database, many commits at a time.
-            .pragma("wal_autocheckpoint", "8192")
+            // Pages of 4 KiB in the log before they are copied into the database, many commits at a time: a page that several of
+            // them wrote is copied once.
+            .pragma("wal_autocheckpoint", "32768")
             // After a burst, the log file shrinks back to this.
-            .pragma("journal_size_limit", "67108864");
+            .pragma("journal_size_limit", "134217728");
         let mut connection = writing.connect().await.map_err(fail)?;
         let created = prepare_schema(&mut connection, &path).await?;
         if created {

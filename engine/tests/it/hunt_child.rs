@@ -12,7 +12,7 @@ use weir_engine::hunt::{ChildRunner, Limits, QueryResult, Refusal, RefusalKind, 
 use weir_engine::incident::Incident;
 use weir_engine::rule::{Confidence, Level};
 use weir_engine::store::sqlite::SqliteStore;
-use weir_engine::store::{Commit, SharedStore, Store};
+use weir_engine::store::{Commit, IncidentWrite, SharedStore, Store};
 
 use crate::archive::NOON;
 use crate::hunt::data;
@@ -65,7 +65,7 @@ async fn store(dir: &Path, alerts: i64) -> SharedStore {
     };
     let commit = Commit {
         alerts,
-        incidents: vec![incident],
+        incidents: vec![IncidentWrite::whole(&incident)],
         ..Commit::default()
     };
     store.commit(&commit).await.unwrap();

@@ -8,8 +8,8 @@ use weir_engine::batch::{Counts, Partition};
 use weir_engine::incident::{Incident, IncidentStatus, Verdict};
 use weir_engine::rule::{Confidence, Level};
 use weir_engine::store::{
-    AlertQuery, ChangeOutcome, Commit, IncidentQuery, PartitionState, SqliteStore, StateWrite,
-    Store, StoredIncident, TriageChange,
+    AlertQuery, ChangeOutcome, Commit, IncidentQuery, IncidentWrite, PartitionState, SqliteStore,
+    StateWrite, Store, StoredIncident, TriageChange,
 };
 use weir_engine::{Error, Result};
 
@@ -79,7 +79,8 @@ fn pair(rule: &str, user: &str, time: i64) -> (Alert, Incident) {
 }
 
 fn commit_of(pairs: Vec<(Alert, Incident)>) -> Commit {
-    let (alerts, incidents) = pairs.into_iter().unzip();
+    let (alerts, incidents): (_, Vec<_>) = pairs.into_iter().unzip();
+    let incidents = incidents.iter().map(IncidentWrite::whole).collect();
     Commit {
         alerts,
         incidents,
@@ -152,7 +153,7 @@ async fn everything_comes_back_after_a_restart() {
             piece("dedup", 0, b""),
         ],
         alerts: vec![first.clone(), second.clone()],
-        incidents: vec![one.clone(), two.clone()],
+        incidents: vec![IncidentWrite::whole(&one), IncidentWrite::whole(&two)],
         ..Commit::default()
     };
     {
@@ -382,7 +383,7 @@ async fn recomputation_never_loses_what_people_decided() {
     let mut told = store.subscribe();
     told.mark_unchanged();
     let same = Commit {
-        incidents: vec![incident],
+        incidents: vec![IncidentWrite::whole(&incident)],
         ..Commit::default()
     };
     store.commit(&same).await.unwrap();
@@ -523,7 +524,7 @@ async fn withdrawn_incidents_leave_lists_and_may_come_back() {
     assert!(store.resume().await.unwrap().incidents.is_empty());
 
     let back = Commit {
-        incidents: vec![incident],
+        incidents: vec![IncidentWrite::whole(&incident)],
         ..Commit::default()
     };
     store.commit(&back).await.unwrap();
@@ -690,7 +691,7 @@ async fn filters_of_incidents() {
     b.entities = vec![entity("role", "admin")];
     b.tactics = vec!["persistence".into()];
     let commit = Commit {
-        incidents: vec![b],
+        incidents: vec![IncidentWrite::whole(&b)],
         ..Commit::default()
     };
     store.commit(&commit).await.unwrap();
@@ -837,6 +838,249 @@ async fn foreign_and_newer_files_are_refused() {
     assert!(refused.contains("not a database"), "{refused}");
 }
 
+/// Writes a store of version 2 as the weir of then wrote it: an incident's alerts and entities are in its body.
+async fn write_v2(dir: &TempDir, alerts: &[Alert], incidents: &[(Incident, Option<&str>, bool)]) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(dir.path().join("weir.db"))
+        .create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    let schema = sqlx::raw_sql(include_str!("store_v2.sql"));
+    schema.execute(&mut connection).await.unwrap();
+    for alert in alerts {
+        sqlx::query("INSERT INTO alerts VALUES (?, ?, ?, 'final', ?, ?, 1, 5, 5, ?)")
+            .bind(&alert.alert_id)
+            .bind(&alert.rule_id)
+            .bind(alert.level as i64)
+            .bind(alert.first_time)
+            .bind(alert.last_time)
+            .bind(serde_json::to_string(alert).unwrap())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        for entity in &alert.entities {
+            sqlx::query("INSERT INTO alert_entities VALUES (?, ?, ?)")
+                .bind(&alert.alert_id)
+                .bind(&entity.kind)
+                .bind(&entity.value)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
+    }
+    for (number, (incident, merged_into, withdrawn)) in incidents.iter().enumerate() {
+        sqlx::query("INSERT INTO incidents VALUES (?, ?, ?, ?, ?, ?, ?, ?, 7, ?, ?, ?)")
+            .bind(&incident.incident_id)
+            .bind(incident.level as i64)
+            .bind(i64::from(incident.risk_score))
+            .bind(incident.first_time)
+            .bind(incident.last_time)
+            .bind(incident.open && merged_into.is_none() && !withdrawn)
+            .bind(merged_into)
+            .bind(withdrawn)
+            .bind(10 + number as i64)
+            .bind(20 + number as i64)
+            .bind(serde_json::to_string(incident).unwrap())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        for entity in &incident.entities {
+            sqlx::query("INSERT INTO incident_entities VALUES (?, ?, ?)")
+                .bind(&incident.incident_id)
+                .bind(&entity.kind)
+                .bind(&entity.value)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
+        sqlx::query("INSERT INTO incident_labels VALUES (?, 'rule', ?)")
+            .bind(&incident.incident_id)
+            .bind(&incident.rule_ids[0])
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let change = "INSERT INTO changes (incident_id, kind, time, author, detail) \
+                      VALUES (?, 'created', 3, 'weir', '{}')";
+        let change = sqlx::query(change).bind(&incident.incident_id);
+        change.execute(&mut connection).await.unwrap();
+    }
+    sqlx::query("INSERT INTO triage VALUES (?, 'in_progress', 'ann', NULL, 4)")
+        .bind(&incidents[0].0.incident_id)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let comment =
+        "INSERT INTO comments (incident_id, author, time, text) VALUES (?, 'ann', 4, 'mine')";
+    let comment = sqlx::query(comment).bind(&incidents[0].0.incident_id);
+    comment.execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_the_version_before_is_brought_to_this_one() {
+    let dir = TempDir::new().unwrap();
+    let alerts: Vec<Alert> = (1..=6)
+        .map(|n| alert("rule-a", &format!("user-{n}"), n * 1_000))
+        .collect();
+    let mut open_one = incident(&alerts[..3]);
+    // The address is in three alerts, each user in one.
+    open_one.entities = vec![
+        entity("ip", "192.0.2.7"),
+        entity("user", "user-1"),
+        entity("user", "user-2"),
+        entity("user", "user-3"),
+    ];
+    open_one.title = "quotes \" and \\ and nul \u{0} and ünïcode".into();
+    let mut closed = incident(&alerts[3..5]);
+    closed.open = false;
+    // Whatever order its lists had, they keep it.
+    closed.alert_ids.reverse();
+    closed.entities = vec![
+        entity("user", "zoe"),
+        entity("ip", "192.0.2.7"),
+        entity("user", "bob"),
+    ];
+    let mut merged = incident(&alerts[1..2]);
+    merged.incident_id = "inc_merged".into();
+    let survivor = open_one.incident_id.clone();
+    let mut withdrawn = incident(&alerts[5..]);
+    withdrawn.incident_id = "inc_withdrawn".into();
+    let old = [
+        (open_one.clone(), None, false),
+        (closed.clone(), None, false),
+        (merged.clone(), Some(survivor.as_str()), false),
+        (withdrawn.clone(), None, true),
+    ];
+    write_v2(&dir, &alerts, &old).await;
+
+    let refused = SqliteStore::open_read_only(dir.path()).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("schema version 2"), "{refused}");
+    assert!(refused.contains("weir run"), "{refused}");
+
+    let store = open(&dir).await;
+    for (number, (incident, merged_into, is_withdrawn)) in old.iter().enumerate() {
+        let stored = store.incident(&incident.incident_id).await.unwrap();
+        let stored = stored.unwrap();
+        assert_eq!(&stored.incident, incident);
+        assert_eq!(stored.merged_into.as_deref(), *merged_into);
+        assert_eq!(stored.withdrawn, *is_withdrawn);
+        assert_eq!(stored.revision, 7);
+        let times = (10 + number as i64, 20 + number as i64);
+        assert_eq!((stored.created, stored.updated), times);
+    }
+    let first = store.incident(&survivor).await.unwrap().unwrap();
+    assert_eq!(first.triage.assignee.as_deref(), Some("ann"));
+    assert_eq!(first.comment_count, 1);
+    let resume = store.resume().await.unwrap();
+    assert_eq!(resume.incidents, [open_one.clone()]);
+    assert_eq!(resume.alerts, alerts[..3]);
+    let found = list(&store, |q| q.entity = Some("user:zoe".into())).await;
+    assert_eq!(ids(&found), [&closed.incident_id]);
+    let found = list(&store, |q| q.rule_id = Some("rule-a".into())).await;
+    assert_eq!(ids(&found), [&closed.incident_id, &survivor]);
+    let by_entity = AlertQuery {
+        entity: Some("user-2".into()),
+        limit: 10,
+        ..AlertQuery::default()
+    };
+    assert_eq!(store.alerts(&by_entity).await.unwrap(), alerts[1..2]);
+    let changes = store.changes(None, 0, 10).await.unwrap();
+    let names: Vec<&String> = changes.iter().map(|one| &one.incident_id).collect();
+    let expected: Vec<&String> = old.iter().map(|(one, ..)| &one.incident_id).collect();
+    assert_eq!(names, expected);
+
+    // It is written on: what the engine says of an open incident is a difference to what there was.
+    let more = alert("rule-b", "user-3", 9_000);
+    let mut now = open_one.clone();
+    now.alert_ids.push(more.alert_id.clone());
+    now.entities.swap(1, 3);
+    now.entities[2..].sort();
+    now.last_time = 9_010;
+    let write = IncidentWrite {
+        is_new: false,
+        alert_count: 4,
+        joined: vec![(9_000, more.alert_id.clone())],
+        entities: vec![
+            (entity("ip", "192.0.2.7"), 4),
+            (entity("user", "user-3"), 2),
+        ],
+        ..IncidentWrite::whole(&now)
+    };
+    let commit = Commit {
+        alerts: vec![more],
+        incidents: vec![write],
+        ..Commit::default()
+    };
+    store.commit(&commit).await.unwrap();
+    let stored = store.incident(&survivor).await.unwrap().unwrap();
+    assert_eq!(stored.incident, now);
+    assert_eq!(stored.revision, 8);
+    store
+        .add_comment(&survivor, "bob", "still here")
+        .await
+        .unwrap();
+    drop(store);
+    let again = open(&dir).await;
+    assert_eq!(again.comments(&survivor).await.unwrap().len(), 2);
+}
+
+/// What the engine takes for stored must be: a difference to nothing is refused.
+#[tokio::test]
+async fn a_change_of_an_incident_that_is_not_stored_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let (alert, incident) = pair("rule-a", "alice", 1_000);
+    let write = IncidentWrite {
+        is_new: false,
+        ..IncidentWrite::whole(&incident)
+    };
+    let commit = Commit {
+        alerts: vec![alert],
+        incidents: vec![write],
+        ..Commit::default()
+    };
+    let error = store.commit(&commit).await.unwrap_err().to_string();
+    assert!(error.contains(&incident.incident_id), "{error}");
+    assert!(error.contains("not stored"), "{error}");
+}
+
+/// More than one chunk of numbers: what is looked for by value is found in all of them.
+#[tokio::test]
+async fn values_are_found_in_every_chunk() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).await;
+    let (first, one) = pair("rule-a", "alice", 1_000);
+    store
+        .commit(&commit_of(vec![(first.clone(), one.clone())]))
+        .await
+        .unwrap();
+    // As if many had come since.
+    tamper(
+        &dir,
+        "UPDATE alerts SET alert_no = 40000; UPDATE alert_entities SET alert_no = 40000, chunk = 2; \
+         UPDATE incident_alerts SET incident_no = 40000; UPDATE incident_entities SET incident_no = 40000; \
+         UPDATE incident_labels SET incident_no = 40000; UPDATE changes SET incident_no = 40000; \
+         UPDATE incidents SET incident_no = 40000",
+    )
+    .await;
+    let (second, two) = pair("rule-a", "alice", 90_000_000);
+    store
+        .commit(&commit_of(vec![(second.clone(), two.clone())]))
+        .await
+        .unwrap();
+    for value in ["alice", "user:alice"] {
+        let found = list(&store, |q| q.entity = Some(value.into())).await;
+        assert_eq!(ids(&found), [&two.incident_id, &one.incident_id]);
+        let query = AlertQuery {
+            entity: Some(value.into()),
+            limit: 10,
+            ..AlertQuery::default()
+        };
+        let found = store.alerts(&query).await.unwrap();
+        assert_eq!(found, [second.clone(), first.clone()]);
+    }
+}
+
 #[tokio::test]
 async fn subscribers_are_told_the_newest_change() {
     let dir = TempDir::new().unwrap();
@@ -869,7 +1113,8 @@ async fn thousands_of_alerts_in_one_commit() {
     let alerts: Vec<Alert> = (0..5_000)
         .map(|n| alert("rule-a", &format!("user-{n}"), n))
         .collect();
-    let incidents = alerts.chunks(5).map(incident).collect();
+    let incidents = alerts.chunks(5).map(incident);
+    let incidents = incidents.map(|one| IncidentWrite::whole(&one)).collect();
     let commit = Commit {
         alerts,
         incidents,

@@ -7,12 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+pub(crate) use self::groups::Moves;
 use self::nodes::Node;
 pub(super) use self::nodes::Nodes;
 use super::chain::{Chain, Pending};
+use super::tally::{Place, Tally};
 use super::{Past, Settings, identity_kind, weight};
 use crate::alert::{Alert, Entity};
 
+mod groups;
 mod nodes;
 mod settle;
 
@@ -31,9 +34,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Group {
-    /// By first time and id.
-    members: BTreeMap<(i64, Arc<str>), u32>,
-    incident: Option<String>,
+    members: BTreeMap<Place, u32>,
+    tally: Tally,
+    incident: Option<Arc<str>>,
 }
 
 /// What the last changes touched.
@@ -42,7 +45,7 @@ pub(crate) struct Touched {
     /// Groups that are new or other than before.
     pub groups: BTreeSet<GroupId>,
     /// Incidents of these groups, and of those that are no more.
-    pub incidents: BTreeSet<String>,
+    pub incidents: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -61,6 +64,10 @@ pub(crate) struct Graph {
     touched: Touched,
     /// Nodes that are no more, until their chains have let go of them.
     dead: Vec<u32>,
+    /// Nodes whose group is another one since what moved was last taken.
+    moved: Vec<u32>,
+    /// Alerts that are no more, and the incident that they were told to be in.
+    lost: Vec<(Arc<str>, Alert)>,
     /// Alerts that came since.
     fresh: Vec<u32>,
     /// Links that the ceiling refuses.
@@ -85,36 +92,11 @@ impl Graph {
             next_group: 0,
             touched: Touched::default(),
             dead: vec![],
+            moved: vec![],
+            lost: vec![],
             fresh: vec![],
             refused: 0,
             stopped: 0,
-        }
-    }
-
-    pub fn alert(&self, id: &str) -> Option<&Alert> {
-        self.nodes.get(*self.by_alert.get(id)?).alert.as_ref()
-    }
-
-    pub fn group_of(&self, alert: &str) -> Option<GroupId> {
-        self.nodes.get(*self.by_alert.get(alert)?).group
-    }
-
-    /// The alerts of a group, in order of time.
-    pub fn members(&self, group: GroupId) -> Vec<&Alert> {
-        let members = self.groups.get(&group).into_iter();
-        let members = members.flat_map(|group| group.members.values());
-        members
-            .filter_map(|node| self.nodes.get(*node).alert.as_ref())
-            .collect()
-    }
-
-    pub fn incident_of(&self, group: GroupId) -> Option<&str> {
-        self.groups.get(&group)?.incident.as_deref()
-    }
-
-    pub fn name(&mut self, group: GroupId, incident: &str) {
-        if let Some(group) = self.groups.get_mut(&group) {
-            group.incident = Some(incident.to_owned());
         }
     }
 
@@ -136,11 +118,12 @@ impl Graph {
             if is_same_place {
                 let is_longer = known.last_time != alert.last_time;
                 known.last_time = alert.last_time;
-                known.alert = Some(alert);
+                let before = known.alert.replace(alert);
                 let (time, group) = (known.first_time, known.group);
+                self.retell(node, before);
                 if is_longer {
                     for entity in self.nodes.get(node).entities.clone() {
-                        self.changed(entity, time);
+                        self.changed(entity, node, time);
                     }
                 }
                 if let Some(group) = group {
@@ -153,21 +136,16 @@ impl Graph {
         let id: Arc<str> = alert.alert_id.as_str().into();
         let (first_time, last_time) = (alert.first_time, alert.last_time);
         let entities = alert.entities.clone();
-        let node = self.add(
-            id.clone(),
-            (first_time, last_time),
-            &entities,
-            Some(alert),
-            0,
-        );
+        let times = (first_time, last_time);
+        let node = self.add(id.clone(), times, &entities, Some(alert));
         self.by_alert.insert(id, node);
         self.fresh.push(node);
     }
 
-    /// Takes in what is left of an alert of a closed incident, kept under a key.
-    pub fn put_past(&mut self, past: &Past, key: i64) -> u32 {
+    /// Takes in what is left of an alert of a closed incident.
+    pub fn put_past(&mut self, past: &Past) -> u32 {
         let times = (past.first_time, past.first_time);
-        self.add("".into(), times, &past.entities, None, key)
+        self.add("".into(), times, &past.entities, None)
     }
 
     /// Lets go of an alert.
@@ -177,12 +155,11 @@ impl Graph {
         }
     }
 
-    /// Turns the alerts of a group into past ones, each kept under the key that `key` gives it, or lets go of them without
-    /// one. Returns them.
+    /// Turns those alerts of a group into past ones that `counts` says so of, and lets go of the others. Returns them all.
     pub fn close(
         &mut self,
         group: GroupId,
-        key: impl Fn(&Alert) -> Option<i64>,
+        counts: impl Fn(&Alert) -> bool,
     ) -> Vec<(Alert, Option<u32>)> {
         let Some(group) = self.groups.remove(&group) else {
             return vec![];
@@ -190,32 +167,23 @@ impl Graph {
         let mut closed = vec![];
         for node in group.members.into_values() {
             let one = self.nodes.get_mut(node);
-            one.group = None;
+            (one.group, one.told) = (None, None);
             let Some(alert) = one.alert.take() else {
                 continue;
             };
-            let key = key(&alert);
-            match key {
-                Some(key) => {
-                    one.key = key;
-                    let (time, entities) = (one.first_time, one.entities.clone());
-                    self.by_alert.remove(&*alert.alert_id);
-                    for entity in entities {
-                        self.changed(entity, time);
-                    }
-                    closed.push((alert, Some(node)));
+            if counts(&alert) {
+                let (time, entities) = (one.first_time, one.entities.clone());
+                self.by_alert.remove(&*alert.alert_id);
+                for entity in entities {
+                    self.changed(entity, node, time);
                 }
-                None => {
-                    self.kill(node);
-                    closed.push((alert, None));
-                }
+                closed.push((alert, Some(node)));
+            } else {
+                self.kill(node);
+                closed.push((alert, None));
             }
         }
         closed
-    }
-
-    pub fn key_of_past(&self, node: u32) -> i64 {
-        self.nodes.get(node).key
     }
 
     /// Whether an open alert shares an entity with a past one within the gap.
@@ -240,7 +208,6 @@ impl Graph {
         (first_time, last_time): (i64, i64),
         entities: &[Entity],
         alert: Option<Alert>,
-        key: i64,
     ) -> u32 {
         let (mut known, others): (Vec<&Entity>, Vec<&Entity>) = entities
             .iter()
@@ -259,10 +226,10 @@ impl Graph {
             entities: entities.clone(),
             identities,
             alert,
-            key,
             is_dead: false,
             neighbours: vec![],
             group: None,
+            told: None,
         };
         let node = match self.free.pop() {
             Some(node) => {
@@ -311,9 +278,9 @@ impl Graph {
     }
 
     /// Notes that an alert that has the entity is other than before.
-    fn changed(&mut self, entity: u32, time: i64) {
+    fn changed(&mut self, entity: u32, node: u32, time: i64) {
         let pending = self.pending.entry(entity).or_default();
-        pending.has_changed = true;
+        pending.changed.push(node);
         pending.note(time);
     }
 
@@ -321,21 +288,27 @@ impl Graph {
         let one = self.nodes.get_mut(node);
         one.is_dead = true;
         let (id, time, group) = (one.id.clone(), one.first_time, one.group.take());
+        let told = one.told.take();
         if self.by_alert.get(&id) == Some(&node) {
             self.by_alert.remove(&id);
         }
         for entity in self.nodes.get(node).entities.clone() {
-            self.changed(entity, time);
+            self.changed(entity, node, time);
         }
+        let alert = self.nodes.get_mut(node).alert.take();
         if let Some(group) = group {
             self.touch(group);
             if let Some(of) = self.groups.get_mut(&group) {
+                if let Some(alert) = &alert {
+                    of.tally.remove(&id, alert);
+                }
                 of.members.remove(&(time, id));
                 if of.members.is_empty() {
                     self.groups.remove(&group);
                 }
             }
         }
+        self.lost.extend(told.zip(alert));
         self.dead.push(node);
     }
 

@@ -16,11 +16,11 @@ pub(in crate::correlate) struct Node {
     pub identities: usize,
     /// Nothing if its incident is closed.
     pub alert: Option<Alert>,
-    /// Under which it is kept as past.
-    pub key: i64,
     pub is_dead: bool,
     pub neighbours: Vec<u32>,
     pub group: Option<GroupId>,
+    /// The incident that it was told to be in.
+    pub told: Option<Arc<str>>,
 }
 
 impl Node {

@@ -1,8 +1,8 @@
 //! Works changes into the chains, the links and the groups.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use super::{Graph, Group, GroupId, Shared, Touched};
+use super::{Graph, GroupId, Shared, Touched};
 use crate::correlate::chain::{Delta, Pending, Terms};
 use crate::correlate::{identity_kind, weight};
 
@@ -22,18 +22,15 @@ impl Graph {
         for (entity, pending) in std::mem::take(&mut self.pending) {
             self.update_chain(entity, &pending, &mut deltas);
         }
-        // The groups that lost an alert may be in parts.
-        let mut broken: HashSet<GroupId> = HashSet::new();
-        for node in &self.dead {
-            let neighbours = self.nodes.get(*node).neighbours.iter();
-            broken.extend(neighbours.filter_map(|other| self.nodes.get(*other).group));
-        }
+        let gaps = self.gaps();
         for node in std::mem::take(&mut self.fresh) {
             if !self.nodes.get(node).is_dead && !self.nodes.get(node).is_past() {
                 self.start_group(node);
             }
         }
-        let (joined, parted) = self.apply(deltas);
+        let (joined, mut parted) = self.apply(deltas);
+        parted.extend(gaps);
+        let mut broken: HashSet<GroupId> = HashSet::new();
         for (one, other) in parted {
             let (a, b) = (self.nodes.get(one).group, self.nodes.get(other).group);
             if let (Some(a), Some(b)) = (a, b)
@@ -43,9 +40,7 @@ impl Graph {
                 broken.insert(a);
             }
         }
-        for group in broken {
-            self.break_up(group);
-        }
+        self.break_up(broken);
         for (one, other) in joined {
             self.join(one, other);
         }
@@ -55,6 +50,32 @@ impl Graph {
             .groups
             .retain(|group| self.groups.contains_key(group));
         touched
+    }
+
+    /// Alerts that were connected by others that are no more: what was around these is still in one piece if all of the pairs
+    /// are connected.
+    fn gaps(&self) -> Vec<Pair> {
+        let mut seen: HashSet<u32> = HashSet::new();
+        let mut gaps = vec![];
+        for node in &self.dead {
+            let mut around: Option<u32> = None;
+            let mut next = vec![*node];
+            while let Some(node) = next.pop() {
+                if !seen.insert(node) {
+                    continue;
+                }
+                for neighbour in &self.nodes.get(node).neighbours {
+                    if self.nodes.get(*neighbour).is_dead {
+                        next.push(*neighbour);
+                    } else if let Some(first) = around {
+                        gaps.push((first, *neighbour));
+                    } else {
+                        around = Some(*neighbour);
+                    }
+                }
+            }
+        }
+        gaps
     }
 
     fn update_chain(&mut self, entity: u32, pending: &Pending, deltas: &mut Vec<Delta>) {
@@ -114,39 +135,6 @@ impl Graph {
         (joined, parted)
     }
 
-    fn start_group(&mut self, node: u32) {
-        let group = self.next_group;
-        self.next_group += 1;
-        let one = self.nodes.get_mut(node);
-        one.group = Some(group);
-        let members = BTreeMap::from([((one.first_time, one.id.clone()), node)]);
-        let incident = None;
-        self.groups.insert(group, Group { members, incident });
-        self.touched.groups.insert(group);
-    }
-
-    /// Puts two groups together, the smaller into the larger.
-    fn join(&mut self, one: u32, other: u32) {
-        let groups = (self.nodes.get(one).group, self.nodes.get(other).group);
-        let (Some(a), Some(b)) = groups else { return };
-        if a == b {
-            return;
-        }
-        let size = |group: GroupId| self.groups.get(&group).map_or(0, |one| one.members.len());
-        let (into, from) = if size(a) >= size(b) { (a, b) } else { (b, a) };
-        self.touch(into);
-        self.touch(from);
-        let Some(moved) = self.groups.remove(&from) else {
-            return;
-        };
-        for node in moved.members.values() {
-            self.nodes.get_mut(*node).group = Some(into);
-        }
-        if let Some(group) = self.groups.get_mut(&into) {
-            group.members.extend(moved.members);
-        }
-    }
-
     /// Whether two alerts are connected by a short way, as they are where one came between them.
     fn has_detour(&self, one: u32, other: u32) -> bool {
         let mut seen = HashSet::from([one]);
@@ -164,28 +152,10 @@ impl Graph {
         false
     }
 
-    /// Makes the groups of a group's alerts anew.
-    fn break_up(&mut self, group: GroupId) {
-        self.touch(group);
-        let Some(broken) = self.groups.remove(&group) else {
-            return;
-        };
-        let members: Vec<u32> = broken.members.into_values().collect();
-        for node in &members {
-            self.start_group(*node);
-        }
-        for node in members {
-            for neighbour in self.nodes.get(node).neighbours.clone() {
-                self.join(node, neighbour);
-            }
-        }
-    }
-
     /// Makes room of what is no more.
     fn release(&mut self) {
         for node in std::mem::take(&mut self.dead) {
             let entities = std::mem::take(&mut self.nodes.get_mut(node).entities);
-            self.nodes.get_mut(node).alert = None;
             self.free.push(node);
             for entity in entities {
                 let Some(shared) = &mut self.shared[entity as usize] else {

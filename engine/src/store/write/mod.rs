@@ -1,18 +1,18 @@
 //! One engine commit as one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
 use sqlx::{Connection, SqliteConnection};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::alert::{Alert, Entity};
 use crate::rule::Level;
 use crate::store::sqlite::{Writer, refusal, store_error};
 use crate::store::{Commit, PartitionState, StateWrite, bulk, people, read};
 use crate::{Error, Result};
 
+mod alerts;
 mod incidents;
 
 /// Who changed something when no person did.
@@ -42,7 +42,7 @@ pub(super) fn damaged(owner: &str, reason: String) -> Error {
 
 /// One line of the change log that is still to be written.
 pub(super) struct Change {
-    pub incident_id: String,
+    pub incident_no: i64,
     pub kind: &'static str,
     pub author: String,
     pub detail: serde_json::Value,
@@ -84,7 +84,7 @@ async fn write_all(
     write_partitions(connection, &commit.partitions)
         .await
         .map_err(fail)?;
-    write_alerts(connection, path, &commit.alerts, now).await?;
+    alerts::write_alerts(connection, path, &commit.alerts, now).await?;
     let mut changes = incidents::write_incidents(connection, path, &commit.incidents, now).await?;
     for (gone, survivor) in &commit.merged {
         let merged = people::merge(connection, gone, survivor, now).await;
@@ -106,9 +106,9 @@ pub(super) async fn write_changes(
     changes: &[Change],
     now: i64,
 ) -> sqlx::Result<i64> {
-    const HEAD: &str = "INSERT INTO changes (incident_id, kind, time, author, detail) ";
+    const HEAD: &str = "INSERT INTO changes (incident_no, kind, time, author, detail) ";
     bulk::insert(connection, HEAD, "", changes, |row, change| {
-        row.push_bind(change.incident_id.clone());
+        row.push_bind(change.incident_no);
         row.push_bind(change.kind);
         row.push_bind(now);
         row.push_bind(change.author.clone());
@@ -206,78 +206,4 @@ async fn write_partitions(
 fn to_json(path: &Path, value: &impl Serialize, what: &str) -> Result<String> {
     serde_json::to_string(value)
         .map_err(|error| refusal(path, format!("{what} cannot be written as JSON: {error}")))
-}
-
-/// The last of several with one id, in the order given.
-fn last_of_each<'a, T>(items: &'a [T], id: impl Fn(&'a T) -> &'a str) -> Vec<&'a T> {
-    let last: HashMap<&str, usize> = items
-        .iter()
-        .enumerate()
-        .map(|(index, item)| (id(item), index))
-        .collect();
-    let is_last = |(index, item): &(usize, &'a T)| last.get(id(item)) == Some(index);
-    let kept = items.iter().enumerate().filter(is_last);
-    kept.map(|(_, item)| item).collect()
-}
-
-async fn write_alerts(
-    connection: &mut SqliteConnection,
-    path: &Path,
-    alerts: &[Alert],
-    now: i64,
-) -> Result<()> {
-    let fail = |error| store_error(path, error);
-    let alerts = last_of_each(alerts, |alert| &alert.alert_id);
-    let mut unwritten = None;
-    const HEAD: &str = "INSERT INTO alerts (alert_id, rule_id, level, state, first_time, \
-                        last_time, revision, created, updated, body) ";
-    const TAIL: &str = " ON CONFLICT (alert_id) DO UPDATE SET rule_id = excluded.rule_id, \
-        level = excluded.level, state = excluded.state, first_time = excluded.first_time, \
-        last_time = excluded.last_time, revision = excluded.revision, \
-        updated = excluded.updated, body = excluded.body";
-    bulk::insert(connection, HEAD, TAIL, &alerts, |row, alert| {
-        let body = to_json(path, alert, &alert.alert_id).unwrap_or_else(|error| {
-            unwritten = Some(error);
-            String::new()
-        });
-        row.push_bind(alert.alert_id.clone());
-        row.push_bind(alert.rule_id.clone());
-        row.push_bind(level_rank(alert.level));
-        row.push_bind(alert.state.as_str());
-        row.push_bind(alert.first_time);
-        row.push_bind(alert.last_time);
-        row.push_bind(i64::from(alert.revision));
-        row.push_bind(now);
-        row.push_bind(now);
-        row.push_bind(body);
-    })
-    .await
-    .map_err(fail)?;
-    if let Some(error) = unwritten {
-        return Err(error);
-    }
-
-    let ids: Vec<&str> = alerts.iter().map(|alert| alert.alert_id.as_str()).collect();
-    for piece in bulk::pieces(&ids) {
-        bulk::with_texts("DELETE FROM alert_entities WHERE alert_id IN", piece)
-            .build()
-            .execute(&mut *connection)
-            .await
-            .map_err(fail)?;
-    }
-    let entities: Vec<(&str, &Entity)> = alerts
-        .iter()
-        .flat_map(|alert| {
-            let id = alert.alert_id.as_str();
-            alert.entities.iter().map(move |entity| (id, entity))
-        })
-        .collect();
-    const ENTITIES: &str = "INSERT OR IGNORE INTO alert_entities (alert_id, kind, value) ";
-    bulk::insert(connection, ENTITIES, "", &entities, |row, (id, entity)| {
-        row.push_bind((*id).to_owned());
-        row.push_bind(entity.kind.clone());
-        row.push_bind(entity.value.clone());
-    })
-    .await
-    .map_err(fail)
 }
