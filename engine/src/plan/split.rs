@@ -5,11 +5,11 @@ use std::sync::Arc;
 use datafusion::common::TableReference;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
-use datafusion::prelude::SessionContext;
 
 use super::need::{self, Need};
 use super::rows::row_part;
@@ -35,11 +35,11 @@ impl Refusal {
 }
 
 pub(super) fn window_plan(
-    ctx: &SessionContext,
+    state: &SessionState,
     logical: &LogicalPlan,
     physical: Arc<dyn ExecutionPlan>,
 ) -> std::result::Result<WindowPlan, Refusal> {
-    let (keys, need, conditions) = group_keys(ctx, logical)?;
+    let (keys, need, conditions) = group_keys(state, logical)?;
     let mut parts = None;
     let split = physical.transform_up(|node| {
         let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
@@ -101,7 +101,7 @@ pub(super) fn window_plan(
 /// The GROUP BY expressions over the event schema with the output columns that carry them, and what HAVING
 /// needs of one key.
 fn group_keys(
-    ctx: &SessionContext,
+    state: &SessionState,
     logical: &LogicalPlan,
 ) -> std::result::Result<(Vec<GroupKey>, Need, Conditions), Refusal> {
     let LogicalPlan::Projection(projection) = logical else {
@@ -148,11 +148,11 @@ fn group_keys(
                 "it groups by `{expr}`, which is no value of one event"
             ))
         })?;
-        let physical = lineage::physical(ctx, source).map_err(|e| wrong(&e))?;
+        let physical = lineage::physical(state, source).map_err(|e| wrong(&e))?;
         Ok((physical, name))
     };
     let keys = aggregate.group_expr.iter().enumerate().map(key);
-    let (need, conditions) = need::of_having(ctx, &having, aggregate);
+    let (need, conditions) = need::of_having(state, &having, aggregate);
     Ok((keys.collect::<Result<_, Refusal>>()?, need, conditions))
 }
 
