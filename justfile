@@ -33,6 +33,10 @@ ci:
 bench:
     cargo run --release -p weir-benches --bin road
 
+# what rules cost by their number (packs and variants of them): the start, and the road over generated events or those of a file
+bench-rules *args:
+    cargo run --release -p weir-benches --bin rules -- {{args}}
+
 # each format's decoder beside a floor, in one run; the allocator set as in the Docker image
 bench-decode format="all":
     MIMALLOC_PURGE_DELAY=1000 cargo run --release -p weir-benches --bin decode -- --format {{format}}

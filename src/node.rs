@@ -1,6 +1,6 @@
 //! Wiring: from the configuration to a pipeline that is ready to run. Shared by `run`, `replay` and `demo`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,18 +56,18 @@ pub fn load_rules(config: &Config) -> anyhow::Result<Vec<LoadedRule>> {
     for path in &config.rules.paths {
         rules.extend(weir_detections::load_dir(path)?);
     }
-    for (index, loaded) in rules.iter().enumerate() {
-        if let Some(other) = rules[..index].iter().find(|r| r.rule.id == loaded.rule.id) {
+    let mut by_id = HashMap::new();
+    for LoadedRule { rule, .. } in &rules {
+        if let Some(path) = by_id.insert(rule.id.as_str(), &rule.path) {
             bail!(
-                "rule id {} is used twice: {} and {}",
-                loaded.rule.id,
-                other.rule.path,
-                loaded.rule.path
+                "rule id {} is used twice: {path} and {}",
+                rule.id,
+                rule.path
             );
         }
     }
     for id in &config.rules.disabled {
-        if !rules.iter().any(|loaded| loaded.rule.id == *id) {
+        if !by_id.contains_key(id.as_str()) {
             bail!("rules.disabled names `{id}`, which no rule has; `weir rule list` shows the ids");
         }
     }

@@ -3,6 +3,7 @@
 pub mod fixtures;
 pub mod generator;
 pub mod road;
+pub mod variants;
 
 use std::collections::BTreeMap;
 

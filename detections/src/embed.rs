@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use include_dir::{Dir, include_dir};
+use weir_engine::parallel;
 
 use crate::error::{Error, Result};
 use crate::format;
@@ -14,25 +15,21 @@ static PACKS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/packs");
 
 /// Every rule of the packs that ship with Weir, in order of their paths (`cloudtrail/trail_stopped.yml`).
 pub fn embedded() -> Result<Vec<LoadedRule>> {
-    let mut rules = vec![];
-    let mut errors = vec![];
+    let mut files = vec![];
     let mut open = vec![&PACKS];
     while let Some(folder) = open.pop() {
         open.extend(folder.dirs());
-        for file in folder.files().filter(|file| is_rule(file.path())) {
-            let path = file.path().to_string_lossy();
-            let rule = file
-                .contents_utf8()
-                .ok_or_else(|| Error::rule(&path, "not UTF-8 text"))
-                .and_then(|text| format::parse(&path, text, &|case| read(folder.path(), case)));
-            match rule {
-                Ok(rule) => rules.push(rule),
-                Err(error) => errors.push(error),
-            }
-        }
+        let rules = folder.files().filter(|file| is_rule(file.path()));
+        files.extend(rules.map(|file| (folder.path(), file)));
     }
-    rules.sort_by(|a, b| a.rule.path.cmp(&b.rule.path));
-    checked(rules, errors)
+    files.sort_by_key(|(_, file)| file.path());
+    let read = parallel::map(&files, |(folder, file)| {
+        let path = file.path().to_string_lossy();
+        file.contents_utf8()
+            .ok_or_else(|| Error::rule(&path, "not UTF-8 text"))
+            .and_then(|text| format::parse(&path, text, &|case| read(folder, case)))
+    });
+    checked(read, vec![])
 }
 
 fn read(folder: &Path, case: &Path) -> Result<Vec<u8>, String> {

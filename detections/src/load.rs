@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
-use weir_engine::Rule;
+use weir_engine::{Rule, parallel};
 
 use crate::case::Case;
 use crate::error::{Error, Result};
@@ -46,14 +46,7 @@ pub fn load_dir(path: impl AsRef<Path>) -> Result<Vec<LoadedRule>> {
             path: path.display().to_string(),
         });
     }
-    let mut rules = vec![];
-    for file in files {
-        match load_file(&file) {
-            Ok(rule) => rules.push(rule),
-            Err(error) => errors.push(error),
-        }
-    }
-    checked(rules, errors)
+    checked(parallel::map(&files, |file| load_file(file)), errors)
 }
 
 /// One rule file with its tests.
@@ -75,8 +68,18 @@ pub(crate) fn is_rule(path: &Path) -> bool {
     matches!(extension, Some("yml" | "yaml"))
 }
 
-/// The rules, unless something is wrong with any of them or two share an id.
-pub(crate) fn checked(rules: Vec<LoadedRule>, mut errors: Vec<Error>) -> Result<Vec<LoadedRule>> {
+/// The rules, unless something is wrong with any of them, or beside them, or two share an id.
+pub(crate) fn checked(
+    read: Vec<Result<LoadedRule>>,
+    mut errors: Vec<Error>,
+) -> Result<Vec<LoadedRule>> {
+    let mut rules = Vec::with_capacity(read.len());
+    for rule in read {
+        match rule {
+            Ok(rule) => rules.push(rule),
+            Err(error) => errors.push(error),
+        }
+    }
     let mut by_id = HashMap::new();
     for LoadedRule { rule, .. } in &rules {
         if let Some(first) = by_id.insert(&rule.id, &rule.path) {

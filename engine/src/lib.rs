@@ -21,6 +21,7 @@ pub mod health;
 pub mod hunt;
 pub mod incident;
 pub mod mask;
+pub mod parallel;
 pub mod pipeline;
 pub mod plan;
 pub mod rule;

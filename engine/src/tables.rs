@@ -63,6 +63,10 @@ impl Tables {
         Ok(())
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// These tables, and an empty one for each that rules declare and nobody has filled.
     pub fn with_declared<'a>(&self, rules: impl Iterator<Item = &'a Rule>) -> Result<Self> {
         let mut wanted: BTreeMap<&String, BTreeSet<&String>> = BTreeMap::new();

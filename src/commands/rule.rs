@@ -6,15 +6,17 @@ use std::process::ExitCode;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::buffer::Buffer;
 use datafusion::arrow::datatypes::Schema;
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
 use weir_connectors::decode::{Decoder, FormatChoice, Record};
-use weir_detections::{LoadedRule, lint, reads_alerts, run_case};
-use weir_engine::Tables;
+use weir_detections::{CaseResult, Lint, LoadedRule, lint, reads_alerts, run_case};
 use weir_engine::batch::Partition;
-use weir_engine::detect::run_all_with;
+use weir_engine::detect::Planned;
 use weir_engine::dispatch::necessary;
 use weir_engine::plan::{self, Plan};
 use weir_engine::schema::{self, COLUMNS};
 use weir_engine::time::{HOUR, MINUTE, SECOND, pane_size};
+use weir_engine::{Rule, Tables, parallel};
 
 use crate::config::{Config, decoder};
 use crate::node;
@@ -108,8 +110,15 @@ pub fn decode(events: &[u8]) -> Result<RecordBatch, String> {
     }
 }
 
+/// What came of the tests of one rule.
+struct Tested {
+    lints: Vec<Lint>,
+    cases: Vec<CaseResult>,
+    /// Why a rule without tests cannot be planned.
+    refused: Option<weir_engine::Error>,
+}
+
 async fn test(config: &Config, rules: &[LoadedRule], strict: bool) -> anyhow::Result<ExitCode> {
-    let (mut passed, mut failed, mut findings) = (0, 0, 0);
     let mut all: Vec<_> = rules.iter().map(|loaded| loaded.rule.clone()).collect();
     // A rule over alerts needs the rules that raise them, those tested in the place of configured ones.
     if all.iter().any(|rule| reads_alerts(&rule.query)) {
@@ -119,36 +128,28 @@ async fn test(config: &Config, rules: &[LoadedRule], strict: bool) -> anyhow::Re
             }
         }
     }
-    let run = async |one: &[weir_engine::Rule], events: &[RecordBatch], tables: &Tables| {
-        if !one.iter().any(|rule| reads_alerts(&rule.query)) {
-            return run_all_with(one, events, tables).await;
-        }
-        let mut alerts = run_all_with(&all, events, tables).await?;
-        alerts.retain(|alert| one.iter().any(|rule| rule.id == alert.rule_id));
-        Ok(alerts)
-    };
-    for loaded in rules {
-        for finding in lint(loaded) {
-            println!("{}: {finding}", loaded.rule.path);
+    let planned = OnceCell::new();
+    let runtime = Handle::current();
+    let tested = parallel::map(rules, |loaded| {
+        runtime.block_on(test_rule(loaded, &all, &planned))
+    });
+    let (mut passed, mut failed, mut findings) = (0, 0, 0);
+    for (LoadedRule { rule, .. }, tested) in rules.iter().zip(&tested) {
+        for lint in &tested.lints {
+            println!("{}: {lint}", rule.path);
             findings += 1;
         }
-        for case in &loaded.tests {
-            let result = run_case(&loaded.rule, case, &decode, &run).await;
-            if result.passed() {
+        for case in &tested.cases {
+            if case.passed() {
                 passed += 1;
             } else {
                 failed += 1;
-                println!("{result}");
+                println!("{case}");
             }
         }
-        if loaded.tests.is_empty() {
-            // Nothing else would plan it.
-            if let Err(error) =
-                run(std::slice::from_ref(&loaded.rule), &[], &Tables::default()).await
-            {
-                println!("FAILED {}: {error}", loaded.rule.path);
-                failed += 1;
-            }
+        if let Some(error) = &tested.refused {
+            println!("FAILED {}: {error}", rule.path);
+            failed += 1;
         }
     }
     println!(
@@ -160,6 +161,44 @@ async fn test(config: &Config, rules: &[LoadedRule], strict: bool) -> anyhow::Re
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Runs the tests of one rule. Cases without reference tables share one plan; those of rules over alerts share the
+/// plans of all rules.
+async fn test_rule(loaded: &LoadedRule, all: &[Rule], planned: &OnceCell<Planned>) -> Tested {
+    let over_alerts = reads_alerts(&loaded.rule.query);
+    let alone = OnceCell::new();
+    let run = async |one: &[Rule], events: &[RecordBatch], tables: &Tables| {
+        let (rules, shared) = match over_alerts {
+            true => (all, planned),
+            false => (one, &alone),
+        };
+        let mut alerts = if tables.is_empty() {
+            let planned = shared.get_or_try_init(|| Planned::new(rules, tables));
+            planned.await?.run(events).await?
+        } else {
+            Planned::new(rules, tables).await?.run(events).await?
+        };
+        alerts.retain(|alert| one.iter().any(|rule| rule.id == alert.rule_id));
+        Ok::<_, weir_engine::Error>(alerts)
+    };
+    let mut cases = vec![];
+    for case in &loaded.tests {
+        cases.push(run_case(&loaded.rule, case, &decode, &run).await);
+    }
+    let refused = match cases.is_empty() {
+        // Nothing else would plan it.
+        true => {
+            let one = std::slice::from_ref(&loaded.rule);
+            run(one, &[], &Tables::default()).await.err()
+        }
+        false => None,
+    };
+    Tested {
+        lints: lint(loaded),
+        cases,
+        refused,
+    }
 }
 
 async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
@@ -178,7 +217,7 @@ async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
     let rule = &loaded.rule;
     let tables = node::tables(config)?.with_declared(std::iter::once(rule))?;
     let session = plan::session(&[], &tables).await?;
-    let plan = Plan::new(&session, rule).await?;
+    let plan = Plan::unabridged(&session.state(), rule).await?;
     println!(
         "{}\n  id {}, version {}, {}",
         rule.title,
@@ -245,7 +284,7 @@ async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
 }
 
 /// What a rule that looks at single events keeps.
-fn memory(rule: &weir_engine::Rule) -> String {
+fn memory(rule: &Rule) -> String {
     let matches = "matches until late rows can no longer change their alerts, some 2 KiB each";
     match (&rule.new_terms, &rule.absence) {
         (Some(terms), _) => format!(

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use weir_detections::{LoadedRule, embedded, lint, load_dir};
 use weir_engine::Tables;
 use weir_engine::dispatch;
-use weir_engine::plan::{self, Plan};
+use weir_engine::plan::{self, Plan, RowPart};
 use weir_engine::schema::FAMILIES;
 
 fn packs() -> Vec<LoadedRule> {
@@ -80,6 +81,51 @@ async fn every_rule_plans_and_is_dispatched_by_a_literal() {
     }
     assert!(refused.is_empty(), "{}", refused.join("\n"));
     assert!(windows >= 8, "{windows} windowed rules");
+}
+
+/// All that a plan does.
+fn shown(plan: &Plan) -> String {
+    let tree = |plan: &dyn ExecutionPlan| {
+        format!("{}\n{:?}", displayable(plan).indent(true), plan.schema())
+    };
+    // How a row part comes to what it returns may differ.
+    let rows = |rows: &RowPart| format!("{:#?}\n{:#?}", rows.predicate, rows.exprs());
+    match plan {
+        Plan::Event(plan) => {
+            let joined = plan.joined.then(|| tree(plan.template.as_ref()));
+            let remembered = plan.remembered.as_ref().map(rows);
+            let (rows, output) = (rows(&plan.rows), &plan.output);
+            format!("{rows}\n{output:#?}\n{remembered:#?}\n{joined:#?}")
+        }
+        Plan::Window(plan) => {
+            let inputs = plan.inputs.iter().map(|input| {
+                let reduce = input.reduce.as_ref();
+                let reduce = reduce.map(|r| (tree(r.partial.as_ref()), tree(r.merge.as_ref())));
+                format!("{}\n{reduce:#?}", rows(&input.rows))
+            });
+            let inputs: Vec<_> = inputs.collect();
+            let finish = tree(plan.finish.as_ref());
+            let parts = (&plan.keys, &plan.need, &plan.conditions);
+            format!("{inputs:#?}\n{finish}\n{parts:#?}")
+        }
+    }
+}
+
+#[tokio::test]
+async fn rules_planned_over_few_columns_have_the_plan_that_they_have_over_all() {
+    let packs: Vec<_> = packs().into_iter().map(|loaded| loaded.rule).collect();
+    let declared = Tables::default().with_declared(packs.iter());
+    let session = plan::session(&[], &declared.unwrap()).await.unwrap();
+    let short = plan::all(&session, &packs.iter().collect::<Vec<_>>());
+    for (rule, short) in packs.iter().zip(short) {
+        let long = shown(&Plan::unabridged(&session.state(), rule).await.unwrap());
+        let short = shown(&short.unwrap());
+        assert!(
+            short == long,
+            "{}\nover few columns:\n{short}\nover all:\n{long}",
+            rule.path
+        );
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Rules over a closed set of events: everything is final.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::RecordBatch;
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::{Detector, Limits, RunningRule};
@@ -10,6 +13,51 @@ use crate::plan::{self, Plan};
 use crate::rule::Rule;
 use crate::window::Answer;
 use crate::{Error, Result, Tables};
+
+/// Rules that are planned once and run over several closed sets of events.
+#[derive(Debug)]
+pub struct Planned {
+    rules: Vec<(Rule, Plan)>,
+    ctx: Arc<TaskContext>,
+}
+
+impl Planned {
+    /// Plans rules. One that cannot run is an error.
+    pub async fn new(rules: &[Rule], tables: &Tables) -> Result<Self> {
+        let tables = tables.with_declared(rules.iter())?;
+        let session = plan::session(&[], &tables).await?;
+        let plans = plan::all(&session, &rules.iter().collect::<Vec<_>>());
+        let planned = rules.iter().zip(plans);
+        let planned = planned.map(|(rule, plan)| Ok((rule.clone(), plan?)));
+        Ok(Self {
+            rules: planned.collect::<Result<_>>()?,
+            ctx: session.task_ctx(),
+        })
+    }
+
+    /// The final alerts of one closed set of events.
+    pub async fn run(&self, events: &[RecordBatch]) -> Result<Vec<Alert>> {
+        let limits = Limits::default();
+        let rules = self
+            .rules
+            .iter()
+            .map(|(rule, plan)| RunningRule::new(rule.clone(), plan.clone(), None, &limits));
+        let rules = rules.collect::<Result<_>>()?;
+        let mut detector = Detector::of(rules, limits.clone(), self.ctx.clone());
+        for batch in events {
+            detector.push(batch).await;
+        }
+        detector.advance(i64::MAX).await;
+        let alerts = detector.changes(false, None).await;
+        match detector
+            .health()
+            .find_map(|(id, health)| Some((id.to_owned(), health.last_error.clone()?)))
+        {
+            Some((id, error)) => Err(Error::rule(id, error)),
+            None => Ok(alerts),
+        }
+    }
+}
 
 /// Runs rules over events as one closed set: everything is final. For tests of rules and backtests.
 pub async fn run_all(rules: &[Rule], events: &[RecordBatch]) -> Result<Vec<Alert>> {
@@ -22,23 +70,7 @@ pub async fn run_all_with(
     events: &[RecordBatch],
     tables: &Tables,
 ) -> Result<Vec<Alert>> {
-    let made = Detector::open(rules.to_vec(), vec![], Limits::default(), tables).await;
-    let (mut detector, refused) = made?;
-    if let Some(error) = refused.into_iter().next() {
-        return Err(error);
-    }
-    for batch in events {
-        detector.push(batch).await;
-    }
-    detector.advance(i64::MAX).await;
-    let alerts = detector.changes(false, None).await;
-    match detector
-        .health()
-        .find_map(|(id, health)| Some((id.to_owned(), health.last_error.clone()?)))
-    {
-        Some((id, error)) => Err(Error::rule(id, error)),
-        None => Ok(alerts),
-    }
+    Planned::new(rules, tables).await?.run(events).await
 }
 
 /// Answers of one window rule over a closed set of events, window by window. Training reads feature vectors

@@ -15,7 +15,7 @@ use hashbrown::HashSet;
 use crate::alert::{Alert, AlertState};
 use crate::dispatch::Dispatch;
 use crate::health::RuleHealth;
-use crate::plan::{self, Plan};
+use crate::plan;
 use crate::rule::Rule;
 use crate::schema::col;
 use crate::score::Score;
@@ -31,7 +31,7 @@ mod history;
 mod layout;
 mod limits;
 mod memory;
-mod narrow;
+pub(crate) mod narrow;
 mod pattern;
 mod recall;
 pub mod row;
@@ -41,7 +41,7 @@ mod terms;
 mod timeline;
 mod told;
 
-pub use closed::{answers, run_all, run_all_with};
+pub use closed::{Planned, answers, run_all, run_all_with};
 pub(crate) use ending::Ending;
 use fed::Fed;
 use guard::{count, guarded, halves};
@@ -101,33 +101,38 @@ impl Detector {
         let scored = models
             .into_iter()
             .map(|model| (model.rule, Some(model.scorer)));
+        let all: Vec<_> = plain.chain(scored).collect();
+        let planned = plan::all(
+            &session,
+            &all.iter().map(|(rule, _)| rule).collect::<Vec<_>>(),
+        );
         let (mut running, mut refused) = (vec![], vec![]);
-        for (rule, scorer) in plain.chain(scored) {
-            match Plan::new(&session, &rule).await {
+        for ((rule, scorer), plan) in all.into_iter().zip(planned) {
+            match plan {
                 Ok(plan) => running.push(RunningRule::new(rule, plan, scorer, &limits)?),
                 Err(error) => refused.push(error),
             }
         }
-        let predicates: Vec<_> = running.iter().map(|r| r.plan.predicate()).collect();
-        let health = running.iter().map(describe).collect();
-        let dispatch = Dispatch::new(&predicates);
-        Ok((
-            Self {
-                limits,
-                ending: Ending::default(),
-                newest: i64::MIN,
-                early: i64::MIN,
-                ended: i64::MIN,
-                watermark: None,
-                fed: Fed::default(),
-                orphans: vec![],
-                rules: running,
-                health,
-                dispatch,
-                ctx: session.task_ctx(),
-            },
-            refused,
-        ))
+        Ok((Self::of(running, limits, session.task_ctx()), refused))
+    }
+
+    /// Of rules that are ready to run.
+    fn of(rules: Vec<RunningRule>, limits: Limits, ctx: Arc<TaskContext>) -> Self {
+        let predicates: Vec<_> = rules.iter().map(|r| r.plan.predicate()).collect();
+        Self {
+            limits,
+            ending: Ending::default(),
+            newest: i64::MIN,
+            early: i64::MIN,
+            ended: i64::MIN,
+            watermark: None,
+            fed: Fed::default(),
+            orphans: vec![],
+            health: rules.iter().map(describe).collect(),
+            dispatch: Dispatch::new(&predicates),
+            rules,
+            ctx,
+        }
     }
 
     pub fn rules(&self) -> &[RunningRule] {

@@ -1,26 +1,40 @@
 //! Where the columns of a query come from.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result as DfResult;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::prelude::SessionContext;
 
 use crate::schema;
 
+static EVENTS: LazyLock<Arc<DFSchema>> = LazyLock::new(|| {
+    // It refuses repeated names only, of which events have none.
+    Arc::new(
+        DFSchema::try_from(schema::events().as_ref().clone()).unwrap_or_else(|_| DFSchema::empty()),
+    )
+});
+
+/// The schema of events.
+pub(super) fn events() -> &'static DFSchema {
+    &EVENTS
+}
+
 /// An expression over event columns, ready to run.
-pub(super) fn physical(ctx: &SessionContext, expr: Expr) -> DfResult<Arc<dyn PhysicalExpr>> {
-    let events = DFSchema::try_from(schema::events().as_ref().clone())?;
-    let context = SimplifyContext::builder().with_schema(Arc::new(events.clone()));
+pub(super) fn physical(state: &SessionState, expr: Expr) -> DfResult<Arc<dyn PhysicalExpr>> {
+    state.create_physical_expr(simplified(expr)?, &EVENTS)
+}
+
+/// Some functions exist only until the simplifier has put others in their place (`coalesce`).
+pub(super) fn simplified(expr: Expr) -> DfResult<Expr> {
+    let context = SimplifyContext::builder().with_schema(EVENTS.clone());
     let simplifier = ExprSimplifier::new(context.build());
-    // Some functions exist only until the simplifier has put others in their place (`coalesce`).
-    let expr = simplifier.simplify(simplifier.coerce(expr, &events)?)?;
-    ctx.create_physical_expr(expr, &events)
+    simplifier.simplify(simplifier.coerce(expr, &EVENTS)?)
 }
 
 /// The expression, written over the columns of `plan`'s output, as one over event columns; none if it holds

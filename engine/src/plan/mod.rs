@@ -17,24 +17,27 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Column;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
-use datafusion::execution::TaskContext;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{Expr, Operator};
+use datafusion::execution::{SessionState, TaskContext};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
-use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::prelude::SessionContext;
+use futures::executor::block_on;
 
 pub use self::need::{CONDITIONS, Need, Tally};
 use self::split::Refusal;
-pub use self::template::{family_views, run, session};
+pub use self::template::{run, session};
 use crate::detect::feed;
 use crate::dispatch::necessary;
 use crate::finding::Finding;
 use crate::rule::Rule;
 use crate::schema;
-use crate::{Error, Result};
+use crate::{Error, Result, parallel};
 
+mod abridged;
+mod direct;
 mod lineage;
 mod need;
 mod repeatable;
@@ -57,7 +60,10 @@ pub struct RowPart {
 #[derive(Debug, Clone)]
 pub struct EventPlan {
     pub rows: RowPart,
+    /// What runs if the query is joined. Otherwise it may lack the columns of a star.
     pub template: Arc<dyn ExecutionPlan>,
+    /// Schema of what the query returns.
+    pub output: SchemaRef,
     /// The query joins reference tables: its rows are told apart by their columns `time` and `event_uid`.
     pub joined: bool,
     /// For a rule that remembers: what it remembers of a row, which is less than what it returns.
@@ -137,39 +143,65 @@ pub enum Plan {
 impl Plan {
     /// Plans a rule, or says why it cannot be run on a stream.
     pub async fn new(ctx: &SessionContext, rule: &Rule) -> Result<Self> {
+        Self::in_state(&ctx.state(), rule).await
+    }
+
+    async fn in_state(state: &SessionState, rule: &Rule) -> Result<Self> {
+        if let Some(plan) = abridged::plan(state, rule).await
+            && plan.check_columns(rule).is_ok()
+        {
+            return Ok(plan);
+        }
+        Self::unabridged(state, rule).await
+    }
+
+    /// The same plan by a longer way: the query is planned as it stands, over all columns. What is refused is
+    /// refused here.
+    pub async fn unabridged(state: &SessionState, rule: &Rule) -> Result<Self> {
         let refuse = |reason: String| Error::rule(&rule.title, reason);
         let options = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
-        let frame: DataFrame = ctx
-            .sql_with_options(&rule.query, options)
+        let logical = state
+            .create_logical_plan(&rule.query)
             .await
+            .and_then(|logical| options.verify_plan(&logical).map(|()| logical))
             .map_err(|e| refuse(short(&e)))?;
-        let logical = frame.logical_plan().clone();
-        let physical = frame
-            .clone()
-            .create_physical_plan()
-            .await
-            .map_err(|e| refuse(short(&e)))?;
-        repeatable::check(&logical).map_err(refuse)?;
+        let plan = Self::of(state, rule, logical).await.map_err(refuse)?;
+        plan.check_columns(rule).map_err(refuse)?;
+        Ok(plan)
+    }
+
+    /// The plan of a rule's query.
+    async fn of(state: &SessionState, rule: &Rule, logical: LogicalPlan) -> Result<Self, String> {
+        let physical = state.create_physical_plan(&logical).await;
+        let physical = physical.map_err(|e| short(&e))?;
+        repeatable::check(&logical)?;
         let plan = match rule.window {
             None => {
-                let mut plan = rows::event_plan(&physical).map_err(refuse)?;
+                let mut plan = rows::event_plan(&physical)?;
                 if !plan.joined && !remembered_columns(rule).is_empty() {
-                    plan.remembered = Some(remembered(frame, rule, &plan).await.map_err(refuse)?);
+                    plan.remembered = Some(remembered(state, logical, rule, &plan).await?);
                 }
                 Self::Event(plan)
             }
-            Some(_) => Self::Window(match split::window_plan(ctx, &logical, physical.clone()) {
-                Err(Refusal::Shape(reason)) => {
-                    whole::window_plan(ctx, rule, &logical, physical, &reason).map_err(refuse)?
-                }
-                split => split.map_err(|refusal| refuse(refusal.reason()))?,
-            }),
+            Some(_) => Self::Window(
+                match split::window_plan(state, &logical, physical.clone()) {
+                    Err(Refusal::Shape(reason)) => {
+                        whole::window_plan(state, rule, &logical, physical, &reason)?
+                    }
+                    split => split.map_err(Refusal::reason)?,
+                },
+            ),
         };
-        plan.check_alerts().map_err(refuse)?;
-        let outputs = plan.output();
+        plan.check_alerts()?;
+        Ok(plan)
+    }
+
+    /// Whether the query returns the columns that the rule names.
+    fn check_columns(&self, rule: &Rule) -> Result<(), String> {
+        let outputs = self.output();
         let named = rule
             .suppress
             .iter()
@@ -186,13 +218,13 @@ impl Plan {
                     .map(|f| f.name().as_str())
                     .take(20)
                     .collect();
-                return Err(refuse(format!(
+                return Err(format!(
                     "{place} names column `{column}`, which the query does not return; it returns {}",
                     have.join(", ")
-                )));
+                ));
             }
         }
-        Ok(plan)
+        Ok(())
     }
 
     /// The row-local parts, one per place where the query reads events.
@@ -233,7 +265,7 @@ impl Plan {
     /// Schema of the rule's answer.
     pub fn output(&self) -> SchemaRef {
         match self {
-            Self::Event(plan) => plan.template.schema(),
+            Self::Event(plan) => plan.output.clone(),
             Self::Window(plan) => plan.finish.schema(),
         }
     }
@@ -285,27 +317,40 @@ impl Plan {
     }
 }
 
+/// Plans rules on all cores; what became of each, in their order.
+pub fn all(ctx: &SessionContext, rules: &[&Rule]) -> Vec<Result<Plan>> {
+    let state = ctx.state();
+    parallel::map(rules, |rule| block_on(Plan::in_state(&state, rule)))
+}
+
 /// The columns that decide whether a row of this rule is a match, and of which alert.
-async fn remembered(frame: DataFrame, rule: &Rule, whole: &EventPlan) -> Result<RowPart, String> {
+fn remembered_names(rule: &Rule) -> impl Iterator<Item = &String> {
     let suppress = rule.suppress.iter().flat_map(|suppress| &suppress.by);
     let pair = rule
         .absence
         .iter()
         .filter_map(|absence| absence.pair.as_ref());
     let pair = pair.flat_map(|pair| [&pair.of, &pair.after]);
-    let names = remembered_columns(rule).iter().chain(suppress).chain(pair);
-    let outputs = whole.template.schema();
-    let names: BTreeSet<&String> = names
-        .filter(|name| outputs.index_of(name).is_ok())
-        .collect();
+    remembered_columns(rule).iter().chain(suppress).chain(pair)
+}
+
+async fn remembered(
+    state: &SessionState,
+    logical: LogicalPlan,
+    rule: &Rule,
+    whole: &EventPlan,
+) -> Result<RowPart, String> {
+    let returned = remembered_names(rule).filter(|name| whole.output.index_of(name).is_ok());
+    let names: BTreeSet<&String> = returned.collect();
     let columns = names
         .into_iter()
         .map(|name| Expr::Column(Column::from_name(name)));
-    let frame = frame
-        .select(columns.collect::<Vec<_>>())
+    let logical = LogicalPlanBuilder::from(logical)
+        .project(columns.collect::<Vec<_>>())
+        .and_then(LogicalPlanBuilder::build)
         .map_err(|e| short(&e))?;
-    let template = frame.create_physical_plan().await.map_err(|e| short(&e))?;
-    Ok(rows::event_plan(&template)?.rows)
+    let template = state.create_physical_plan(&logical).await;
+    Ok(rows::event_plan(&template.map_err(|e| short(&e))?)?.rows)
 }
 
 /// Whether the rows are alerts of other rules.

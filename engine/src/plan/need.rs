@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{Aggregate, Case, Expr, Operator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::prelude::SessionContext;
 
 use super::lineage;
 
@@ -74,12 +74,12 @@ pub(super) fn show(need: &Need, conditions: &[Arc<dyn PhysicalExpr>]) -> String 
 
 /// What HAVING needs, and the conditions that it speaks of, over the event schema.
 pub(super) fn of_having(
-    ctx: &SessionContext,
+    state: &SessionState,
     having: &[&Expr],
     aggregate: &Aggregate,
 ) -> (Need, Vec<Arc<dyn PhysicalExpr>>) {
     let mut reader = Reader {
-        ctx,
+        state,
         aggregate,
         conditions: vec![],
     };
@@ -90,7 +90,7 @@ pub(super) fn of_having(
 }
 
 struct Reader<'a> {
-    ctx: &'a SessionContext,
+    state: &'a SessionState,
     aggregate: &'a Aggregate,
     conditions: Vec<(Expr, Arc<dyn PhysicalExpr>)>,
 }
@@ -203,7 +203,7 @@ impl Reader<'_> {
             return known;
         }
         let source = lineage::over_events(condition.clone(), &self.aggregate.input)?;
-        let physical = lineage::physical(self.ctx, source).ok()?;
+        let physical = lineage::physical(self.state, source).ok()?;
         self.conditions.push((condition, physical));
         Some(self.conditions.len() - 1)
     }

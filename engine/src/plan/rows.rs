@@ -1,9 +1,10 @@
 //! The row-local part of a plan: filters and computed columns over one event.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::physical_expr::PhysicalExpr;
@@ -16,6 +17,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::streaming::StreamingTableExec;
 
 use super::{EventPlan, RowPart, short, whole};
+use crate::detect::narrow::Narrow;
 use crate::{Result, schema};
 
 const ROW_LOCAL: &[&str] = &[
@@ -35,6 +37,7 @@ pub(super) fn event_plan(
     Ok(EventPlan {
         rows: row_part(physical, hint)?,
         template: physical.clone(),
+        output: physical.schema(),
         joined: false,
         remembered: None,
     })
@@ -133,6 +136,101 @@ impl RowPart {
             rows = RecordBatch::try_new_with_options(step.schema.clone(), columns, &options)?;
         }
         Ok(rows)
+    }
+
+    /// Of rows that satisfy the predicate, named expressions over events.
+    pub(super) fn computing(
+        predicate: Option<Arc<dyn PhysicalExpr>>,
+        named: &[(String, Arc<dyn PhysicalExpr>)],
+    ) -> Option<Self> {
+        let exprs: Vec<_> = named.iter().map(|(_, expr)| expr.clone()).collect();
+        let events = schema::events();
+        let field = |(name, expr): &(String, Arc<dyn PhysicalExpr>)| {
+            let field = expr.return_field(&events)?;
+            Ok(field.as_ref().clone().with_name(name))
+        };
+        let fields = named.iter().map(field).collect::<DfResult<Vec<_>>>().ok()?;
+        let Narrow { columns, exprs } = Narrow::new(&exprs).ok()?;
+        let schema = Arc::new(Schema::new(fields));
+        Some(Self {
+            predicate,
+            columns,
+            steps: vec![Step { exprs, schema }],
+        })
+    }
+
+    /// Schema of what [`evaluate`](Self::evaluate) returns.
+    pub(super) fn output(&self) -> DfResult<SchemaRef> {
+        match self.steps.last() {
+            Some(step) => Ok(step.schema.clone()),
+            None => Ok(Arc::new(schema::events().project(&self.columns)?)),
+        }
+    }
+
+    /// What [`evaluate`](Self::evaluate) returns, as expressions over events.
+    pub fn exprs(&self) -> DfResult<Vec<Arc<dyn PhysicalExpr>>> {
+        let mut exprs: Vec<_> = self.columns.iter().map(|c| STAR[*c].clone()).collect();
+        for step in &self.steps {
+            let above = step.exprs.iter().map(|expr| {
+                let composed = expr.clone().transform_up(|node| {
+                    Ok(match node.downcast_ref::<Column>() {
+                        Some(column) => Transformed::yes(exprs[column.index()].clone()),
+                        None => Transformed::no(node),
+                    })
+                });
+                composed.map(|composed| composed.data)
+            });
+            exprs = above.collect::<DfResult<_>>()?;
+        }
+        Ok(exprs)
+    }
+}
+
+/// All columns of events as expressions.
+static STAR: LazyLock<Vec<Arc<dyn PhysicalExpr>>> = LazyLock::new(|| {
+    let columns = schema::COLUMNS.iter().enumerate();
+    let column = |(index, column): (usize, &schema::Column)| {
+        Arc::new(Column::new(column.name, index)) as Arc<dyn PhysicalExpr>
+    };
+    columns.map(column).collect()
+});
+
+impl EventPlan {
+    /// The plan of the query that has a star in the place of these output columns. None if it could mean something
+    /// else there.
+    pub(super) fn with_star(self, at: Range<usize>) -> Option<Self> {
+        let outputs = self.output.fields();
+        let beside = |index: &usize| !at.contains(index);
+        let named_alike = |index: usize| schema::index_of(outputs.get(index)?.name());
+        if self.joined
+            || (0..outputs.len())
+                .filter(beside)
+                .any(|i| named_alike(i).is_some())
+        {
+            return None;
+        }
+        let mut steps = vec![];
+        let mut fields = outputs.to_vec();
+        fields.splice(at.clone(), schema::events().fields().iter().cloned());
+        let output = Arc::new(Schema::new(fields));
+        if at.len() < outputs.len() {
+            let mut exprs = self.rows.exprs().ok()?;
+            exprs.splice(at, STAR.iter().cloned());
+            steps.push(Step {
+                exprs,
+                schema: output.clone(),
+            });
+        }
+        let rows = RowPart {
+            predicate: self.rows.predicate,
+            columns: (0..schema::COLUMNS.len()).collect(),
+            steps,
+        };
+        Some(Self {
+            rows,
+            output,
+            ..self
+        })
     }
 }
 

@@ -6,12 +6,12 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef}
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ScalarValue, TableReference, internal_err};
 use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
-use datafusion::prelude::SessionContext;
 
 use super::need::{self, Need};
 use super::rows::row_part;
@@ -37,11 +37,11 @@ impl Refusal {
 }
 
 pub(super) fn window_plan(
-    ctx: &SessionContext,
+    state: &SessionState,
     logical: &LogicalPlan,
     physical: Arc<dyn ExecutionPlan>,
 ) -> std::result::Result<WindowPlan, Refusal> {
-    let (keys, need, conditions) = group_keys(ctx, logical)?;
+    let (keys, need, conditions) = group_keys(state, logical)?;
     let mut parts = None;
     let split = physical.transform_up(|node| {
         let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
@@ -150,7 +150,7 @@ fn by_pane(
 /// The GROUP BY expressions over the event schema with the output columns that carry them, and what HAVING
 /// needs of one key.
 fn group_keys(
-    ctx: &SessionContext,
+    state: &SessionState,
     logical: &LogicalPlan,
 ) -> std::result::Result<(Vec<GroupKey>, Need, Conditions), Refusal> {
     let LogicalPlan::Projection(projection) = logical else {
@@ -197,11 +197,11 @@ fn group_keys(
                 "it groups by `{expr}`, which is no value of one event"
             ))
         })?;
-        let physical = lineage::physical(ctx, source).map_err(|e| wrong(&e))?;
+        let physical = lineage::physical(state, source).map_err(|e| wrong(&e))?;
         Ok((physical, name))
     };
     let keys = aggregate.group_expr.iter().enumerate().map(key);
-    let (need, conditions) = need::of_having(ctx, &having, aggregate);
+    let (need, conditions) = need::of_having(state, &having, aggregate);
     Ok((keys.collect::<Result<_, Refusal>>()?, need, conditions))
 }
 

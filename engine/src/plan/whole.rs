@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DataFusionError, JoinSide, JoinType};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::streaming::StreamingTableExec;
-use datafusion::prelude::SessionContext;
 
 use super::need::Need;
 use super::rows::{over_events, simplified};
@@ -24,7 +24,7 @@ use crate::schema;
 
 /// Plans a window rule that keeps its rows. `not_split` says why it cannot keep less.
 pub(super) fn window_plan(
-    ctx: &SessionContext,
+    state: &SessionState,
     rule: &Rule,
     logical: &LogicalPlan,
     physical: Arc<dyn ExecutionPlan>,
@@ -44,7 +44,7 @@ pub(super) fn window_plan(
     let keys = suppress.by.iter().filter_map(|name| {
         let output = Expr::Column(Column::from_name(name));
         let source = lineage::over_events(output, logical)?;
-        Some((lineage::physical(ctx, source).ok()?, name.clone()))
+        Some((lineage::physical(state, source).ok()?, name.clone()))
     });
     Ok(WindowPlan {
         inputs: leaves
@@ -116,6 +116,7 @@ pub(super) fn event_plan(physical: &Arc<dyn ExecutionPlan>) -> Result<EventPlan,
     Ok(EventPlan {
         rows,
         template: physical.clone(),
+        output: physical.schema(),
         joined: true,
         remembered: None,
     })

@@ -12,6 +12,7 @@ mod hunt_child;
 mod kinds;
 mod need;
 mod pipeline;
+mod plans;
 mod proof;
 mod scans;
 mod state;

@@ -3,7 +3,7 @@
 
 mod live;
 mod oracle;
-mod rules;
+pub mod rules;
 mod stream;
 mod years;
 
