@@ -12,7 +12,7 @@ use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::{ColumnarValue, Operator};
-use datafusion::physical_expr::expressions::{BinaryExpr, LikeExpr, Literal};
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, LikeExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use regex::{Regex, RegexBuilder};
 
@@ -81,6 +81,9 @@ pub fn compiled(node: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
 }
 
 fn literal(expr: &Arc<dyn PhysicalExpr>) -> Option<&str> {
+    if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+        return literal(cast.expr());
+    }
     expr.downcast_ref::<Literal>()?.value().try_as_str()?
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::arrow::array::AsArray;
+use datafusion::arrow::array::{AsArray, Int64Array};
 use weir_engine::Tables;
 use weir_engine::detect::row;
 use weir_engine::plan::{self, Need, Plan, Tally, WindowPlan};
@@ -147,8 +147,10 @@ async fn no_group_that_matches_lacks_what_is_needed() {
             let input = &plan.inputs[0];
             let rows = row::gather(&events, &input.rows.columns, None).unwrap();
             let rows = input.rows.evaluate(rows).unwrap();
-            let partial = &input.reduce.as_ref().unwrap().partial;
-            let states = plan::run(partial, vec![vec![rows]], &ctx).await.unwrap();
+            let reduce = input.reduce.as_ref().unwrap();
+            let panes = Int64Array::from(vec![0; rows.num_rows()]);
+            let states = reduce.run(rows, panes, &ctx).await.unwrap();
+            let states = states.into_iter().map(|(_, states)| states).collect();
             let answer = plan::run(&plan.finish, vec![states], &ctx).await.unwrap();
             let holds = plan.need.holds(&tally);
             match answer.is_empty() {

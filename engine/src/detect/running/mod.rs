@@ -272,7 +272,7 @@ impl RunningRule {
     pub fn take_state(&mut self) -> Result<Vec<StateWrite>> {
         let owner = self.owner();
         let mut writes = vec![];
-        if !self.layout_written {
+        if !self.layout_written && self.suspended.is_none() {
             self.layout_written = true;
             let json = serde_json::to_vec(&self.layout).map_err(|e| Error::Other(e.to_string()))?;
             writes.push(StateWrite {
