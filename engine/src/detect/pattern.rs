@@ -16,8 +16,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, LikeExpr, Lit
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use regex::{Regex, RegexBuilder};
 
-/// An expression over one text with a pattern that is compiled.
-#[derive(Debug)]
+/// An expression over one text with a pattern that is compiled. It is shown as what it stands for.
 struct Compiled {
     /// What it stands for; its first child is the text.
     original: Arc<dyn PhysicalExpr>,
@@ -221,9 +220,15 @@ impl PhysicalExpr for Compiled {
     }
 }
 
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.original, f)
+    }
+}
+
 impl fmt::Display for Compiled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.original.fmt(f)
+        fmt::Display::fmt(&self.original, f)
     }
 }
 
