@@ -184,3 +184,64 @@ pub fn gap(rule: &Rule) -> i64 {
         (None, None) => 0,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn run(time: i64) -> Run {
+        let at = (time, format!("u{time}"));
+        Run {
+            first: at.clone(),
+            last: at,
+            first_home: "home".into(),
+            last_home: "home".into(),
+        }
+    }
+
+    /// What first-seen rules stored before there was a history: a log of runs by text, in which later entries count.
+    #[test]
+    fn what_an_earlier_version_remembered_is_taken_over() {
+        let mut earlier: Memory<Runs> = Memory::default();
+        let mut writes = vec![];
+        for (key, time) in [("a", 10), ("b", 20), ("c", 30), ("a", 12)] {
+            earlier.change(key).note_last(run(time), 5);
+            earlier.take_state("rule/memory", &mut writes).unwrap();
+        }
+        earlier.retain(|runs| runs.forget(30, 5));
+        earlier.change("c");
+        earlier.take_state("rule/memory", &mut writes).unwrap();
+        let mut store: BTreeMap<(String, i64), Vec<u8>> = BTreeMap::new();
+        let mut keep = |writes: Vec<StateWrite>| {
+            for StateWrite { owner, key, value } in writes {
+                match value {
+                    Some(value) => drop(store.insert((owner, key), value)),
+                    None => assert!(store.remove(&(owner, key)).is_some()),
+                }
+            }
+            store.clone()
+        };
+        let mut recall = Recall::Terms(Terms::default());
+        for ((_, key), value) in keep(writes) {
+            recall.restore("memory", key, &value).unwrap();
+        }
+        let mut writes = vec![];
+        recall.take_state("rule", &mut writes).unwrap();
+        let stored = keep(writes);
+        assert!(
+            stored.keys().all(|(owner, _)| owner == "rule/history"),
+            "{stored:?}"
+        );
+        let mut again = Terms::default();
+        for ((_, key), value) in stored {
+            again.history.restore(key, &value).unwrap();
+        }
+        let mut matches =
+            |key: &str, time: i64| again.history.note(key, &run(time), 5, true).matches;
+        assert!(!matches("c", 33), "it was seen");
+        assert!(matches("b", 33) && matches("a", 33), "they were forgotten");
+    }
+}
