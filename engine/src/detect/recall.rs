@@ -39,19 +39,36 @@ impl Recall {
         }
     }
 
-    /// Takes in occurrences of a key that follow each other by no more than the gap: what that changes among the
-    /// matches. The new match, if there is one, is [`the run's first or last`](Self::matches_first). A match that
-    /// nobody will be told of need not be `kept` by name.
-    pub fn note(&mut self, rule: &Rule, what: &str, run: Run, kept: bool) -> Change {
+    /// Takes in occurrences of a key that follow each other by no more than the gap, by the first and the last of them: what
+    /// that changes among the matches. `home` gives the key of the alert of one of these two. The new match, if there is one, is
+    /// [`the first or the last`](Self::matches_first); one that nobody will be told of need not be `kept` by name.
+    pub fn note(
+        &mut self,
+        rule: &Rule,
+        what: &str,
+        ends: [(i64, &str); 2],
+        home: impl Fn(usize) -> String,
+        kept: bool,
+    ) -> Change {
         let gap = gap(rule);
+        let [first, last] = ends;
         match self {
-            Self::Terms(terms) => terms.history.note(what, &run, gap, kept),
+            Self::Terms(terms) => terms
+                .history
+                .note(what, first, last.0, || home(0), gap, kept),
             Self::Signs(memory) => {
-                let [first, last] = [&run.first, &run.last].map(|at| (at.0, &*at.1));
-                match memory.get(what).is_some_and(|runs| runs.holds(first, last)) {
-                    true => Change::default(),
-                    false => memory.change(what).note_last(run, gap),
+                let known = memory.get(what);
+                if known.is_some_and(|runs| runs.holds(first, last)) {
+                    return Change::default();
                 }
+                let owned = |(time, uid): (i64, &str)| (time, uid.to_owned());
+                let run = Run {
+                    first: owned(first),
+                    last: owned(last),
+                    first_home: home(0),
+                    last_home: home(1),
+                };
+                memory.change(what).note_last(run, gap)
             }
             Self::Nothing | Self::Pairs(_) => Change::default(),
         }
@@ -239,8 +256,12 @@ mod tests {
         for ((_, key), value) in stored {
             again.history.restore(key, &value).unwrap();
         }
-        let mut matches =
-            |key: &str, time: i64| again.history.note(key, &run(time), 5, true).matches;
+        let mut matches = |key: &str, time: i64| {
+            let noted = again
+                .history
+                .note(key, (time, "u"), time, String::new, 5, true);
+            noted.matches
+        };
         assert!(!matches("c", 33), "it was seen");
         assert!(matches("b", 33) && matches("a", 33), "they were forgotten");
     }

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::RunningRule;
 use crate::detect::recall;
 use crate::detect::row;
-use crate::detect::terms::{At, Run, Stretched};
+use crate::detect::terms::{At, Stretched};
 use crate::plan;
 use crate::rule::NewTerms;
 
@@ -77,18 +77,15 @@ impl RunningRule {
                     (first, change)
                 }
                 None => {
-                    let run = Run {
-                        first: owned(ats[first]),
-                        last: owned(ats[last]),
-                        first_home: home(first),
-                        last_home: home(last),
-                    };
+                    let ends = [first, last];
                     let at = match self.recall.matches_first() {
                         true => first,
                         false => last,
                     };
                     let kept = !is_silent(ats[at].0);
-                    (at, self.recall.note(&self.rule, &key, run, kept))
+                    let home = |end: usize| home(ends[end]);
+                    let ends = ends.map(|index| ats[index]);
+                    (at, self.recall.note(&self.rule, &key, ends, home, kept))
                 }
             };
             for (home, at) in change.gone {

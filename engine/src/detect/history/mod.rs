@@ -11,8 +11,9 @@ use hashbrown::{HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::memory::Pieces;
-use super::terms::{At, Change, Run};
-use crate::store::StateWrite;
+use super::terms::{At, Change};
+
+mod stored;
 
 /// Hash of a key's text.
 type Key = [u64; 2];
@@ -87,16 +88,25 @@ impl History {
         [hash as u64, (hash >> 64) as u64]
     }
 
-    /// Notes occurrences of a key that follow each other by no more than `gap`. A match is the first one of each span;
-    /// unless it is `kept`, nothing is to be taken back if an earlier one comes.
-    pub fn note(&mut self, text: &str, run: &Run, gap: i64, kept: bool) -> Change {
+    /// Notes occurrences of a key that follow each other by no more than `gap`, from the time and id of the first to the
+    /// time of the last. A match is the first one of each span; `home` is the key of its alert. Unless it is `kept`, nothing is
+    /// to be taken back if an earlier one comes.
+    pub fn note(
+        &mut self,
+        text: &str,
+        first: (i64, &str),
+        to: i64,
+        home: impl FnOnce() -> String,
+        gap: i64,
+        kept: bool,
+    ) -> Change {
         let key = self.key(text);
-        let (from, to) = (run.first.0, run.last.0);
+        let from = first.0;
         let spans = self.keys.get(&key).map_or(&[][..], Spans::all);
         if let Some(held) = spans
             .iter()
             .find(|span| span.first <= from && from <= span.last.saturating_add(gap))
-            && !self.is_before(run, held.first, key)
+            && !self.is_before(first, held.first, key)
         {
             if to <= held.last {
                 return Change::default();
@@ -115,19 +125,21 @@ impl History {
             to >= span.first.saturating_sub(gap) && from <= span.last.saturating_add(gap)
         };
         let (absorbed, mut left): (Vec<Span>, Vec<Span>) = spans.iter().partition(|s| near(s));
-        let earlier = absorbed.iter().map(|span| span.first).min();
-        let matches = earlier.is_none_or(|first| self.is_before(run, first, key));
-        let first = earlier.map_or(from, |first| first.min(from));
-        let last = absorbed.iter().fold(to, |last, span| last.max(span.last));
-        left.push(Span { first, last });
+        let earliest = absorbed.iter().map(|span| span.first).min();
+        let matches = earliest.is_none_or(|time| self.is_before(first, time, key));
+        let span = Span {
+            first: earliest.map_or(from, |time| time.min(from)),
+            last: absorbed.iter().fold(to, |last, span| last.max(span.last)),
+        };
+        left.push(span);
         let mut gone = vec![];
-        for span in absorbed {
-            if matches || span.first != first {
-                gone.extend(self.take_first(span.first, key));
+        for old in absorbed {
+            if matches || old.first != span.first {
+                gone.extend(self.take_first(old.first, key));
             }
         }
         if matches && kept {
-            self.put_first(from, key, &run.first.1, &run.first_home);
+            self.put_first(from, key, first.1, &home());
         }
         if let Some(spans) = Spans::new(&left) {
             self.keys.insert(key, spans);
@@ -138,10 +150,9 @@ impl History {
 
     /// Whether the occurrences begin before the first one of a span. Of two events of one time the lesser id is the first; one
     /// that is not kept any more stays the first.
-    fn is_before(&self, run: &Run, first: i64, key: Key) -> bool {
+    fn is_before(&self, (time, uid): (i64, &str), first: i64, key: Key) -> bool {
         let known = || self.firsts.get(&(first, key));
-        run.first.0 < first
-            || run.first.0 == first && known().is_some_and(|held| *run.first.1 < *held.uid)
+        time < first || time == first && known().is_some_and(|held| *uid < *held.uid)
     }
 
     fn put_first(&mut self, time: i64, key: Key, uid: &str, home: &str) {
@@ -208,121 +219,10 @@ impl History {
     pub fn bytes(&self) -> usize {
         self.keys.allocation_size() + self.changed.allocation_size() + self.first_bytes
     }
-
-    /// Pieces that changed since the last call.
-    pub fn take_state(&mut self, owner: &str, writes: &mut Vec<StateWrite>) {
-        if self.changed.is_empty() {
-            return;
-        }
-        let mut keys: Vec<Key> = std::mem::take(&mut self.changed).into_iter().collect();
-        if self.pieces.is_stale(keys.len(), self.keys.len()) {
-            self.pieces.restart(owner, writes);
-            keys = self.keys.keys().copied().collect();
-        }
-        keys.sort_unstable();
-        for keys in keys.chunks(PIECE) {
-            let mut value = vec![VERSION];
-            value.extend(self.seed.to_le_bytes());
-            for key in keys {
-                self.write_key(*key, &mut value);
-            }
-            self.pieces.add(owner, value, keys.len(), writes);
-        }
-    }
-
-    /// The key, the number of its spans, and of each its times and the name of its first event (empty if it is not kept).
-    fn write_key(&self, key: Key, to: &mut Vec<u8>) {
-        let spans = self.keys.get(&key).map_or(&[][..], Spans::all);
-        to.extend(key.iter().flat_map(|part| part.to_le_bytes()));
-        to.extend((spans.len() as u32).to_le_bytes());
-        for span in spans {
-            to.extend(span.first.to_le_bytes());
-            to.extend(span.last.to_le_bytes());
-            let first = self.firsts.get(&(span.first, key));
-            for text in first.map_or(["", ""], |first| [&*first.uid, &*first.home]) {
-                to.extend((text.len() as u32).to_le_bytes());
-                to.extend(text.as_bytes());
-            }
-        }
-    }
-
-    /// Puts back one piece of [`take_state`](Self::take_state). They must come in ascending order.
-    pub fn restore(&mut self, number: i64, value: &[u8]) -> Result<(), String> {
-        let mut rest = value;
-        match take::<1>(&mut rest)? {
-            [VERSION] => {}
-            [other] => {
-                return Err(format!(
-                    "version {other} of what a first-seen rule remembers is not known"
-                ));
-            }
-        }
-        self.seed = u64::from_le_bytes(take(&mut rest)?);
-        let mut entries = 0;
-        while !rest.is_empty() {
-            entries += 1;
-            let key = [take(&mut rest)?, take(&mut rest)?].map(u64::from_le_bytes);
-            let mut spans = vec![];
-            for span in self.keys.remove(&key).iter().flat_map(Spans::all) {
-                self.take_first(span.first, key);
-            }
-            for _ in 0..u32::from_le_bytes(take(&mut rest)?) {
-                let [first, last] = [take(&mut rest)?, take(&mut rest)?].map(i64::from_le_bytes);
-                let [uid, home] = [text(&mut rest)?, text(&mut rest)?];
-                if !uid.is_empty() {
-                    self.put_first(first, key, uid, home);
-                }
-                spans.push(Span { first, last });
-            }
-            if let Some(spans) = Spans::new(&spans) {
-                self.keys.insert(key, spans);
-            }
-        }
-        self.pieces.restored(number, entries)
-    }
-
-    /// Takes over what an earlier version remembered of a key.
-    pub fn put_back(&mut self, text: &str, runs: &[Run]) {
-        let key = self.key(text);
-        let span = |run: &Run| Span {
-            first: run.first.0,
-            last: run.last.0,
-        };
-        for span in self.keys.remove(&key).iter().flat_map(Spans::all) {
-            self.take_first(span.first, key);
-        }
-        let spans: Vec<Span> = runs.iter().map(span).collect();
-        if let Some(spans) = Spans::new(&spans) {
-            self.keys.insert(key, spans);
-        }
-        for run in runs {
-            self.put_first(run.first.0, key, &run.first.1, &run.first_home);
-        }
-        self.changed.insert(key);
-    }
 }
 
-/// Version of the pieces.
-const VERSION: u8 = 1;
-/// Keys of one piece.
-const PIECE: usize = 20_000;
 /// Memory of a first event beside its texts: its place in the tree, and what the allocator adds.
 const FIRST_BYTES: usize = 96;
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
-    let (taken, after) = rest.split_first_chunk().ok_or("a piece is cut short")?;
-    *rest = after;
-    Ok(*taken)
-}
-
-fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, String> {
-    let length = u32::from_le_bytes(take(rest)?) as usize;
-    let (text, after) = rest
-        .split_at_checked(length)
-        .ok_or("a piece is cut short")?;
-    *rest = after;
-    std::str::from_utf8(text).map_err(|e| e.to_string())
-}
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -331,15 +231,11 @@ mod tests {
 
     use super::*;
 
-    /// An event of a key: its time, and its id. The key of its alert is its id in capitals.
-    fn run(events: &[At]) -> Run {
-        let [first, last] = [&events[0], &events[events.len() - 1]];
-        Run {
-            first: first.clone(),
-            last: last.clone(),
-            first_home: first.1.to_uppercase(),
-            last_home: String::new(),
-        }
+    /// Notes events in order of time. The key of an event's alert is its id in capitals.
+    fn note(history: &mut History, key: &str, events: &[At], gap: i64) -> Change {
+        let (time, uid) = &events[0];
+        let to = events[events.len() - 1].0;
+        history.note(key, (*time, uid), to, || uid.to_uppercase(), gap, true)
     }
 
     struct Random(u64);
@@ -416,7 +312,7 @@ mod tests {
                 let mut batch = batch.to_vec();
                 batch.sort_unstable();
                 for together in batch.chunk_by(|a, b| b.0 - a.0 <= gap) {
-                    let change = history.note("key", &run(together), gap, true);
+                    let change = note(&mut history, "key", together, gap);
                     moved += change.gone.len();
                     apply(&mut standing, &together[0], change);
                 }
@@ -434,27 +330,27 @@ mod tests {
     fn what_is_settled_stays_and_what_is_forgotten_is_new() {
         let mut history = History::default();
         let at = |time: i64| (time, format!("u{time}"));
-        assert!(history.note("a", &run(&[at(100)]), 50, true).matches);
-        assert!(history.note("b", &run(&[at(120)]), 50, true).matches);
+        assert!(note(&mut history, "a", &[at(100)], 50).matches);
+        assert!(note(&mut history, "b", &[at(120)], 50).matches);
         let bytes = history.first_bytes;
         history.settle(110);
         assert!(history.first_bytes < bytes);
         // Of one time, a lesser id takes the place of one that is named still, and of no other.
         let same = |time: i64| (time, "a".to_owned());
-        assert!(!history.note("a", &run(&[same(100)]), 50, true).matches);
-        let change = history.note("b", &run(&[same(120)]), 50, true);
+        assert!(!note(&mut history, "a", &[same(100)], 50).matches);
+        let change = note(&mut history, "b", &[same(120)], 50);
         assert_eq!(change.gone, [("U120".into(), at(120))]);
         assert!(change.matches);
-        assert!(!history.note("b", &run(&[at(125)]), 50, true).matches);
+        assert!(!note(&mut history, "b", &[at(125)], 50).matches);
         // Keys that no row can reach any more.
         history.forget(151, 50);
-        assert!(history.note("a", &run(&[at(160)]), 50, true).matches);
-        assert!(!history.note("b", &run(&[at(160)]), 50, true).matches);
+        assert!(note(&mut history, "a", &[at(160)], 50).matches);
+        assert!(!note(&mut history, "b", &[at(160)], 50).matches);
         history.clear();
         let mut store = BTreeMap::new();
         stored(&mut history, &mut store);
         assert_eq!(restored(&store).keys.len(), 0);
-        assert!(history.note("b", &run(&[at(170)]), 50, true).matches);
+        assert!(note(&mut history, "b", &[at(170)], 50).matches);
     }
 
     #[test]
@@ -463,7 +359,12 @@ mod tests {
         let mut most = 0.0_f64;
         for number in 0..300_000_i64 {
             let event = (number, format!("event {number}"));
-            history.note(&format!("identity {number}"), &run(&[event]), 1 << 40, true);
+            note(
+                &mut history,
+                &format!("identity {number}"),
+                &[event],
+                1 << 40,
+            );
             history.settle(number - 1_000);
             if number % 1_000 == 0 {
                 history.take_state("owner", &mut vec![]);
