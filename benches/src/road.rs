@@ -23,6 +23,9 @@ use weir_engine::watermark::Lateness;
 /// Name of the only source.
 pub const SOURCE: &str = "bench";
 
+/// Messages that wait for the engine, as in the binary.
+pub const CHANNEL: usize = 3;
+
 /// Fills no columns.
 pub struct Nothing;
 
@@ -66,7 +69,7 @@ pub async fn parts(
 pub async fn run(path: &Path, settings: Settings, parts: Parts) -> Result<(Duration, Snapshot)> {
     let health = parts.health.clone();
     let (pipeline, positions) = Pipeline::resume(settings, parts).await?;
-    let (sender, receiver) = mpsc::channel(3);
+    let (sender, receiver) = mpsc::channel(CHANNEL);
     let (_stop, stopped) = oneshot::channel();
     let config = FileConfig {
         name: SOURCE.into(),

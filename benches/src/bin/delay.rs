@@ -79,7 +79,7 @@ impl Engine {
         let parts = road::parts(folder.path(), detector, None).await?;
         let (store, health) = (parts.store.clone(), parts.health.clone());
         let (pipeline, positions) = Pipeline::resume(settings, parts).await?;
-        let (sender, receiver) = mpsc::channel(3);
+        let (sender, receiver) = mpsc::channel(road::CHANNEL);
         let decoder = DecoderConfig::new(road::SOURCE);
         let config = KafkaConfig::new(road::SOURCE, broker, &[topic.to_owned()], topic, decoder);
         let source: Arc<dyn Source> = Arc::new(KafkaSource::start(&config, &positions, sender)?);

@@ -1,7 +1,10 @@
 //! Statements over many rows. Every value is bound; only text written in this crate becomes SQL.
 
+use std::collections::HashMap;
+
 use sqlx::query_builder::{QueryBuilder, Separated};
-use sqlx::{Sqlite, SqliteConnection};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, Sqlite, SqliteConnection};
 
 /// Rows per statement: enough that the cost per statement vanishes, and with the widest table (11 columns)
 /// far from SQLite's limit of 32,766 bound values.
@@ -12,7 +15,7 @@ const BYTES: usize = 1 << 20;
 
 /// Cuts items into pieces of 128 and, for the rest, of falling powers of two, so that each kind of
 /// statement has only eight texts and all of them stay in the connection's statement cache.
-pub(super) fn pieces<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+fn pieces<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
     pieces_by(items, |_| 0)
 }
 
@@ -30,6 +33,23 @@ fn pieces_by<T>(mut items: &[T], length: impl Fn(&T) -> usize) -> impl Iterator<
         items = rest;
         Some(piece)
     })
+}
+
+/// Rows that `{select} (…)` finds by texts, as `read` makes them of a row, by the text in its first column.
+pub(super) async fn by_texts<T>(
+    connection: &mut SqliteConnection,
+    select: &'static str,
+    texts: &[&str],
+    read: impl Fn(&SqliteRow) -> sqlx::Result<T>,
+) -> sqlx::Result<HashMap<String, T>> {
+    let mut found = HashMap::new();
+    for piece in pieces(texts) {
+        let mut query = with_texts(select, piece);
+        for row in query.build().fetch_all(&mut *connection).await? {
+            found.insert(row.try_get(0)?, read(&row)?);
+        }
+    }
+    Ok(found)
 }
 
 /// `{head} VALUES (…), (…) {tail}` for all items.
@@ -84,7 +104,7 @@ pub(super) async fn delete<T>(
 }
 
 /// `{head} (?, ?, …)` for one piece of texts; `head` ends in `IN`.
-pub(super) fn with_texts(head: &'static str, texts: &[&str]) -> QueryBuilder<Sqlite> {
+fn with_texts(head: &'static str, texts: &[&str]) -> QueryBuilder<Sqlite> {
     let mut query = QueryBuilder::<Sqlite>::new(head);
     query.push(" (");
     let mut list = query.separated(", ");

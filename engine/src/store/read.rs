@@ -232,17 +232,11 @@ pub(super) async fn alerts_by_id(
     ids: &[String],
 ) -> Result<Vec<Alert>> {
     let texts: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let mut found: HashMap<String, Alert> = HashMap::with_capacity(ids.len());
-    for piece in bulk::pieces(&texts) {
-        const SELECT: &str = "SELECT alert_id, body FROM alerts WHERE alert_id IN";
-        let mut query = bulk::with_texts(SELECT, piece);
-        let rows = query.build().fetch_all(&mut *connection).await;
-        for row in rows.map_err(|error| store_error(path, error))? {
-            let alert: Alert = body_of(path, &row)?;
-            found.insert(alert.alert_id.clone(), alert);
-        }
-    }
-    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+    const SELECT: &str = "SELECT alert_id, body FROM alerts WHERE alert_id IN";
+    let found = bulk::by_texts(connection, SELECT, &texts, |row| row.try_get(1)).await;
+    let mut found: HashMap<String, String> = found.map_err(|error| store_error(path, error))?;
+    let bodies = ids.iter().filter_map(|id| found.remove_entry(id));
+    bodies.map(|(id, body)| parse(path, &id, &body)).collect()
 }
 
 pub(super) async fn comments(

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use serde::Deserialize;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::{level_rank, to_json};
@@ -29,18 +30,13 @@ async fn known(
     ids: &[&str],
 ) -> sqlx::Result<HashMap<String, Known>> {
     const SELECT: &str = "SELECT alert_id, alert_no, body FROM alerts WHERE alert_id IN";
-    let mut found = HashMap::new();
-    for piece in bulk::pieces(ids) {
-        let mut query = bulk::with_texts(SELECT, piece);
-        for row in query.build().fetch_all(&mut *connection).await? {
-            let known = Known {
-                number: row.try_get(1)?,
-                body: row.try_get(2)?,
-            };
-            found.insert(row.try_get(0)?, known);
-        }
-    }
-    Ok(found)
+    let known = |row: &SqliteRow| {
+        Ok(Known {
+            number: row.try_get(1)?,
+            body: row.try_get(2)?,
+        })
+    };
+    bulk::by_texts(connection, SELECT, ids, known).await
 }
 
 /// One row of `alert_entities`, in the order of its key.

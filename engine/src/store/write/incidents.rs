@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use serde_json::json;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::{Change, ENGINE, level_rank, to_json};
@@ -26,18 +27,13 @@ async fn known(
 ) -> sqlx::Result<HashMap<String, Known>> {
     const SELECT: &str = "SELECT incident_id, incident_no, merged_into IS NOT NULL OR withdrawn \
                           FROM incidents WHERE incident_id IN";
-    let mut found = HashMap::new();
-    for piece in bulk::pieces(ids) {
-        let mut query = bulk::with_texts(SELECT, piece);
-        for row in query.build().fetch_all(&mut *connection).await? {
-            let known = Known {
-                number: row.try_get(1)?,
-                is_hidden: row.try_get(2)?,
-            };
-            found.insert(row.try_get(0)?, known);
-        }
-    }
-    Ok(found)
+    let known = |row: &SqliteRow| {
+        Ok(Known {
+            number: row.try_get(1)?,
+            is_hidden: row.try_get(2)?,
+        })
+    };
+    bulk::by_texts(connection, SELECT, ids, known).await
 }
 
 /// Rows to write and to drop, each with the number of its incident.
