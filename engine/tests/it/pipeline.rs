@@ -477,9 +477,19 @@ async fn rows_are_taken_while_a_commit_is_written_and_nothing_is_told_before() {
         let message = SourceMessage::Batch(Box::new(message));
         sender.send(message).await.unwrap();
     };
-    // With the tenth a commit begins. That all others but one are taken says that the loop goes on. They are few, as the commit
-    // fails if it waits too long.
-    for row in 0..19 {
+    // These are enough rows for a commit, which begins before anything else is taken.
+    send(0, 15).await;
+    while health
+        .snapshot()
+        .sources
+        .values()
+        .all(|source| source.counts.read < 15)
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The channel holds one message: that these are sent says that the loop goes on. They are few, as the commit fails if it
+    // waits too long.
+    for row in 15..20 {
         send(row, row + 1).await;
     }
     assert_eq!(health.snapshot().commits, 0);
@@ -489,10 +499,10 @@ async fn rows_are_taken_while_a_commit_is_written_and_nothing_is_told_before() {
     while health.snapshot().commits == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let first = told.0.lock().unwrap()[&partition];
-    assert!((10..15).contains(&first), "{first}");
+    assert_eq!(told.0.lock().unwrap()[&partition], 15);
     stop.send(()).unwrap();
     task.await.unwrap().unwrap();
-    assert!(told.0.lock().unwrap()[&partition] >= 18);
+    // What is still in the channel when it is told to stop is left there.
+    assert!(told.0.lock().unwrap()[&partition] >= 19);
     assert_eq!(health.snapshot().commits, 2);
 }
