@@ -196,11 +196,7 @@ pub fn rules(rules: &[LoadedRule], output: Output) -> anyhow::Result<()> {
         let rule = &loaded.rule;
         list.add_row([
             rule.level.as_str().to_owned(),
-            if rule.window.is_some() {
-                "window".into()
-            } else {
-                "event".into()
-            },
+            rule.kind.as_str().to_owned(),
             rule.title.clone(),
             rule.techniques().join(" "),
             loaded.tests.len().to_string(),

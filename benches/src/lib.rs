@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use datafusion::arrow::buffer::Buffer;
 use weir_connectors::Record;
-use weir_engine::rule::{Confidence, Level, Rule, Status, Suppress, Window};
+use weir_engine::rule::{Confidence, Level, Rule, RuleKind, Status, Suppress, Window};
 use weir_engine::time::{HOUR, MINUTE};
 
 /// Lines as a source would deliver them: one block of bytes and where each record lies in it.
@@ -58,7 +58,7 @@ fn rule(title: &str, query: &str) -> Rule {
         level: Level::Medium,
         confidence: Confidence::Medium,
         query: query.into(),
-        window: Some(Window {
+        kind: RuleKind::Window(Window {
             size: 10 * MINUTE,
             slide: MINUTE,
         }),
@@ -67,9 +67,6 @@ fn rule(title: &str, query: &str) -> Rule {
             length: HOUR,
             gap: None,
         }),
-        new_terms: None,
-        absence: None,
-        finding: None,
         building_block: false,
         tables: BTreeMap::new(),
         entities: vec![],

@@ -11,7 +11,9 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use weir_engine::Rule;
 use weir_engine::finding::Finding;
-use weir_engine::rule::{Absence, Confidence, Level, NewTerms, Pair, Status, Suppress, Window};
+use weir_engine::rule::{
+    Absence, Confidence, Level, NewTerms, Pair, RuleKind, Status, Suppress, Window,
+};
 use weir_engine::time::parse_duration;
 
 use crate::case::{Case, CaseTable};
@@ -140,20 +142,21 @@ pub(crate) fn parse(
     }
     let new_terms = file.new_terms.map(new_terms).transpose().map_err(refuse)?;
     let absence = file.absence.map(absence).transpose().map_err(refuse)?;
+    let window = file.window.map(|window| Window {
+        size: window.size.0,
+        slide: window.slide.0,
+    });
     let kinds = [
-        ("window", file.window.is_some()),
-        ("new_terms", new_terms.is_some()),
-        ("absence", absence.is_some()),
+        window.map(RuleKind::Window),
+        new_terms.map(RuleKind::NewTerms),
+        absence.map(RuleKind::Absence),
     ];
-    let kinds: Vec<_> = kinds
-        .iter()
-        .filter(|(_, is)| *is)
-        .map(|(n, _)| *n)
-        .collect();
+    let mut kinds = kinds.into_iter().flatten().collect::<Vec<_>>();
     if kinds.len() > 1 {
+        let names: Vec<_> = kinds.iter().map(RuleKind::as_str).collect();
         return Err(refuse(format!(
             "{} cannot stand in one rule; write a rule for each and join them over `alerts`",
-            kinds.join(" and ")
+            names.join(" and ")
         )));
     }
     if file.finding.is_some() && (!kinds.is_empty() || file.suppress.is_none()) {
@@ -163,6 +166,10 @@ pub(crate) fn parse(
                 .to_owned(),
         ));
     }
+    kinds.extend(
+        file.finding
+            .map(|finding| RuleKind::Finding(Box::new(finding))),
+    );
     let tests = file.tests.into_iter().map(|case| {
         let name = case.name.clone();
         read_case(case, read).map_err(|reason| refuse(format!("test `{name}`: {reason}")))
@@ -180,18 +187,12 @@ pub(crate) fn parse(
         level: file.level,
         confidence: file.confidence,
         query: file.query,
-        window: file.window.map(|window| Window {
-            size: window.size.0,
-            slide: window.slide.0,
-        }),
+        kind: kinds.pop().unwrap_or(RuleKind::Event),
         suppress: file.suppress.map(|suppress| Suppress {
             by: suppress.by,
             length: suppress.length.0,
             gap: suppress.gap.map(|gap| gap.0),
         }),
-        new_terms,
-        absence,
-        finding: file.finding,
         building_block: file.building_block,
         tables: file.tables,
         entities: file.entities.0,
@@ -398,8 +399,8 @@ tests:
             (Status::Stable, Level::Medium, Confidence::High)
         );
         assert_eq!(
-            rule.window,
-            Some(Window {
+            rule.kind,
+            RuleKind::Window(Window {
                 size: 600_000_000,
                 slide: 60_000_000
             })
@@ -458,10 +459,11 @@ tests:
             history: 30 * day,
             warmup: 7 * day,
         };
-        assert_eq!(rule.new_terms, Some(terms));
+        assert_eq!(rule.kind, RuleKind::NewTerms(terms));
         let text = format!("{MINIMAL}absence: {{ by: [a], after: x, of: y, within: 1h }}\n");
-        let absence = parsed(&text).unwrap().rule.absence.unwrap();
-        assert_eq!(absence.pair.unwrap().of, "y");
+        let rule = parsed(&text).unwrap().rule;
+        let absence = rule.kind.absence().unwrap();
+        assert_eq!(absence.pair.as_ref().unwrap().of, "y");
         for (wrong, word) in [
             ("new_terms: { fields: [], history: 1d }", "one to three"),
             ("new_terms: { fields: [a], history: 91d }", "90d"),

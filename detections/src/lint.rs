@@ -135,7 +135,7 @@ pub fn lint(loaded: &LoadedRule) -> Vec<Lint> {
             format!("`{}` is not a date; write it as 2026-11-21", rule.date),
         );
     }
-    tags(&rule.tags, rule.finding.is_some(), &mut say);
+    tags(&rule.tags, rule.kind.finding().is_some(), &mut say);
     query(loaded, &mut say);
     for (framework, controls) in &rule.compliance {
         if !COMPLIANCE.contains(&framework.as_str()) {
@@ -238,14 +238,14 @@ fn query(loaded: &LoadedRule, say: &mut impl FnMut(Severity, &'static str, Strin
         );
     }
     let over_alerts = shape.tables.iter().any(|table| table == "alerts");
-    if shape.grouped && rule.window.is_none() {
+    if shape.grouped && rule.kind.window().is_none() {
         say(
             Error,
             "window",
             "is missing: a query with GROUP BY needs a window".into(),
         );
     }
-    if !shape.grouped && rule.window.is_some() && rule.suppress.is_none() {
+    if !shape.grouped && rule.kind.window().is_some() && rule.suppress.is_none() {
         say(
             Error,
             "suppress",
@@ -253,20 +253,16 @@ fn query(loaded: &LoadedRule, say: &mut impl FnMut(Severity, &'static str, Strin
                 .into(),
         );
     }
-    let remembered = match (&rule.new_terms, &rule.absence) {
-        (Some(terms), _) => terms.fields.clone(),
-        (None, Some(absence)) => {
-            let mut columns = absence.by.clone();
-            let pair = absence.pair.iter();
-            columns.extend(pair.flat_map(|pair| [pair.after.clone(), pair.of.clone()]));
-            columns
-        }
-        (None, None) => vec![],
-    };
-    for column in remembered.iter().filter(|c| !shape.columns.contains(c)) {
+    let pair = rule
+        .kind
+        .absence()
+        .and_then(|absence| absence.pair.as_ref());
+    let pair = pair.into_iter().flat_map(|pair| [&pair.after, &pair.of]);
+    let named = rule.kind.remembered().iter().chain(pair);
+    for column in named.filter(|column| !shape.columns.contains(column)) {
         say(
             Error,
-            rule.kind(),
+            rule.kind.as_str(),
             format!("`{column}` is no output column of the query; add it to the SELECT"),
         );
     }
@@ -279,7 +275,7 @@ fn query(loaded: &LoadedRule, say: &mut impl FnMut(Severity, &'static str, Strin
                 .into(),
         );
     }
-    if rule.window.is_some() && rule.suppress.is_none() {
+    if rule.kind.window().is_some() && rule.suppress.is_none() {
         say(
             Warning,
             "suppress",

@@ -51,10 +51,10 @@ pub struct Reach {
 
 impl Reach {
     pub fn of(rule: &Rule) -> Self {
-        let window = rule.window.map_or(0, |window| window.size);
+        let window = rule.kind.window().map_or(0, |window| window.size);
         let suppress = rule.suppress.as_ref().map(|suppress| suppress.length);
-        let absence = rule.absence.as_ref().map_or(0, |absence| absence.within);
-        let terms = rule.new_terms.as_ref();
+        let absence = rule.kind.absence().map_or(0, |absence| absence.within);
+        let terms = rule.kind.new_terms();
         // What is new is known after a history; and by then the warm-up that reading begins with must be over.
         let history = terms.map_or(0, |terms| terms.history.saturating_add(terms.warmup));
         // Without suppression an episode of a window rule is as long as the window.
@@ -173,7 +173,7 @@ impl Backtest {
 
     pub fn reach(&self) -> Reach {
         let longest = |over_alerts: bool| {
-            let rules = self.detector.rules().iter();
+            let rules = self.detector.rules();
             let rules = rules.filter(|running| running.over_alerts == over_alerts);
             let reaches = rules.map(|running| Reach::of(&running.rule));
             reaches.fold(Reach::default(), Reach::max)

@@ -121,6 +121,80 @@ pub struct Pair {
     pub of: String,
 }
 
+/// What is a match.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleKind {
+    /// Each row that the query returns of single events.
+    Event,
+    /// The same, and each row is a finding of another product, told as it is.
+    Finding(Box<Finding>),
+    /// Each row that the query returns of a window.
+    Window(Window),
+    /// A row whose terms are new.
+    NewTerms(NewTerms),
+    /// A row after which something did not come.
+    Absence(Absence),
+}
+
+impl RuleKind {
+    /// `event`, `window`, `new_terms` or `absence`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Event | Self::Finding(_) => "event",
+            Self::Window(_) => "window",
+            Self::NewTerms(_) => "new_terms",
+            Self::Absence(_) => "absence",
+        }
+    }
+
+    /// Output columns whose values the rule remembers; none if it remembers nothing.
+    pub fn remembered(&self) -> &[String] {
+        match self {
+            Self::NewTerms(terms) => &terms.fields,
+            Self::Absence(absence) => &absence.by,
+            Self::Event | Self::Finding(_) | Self::Window(_) => &[],
+        }
+    }
+
+    /// How much later than it begins a match is certain at most, µs.
+    pub fn wait(&self) -> i64 {
+        match self {
+            Self::Window(window) => window.size,
+            Self::Absence(absence) => absence.within.saturating_add(1),
+            Self::Event | Self::Finding(_) | Self::NewTerms(_) => 0,
+        }
+    }
+
+    pub fn window(&self) -> Option<Window> {
+        match self {
+            Self::Window(window) => Some(*window),
+            _ => None,
+        }
+    }
+
+    pub fn new_terms(&self) -> Option<&NewTerms> {
+        match self {
+            Self::NewTerms(terms) => Some(terms),
+            _ => None,
+        }
+    }
+
+    pub fn absence(&self) -> Option<&Absence> {
+        match self {
+            Self::Absence(absence) => Some(absence),
+            _ => None,
+        }
+    }
+
+    pub fn finding(&self) -> Option<&Finding> {
+        match self {
+            Self::Finding(finding) => Some(finding),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     pub id: String,
@@ -135,15 +209,8 @@ pub struct Rule {
     pub level: Level,
     pub confidence: Confidence,
     pub query: String,
-    pub window: Option<Window>,
+    pub kind: RuleKind,
     pub suppress: Option<Suppress>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub new_terms: Option<NewTerms>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub absence: Option<Absence>,
-    /// Each row is a finding of another product, told as it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finding: Option<Finding>,
     /// Feeds rules over `alerts` and is not told to anybody by itself.
     #[serde(default)]
     pub building_block: bool,
@@ -179,32 +246,23 @@ pub const TACTICS: &[&str] = &[
 ];
 
 impl Rule {
-    /// `event`, `window`, `new_terms` or `absence`.
-    pub fn kind(&self) -> &'static str {
-        match (&self.window, &self.new_terms, &self.absence) {
-            (Some(_), _, _) => "window",
-            (None, Some(_), _) => "new_terms",
-            (None, None, Some(_)) => "absence",
-            (None, None, None) => "event",
-        }
-    }
-
     /// Changes exactly when the rule's answer can change: a hash of query, window, suppression, entities
     /// and level.
     pub fn version(&self) -> String {
         let parts = (
             &self.query,
-            &self.window,
+            self.kind.window(),
             &self.suppress,
             &self.entities,
             self.level,
         );
         let mut text = serde_json::to_string(&parts).unwrap_or_default();
-        if self.new_terms.is_some() || self.absence.is_some() || self.building_block {
-            let more = (&self.new_terms, &self.absence, self.building_block);
+        let (terms, absence) = (self.kind.new_terms(), self.kind.absence());
+        if terms.is_some() || absence.is_some() || self.building_block {
+            let more = (terms, absence, self.building_block);
             text += &serde_json::to_string(&more).unwrap_or_default();
         }
-        if let Some(finding) = &self.finding {
+        if let Some(finding) = self.kind.finding() {
             text += &serde_json::to_string(finding).unwrap_or_default();
         }
         format!("{:08x}", xxh3_64(text.as_bytes()) as u32)

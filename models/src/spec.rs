@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use weir_engine::rule::{Confidence, Level, Rule, Status, Suppress, Window};
+use weir_engine::rule::{Confidence, Level, Rule, RuleKind, Status, Suppress, Window};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{Error, Result};
@@ -152,15 +152,12 @@ impl FeatureSpec {
             level: Level::Medium,
             confidence: Confidence::Low,
             query: format!("{}/* model {trained} */", self.query),
-            window: Some(self.window),
+            kind: RuleKind::Window(self.window),
             suppress: Some(Suppress {
                 by: vec![self.key.to_owned()],
                 length: HOUR,
                 gap: None,
             }),
-            new_terms: None,
-            absence: None,
-            finding: None,
             building_block: false,
             tables: BTreeMap::new(),
             entities: text

@@ -297,7 +297,11 @@ impl Done {
         let mut running = vec![];
         for set in sets {
             notes.extend(set.warnings);
-            for terms in set.rules.iter().filter(|rule| rule.new_terms.is_some()) {
+            for terms in set
+                .rules
+                .iter()
+                .filter(|rule| rule.kind.new_terms().is_some())
+            {
                 let needed = span
                     .from
                     .max(first)

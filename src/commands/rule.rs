@@ -14,6 +14,7 @@ use weir_engine::batch::Partition;
 use weir_engine::detect::Planned;
 use weir_engine::dispatch::necessary;
 use weir_engine::plan::{self, Plan};
+use weir_engine::rule::RuleKind;
 use weir_engine::schema::{self, COLUMNS};
 use weir_engine::time::{HOUR, MINUTE, SECOND, pane_size};
 use weir_engine::{Rule, Tables, parallel};
@@ -240,7 +241,7 @@ async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
     if let Some(predicate) = &predicate {
         println!("\nfilter\n  {predicate}");
     }
-    match (&plan, rule.window) {
+    match (&plan, rule.kind.window()) {
         (Plan::Window(window_plan), Some(window)) => {
             let pane = pane_size(window);
             let keys: Vec<_> = window_plan
@@ -286,20 +287,22 @@ async fn explain(config: &Config, wanted: &str) -> anyhow::Result<ExitCode> {
 /// What a rule that looks at single events keeps.
 fn memory(rule: &Rule) -> String {
     let matches = "matches until late rows can no longer change their alerts, some 2 KiB each";
-    match (&rule.new_terms, &rule.absence) {
-        (Some(terms), _) => format!(
-            "\nfirst seen: the times of each ({}) for {}, some 400 bytes per value; silent for the first {}; \
+    match &rule.kind {
+        RuleKind::NewTerms(terms) => format!(
+            "\nfirst seen: the times of each ({}) for {}, at most 100 bytes per value; silent for the first {}; \
              and {matches}",
             terms.fields.join(", "),
             length(terms.history),
             length(terms.warmup)
         ),
-        (None, Some(absence)) => format!(
+        RuleKind::Absence(absence) => format!(
             "\nabsence: the times of each ({}) for {}, some 400 bytes per key; and {matches}",
             absence.by.join(", "),
             length(absence.within)
         ),
-        (None, None) => format!("\nkept: {matches}"),
+        RuleKind::Event | RuleKind::Finding(_) | RuleKind::Window(_) => {
+            format!("\nkept: {matches}")
+        }
     }
 }
 

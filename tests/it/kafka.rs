@@ -57,8 +57,8 @@ const NEVER_FINAL: &str = "3000h";
 fn disabled(lateness: &str) -> Vec<String> {
     let rules = weir_detections::embedded().unwrap().into_iter();
     let rules = rules.map(|loaded| loaded.rule);
-    let certain =
-        rules.filter(|rule| rule.absence.is_some() || weir_detections::reads_alerts(&rule.query));
+    let certain = rules
+        .filter(|rule| rule.kind.absence().is_some() || weir_detections::reads_alerts(&rule.query));
     let ids = certain.map(|rule| rule.id);
     ids.filter(|_| lateness == NEVER_FINAL).collect()
 }

@@ -131,7 +131,7 @@ impl RuleDetail {
             date: rule.date.clone(),
             tags: rule.tags.clone(),
             query: rule.query.clone(),
-            window: rule.window.map(|window| RuleWindow {
+            window: rule.kind.window().map(|window| RuleWindow {
                 size_seconds: seconds(window.size),
                 slide_seconds: seconds(window.slide),
             }),

@@ -16,7 +16,7 @@ use weir_api::{
 use weir_engine::alert::{Alert, AlertState, Entity, Evidence, alert_id};
 use weir_engine::health::Health;
 use weir_engine::incident::Incident;
-use weir_engine::rule::{Confidence, Level, Rule, Status, Window};
+use weir_engine::rule::{Confidence, Level, Rule, RuleKind, Status, Window};
 use weir_engine::store::{Commit, IncidentWrite, SharedStore, SqliteStore};
 
 pub const VIEWER: &str = "viewer-token";
@@ -225,14 +225,11 @@ fn rule(id: &str) -> Rule {
         level: Level::Medium,
         confidence: Confidence::High,
         query: "SELECT 1".into(),
-        window: Some(Window {
+        kind: RuleKind::Window(Window {
             size: 600_000_000,
             slide: 60_000_000,
         }),
         suppress: None,
-        new_terms: None,
-        absence: None,
-        finding: None,
         building_block: false,
         tables: Default::default(),
         entities: vec![("user".into(), "actor_user_uid".into())],

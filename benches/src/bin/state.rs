@@ -109,7 +109,7 @@ async fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let store = SqliteStore::open(folder.path()).await?;
     let started = Instant::now();
-    let state = running.take_state()?;
+    let state = running.take_state().await?;
     let bytes: usize = state
         .iter()
         .filter_map(|w| Some(w.value.as_ref()?.len()))

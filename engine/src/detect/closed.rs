@@ -6,9 +6,13 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::ScalarUDF;
 
+use super::operator::{Operator, Scope, WindowOperator};
+use super::running::Filters;
+use super::timeline::Timelines;
 use super::{Detector, Limits, RunningRule};
 use crate::alert::Alert;
 use crate::dispatch::Rows;
+use crate::health::RuleHealth;
 use crate::plan::{self, Plan};
 use crate::rule::Rule;
 use crate::window::Answer;
@@ -83,16 +87,33 @@ pub async fn answers(
     let session = plan::session(functions, &Tables::default()).await?;
     let ctx = session.task_ctx();
     let plan = Plan::new(&session, rule).await?;
-    let mut running = RunningRule::new(rule.clone(), plan, None, &Limits::default())?;
+    let (Plan::Window(window_plan), Some(window)) = (&plan, rule.kind.window()) else {
+        return Err(Error::rule(
+            &rule.title,
+            "a model is trained on windows; give it a window",
+        ));
+    };
+    let limits = Limits::default();
+    let mut operator = WindowOperator::new(window_plan.clone(), window, None, limits.amend)?;
+    let filters = Filters::new(&plan)?;
+    let mut scope = Scope {
+        rule,
+        over_alerts: false,
+        timelines: &mut Timelines::default(),
+        health: &mut RuleHealth::default(),
+        clock: i64::MIN,
+        amend: limits.amend,
+        ctx: &ctx,
+    };
     for batch in events {
-        running.push(batch, &Rows::All, &ctx).await?;
+        if let Some(rows) = filters.rows(batch, &Rows::All)? {
+            operator.take(batch, &rows, &mut scope).await?;
+        }
     }
     let mut answers = vec![];
-    if let Some(window) = &mut running.window {
-        while window.is_stale(i64::MAX) {
-            let answered = window.answer(i64::MAX, &ctx).await?;
-            answers.extend(answered.into_iter().filter_map(|(_, answer)| answer));
-        }
+    while operator.state.is_stale(i64::MAX) {
+        let answered = operator.state.answer(i64::MAX, &ctx).await?;
+        answers.extend(answered.into_iter().filter_map(|(_, answer)| answer));
     }
     Ok(answers)
 }

@@ -160,7 +160,7 @@ impl Episode {
             alert.level = level;
             alert.risk_score = risk(level, rule.confidence, &row::parse(&more.row));
         }
-        if let Some(finding) = &rule.finding {
+        if let Some(finding) = rule.kind.finding() {
             let row = row::parse(&more.row);
             let (tactics, techniques) = finding.attack_of(&row);
             add(&mut alert.tactics, tactics);
@@ -208,7 +208,7 @@ impl Episode {
 pub const LATEST: &str = "latest";
 
 fn title(rule: &Rule, row: &Map<String, Value>) -> String {
-    let finding = rule.finding.as_ref();
+    let finding = rule.kind.finding();
     let title = finding.and_then(|finding| finding.title_of(row));
     title.unwrap_or(&rule.title).to_owned()
 }
@@ -251,7 +251,7 @@ pub fn risk(level: Level, confidence: Confidence, row: &Map<String, Value>) -> u
 
 /// How long after its start an episode takes matches in, µs; 0 means that each match stands alone.
 pub fn episode_length(rule: &Rule) -> i64 {
-    match (&rule.suppress, rule.window) {
+    match (&rule.suppress, rule.kind.window()) {
         (Some(suppress), _) => suppress.length,
         // Sliding windows see the same events again and again.
         (None, Some(window)) => window.size,

@@ -4,15 +4,12 @@
 //! An alert that is retracted is taken back from them, one that says something else is exchanged. Of an alert whose
 //! row was let go to keep within memory the id stays: it is not counted again.
 
-use std::collections::BTreeSet;
-
-use datafusion::arrow::array::RecordBatch;
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::feed::{self, AlertRow};
-use super::{Detector, RunningRule, guarded, note};
+use super::{Detector, guarded};
 use crate::alert::{Alert, AlertState};
 use crate::rule::Window;
 use crate::store::StateWrite;
@@ -194,47 +191,28 @@ impl Detector {
                 self.fed.put(id, Given::Row(row.into()));
             }
             match rows {
-                Ok(rows) => self.push_alerts(&rows).await,
+                Ok(rows) => self.push_to(&rows, true).await,
                 Err(error) => tracing::error!(%error, "alerts cannot be given to rules over them"),
             }
         }
         self.forget_fed();
     }
 
-    async fn push_alerts(&mut self, rows: &RecordBatch) {
-        for (index, candidates) in self.dispatch.candidates(rows) {
-            let (rule, health) = (&mut self.rules[index], &mut self.health[index]);
-            if rule.over_alerts
-                && rule.suspended.is_none()
-                && let Err(error) = guarded(rule.push(rows, &candidates, &self.ctx)).await
-            {
-                note(health, &rule.rule, &error);
-            }
-        }
-    }
-
     /// Takes alerts back, by time and id. Aggregates cannot be undone: panes that held one are made anew of the
     /// others.
     async fn take_back(&mut self, gone: &[(i64, String)]) {
-        let rules = self.rules.iter_mut().zip(&mut self.health);
-        let takes = |rule: &RunningRule| rule.over_alerts && rule.suspended.is_none();
-        for (rule, health) in rules.filter(|(rule, _)| takes(rule)) {
-            let panes: BTreeSet<_> = gone
-                .iter()
-                .filter_map(|(at, _)| rule.pane_range(*at))
-                .collect();
-            for (from, to) in panes {
+        for rule in self.rules.iter_mut().filter(|rule| rule.takes(true)) {
+            for (from, to) in rule.take_back(gone, &self.ctx) {
                 let stand = self.fed.rows();
                 let stand = stand.filter(|(_, row)| (from..to).contains(&row.time));
                 let again = match feed::rows(stand) {
-                    Ok(rows) => guarded(rule.make_anew(from, &rows, &self.ctx)).await,
+                    Ok(rows) => guarded(rule.push_again(&rows, &self.ctx)).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = again {
-                    note(health, &rule.rule, &error);
+                    rule.note(&error);
                 }
             }
-            rule.take_back(gone);
         }
     }
 
@@ -259,13 +237,12 @@ impl Detector {
             self.fed.let_go();
         }
         let from = crate::time::rfc3339(self.whole_from());
-        let rules = self.rules.iter().zip(&mut self.health);
-        for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts) {
+        for rule in self.rules.iter_mut().filter(|rule| rule.over_alerts) {
             let reason = format!(
                 "more than {} MiB of alerts stand: those until {from} stay counted as they are; raise engine.state_per_rule_mb",
                 limit >> 20
             );
-            note(health, &rule.rule, &Error::Other(reason));
+            rule.note(&Error::Other(reason));
         }
     }
 
@@ -284,7 +261,7 @@ impl Detector {
     /// Of the rules over alerts, µs.
     fn longest(&self, of: impl Fn(Window) -> i64) -> i64 {
         let over = self.rules.iter().filter(|rule| rule.over_alerts);
-        over.filter_map(|rule| rule.rule.window.map(&of))
+        over.filter_map(|rule| rule.rule.kind.window().map(&of))
             .max()
             .unwrap_or(0)
     }

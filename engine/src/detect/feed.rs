@@ -80,7 +80,7 @@ pub struct AlertRow {
 
 impl AlertRow {
     pub fn new(alert: &Alert, rule: &Rule) -> Self {
-        let (level, risk_score, tactics) = match &rule.finding {
+        let (level, risk_score, tactics) = match rule.kind.finding() {
             Some(finding) => {
                 let level = finding.level_of(&alert.row).unwrap_or(rule.level);
                 let (tactics, _) = finding.attack_of(&alert.row);
@@ -176,7 +176,7 @@ fn first_of(kind: &str, alert: &Alert, rule: &Rule) -> Option<String> {
 
 /// When the alert became certain: its event, the end of its window, the end of the wait for what did not come.
 fn time_of(alert: &Alert, rule: &Rule) -> i64 {
-    let within = rule.absence.as_ref().map_or(0, |absence| absence.within);
+    let within = rule.kind.absence().map_or(0, |absence| absence.within);
     match alert.window {
         Some((_, end)) => end,
         None => alert.first_time.saturating_add(within),

@@ -1,6 +1,6 @@
 //! What rules may keep in memory, and what happens to one that keeps more.
 
-use super::{Detector, RunningRule, note};
+use super::Detector;
 use crate::Error;
 use crate::time::HOUR;
 
@@ -29,7 +29,7 @@ impl Detector {
     /// Rules that keep too much first stop taking late rows, and are suspended if that is not enough at the next look; both are
     /// told. If all together keep too much, the largest pay, and no more of them than hold what is over.
     pub(super) fn keep_limits(&mut self) {
-        let sizes: Vec<usize> = self.rules.iter().map(RunningRule::state_bytes).collect();
+        let sizes: Vec<usize> = self.rules.iter().map(|rule| rule.state_bytes()).collect();
         let all: usize = sizes.iter().sum();
         let mut over = all.saturating_sub(self.limits.all_bytes);
         let mut order: Vec<usize> = (0..sizes.len()).collect();
@@ -55,7 +55,7 @@ impl Detector {
                 reason
             };
             over = over.saturating_sub(sizes[index]);
-            note(&mut self.health[index], &rule.rule, &Error::Other(reason));
+            rule.note(&Error::Other(reason));
         }
     }
 }

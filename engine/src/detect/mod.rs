@@ -3,6 +3,7 @@
 //! A rule that fails or panics does not touch the others: its error is counted and shown in its health, and
 //! the rows that it failed on are found by halving, so that one bad row costs no good one.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,16 +11,18 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::ScalarUDF;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use hashbrown::HashSet;
 
 use crate::alert::{Alert, AlertState};
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Rows};
 use crate::health::RuleHealth;
 use crate::plan;
 use crate::rule::Rule;
 use crate::schema::col;
 use crate::score::Score;
-use crate::{Error, Result, Tables};
+use crate::{Error, Result, Tables, parallel};
 
 mod closed;
 mod ending;
@@ -32,8 +35,7 @@ mod layout;
 mod limits;
 mod memory;
 pub(crate) mod narrow;
-mod pattern;
-mod recall;
+mod operator;
 pub mod row;
 mod running;
 mod state;
@@ -71,8 +73,11 @@ pub struct Detector {
     fed: Fed,
     /// Provisional alerts of rules, or versions of them, that are no more.
     orphans: Vec<Alert>,
-    rules: Vec<RunningRule>,
-    health: Vec<RuleHealth>,
+    #[expect(
+        clippy::vec_box,
+        reason = "rules are moved to the threads that run them, and back"
+    )]
+    rules: Vec<Box<RunningRule>>,
     dispatch: Dispatch,
     ctx: Arc<TaskContext>,
 }
@@ -118,7 +123,7 @@ impl Detector {
 
     /// Of rules that are ready to run.
     fn of(rules: Vec<RunningRule>, limits: Limits, ctx: Arc<TaskContext>) -> Self {
-        let predicates: Vec<_> = rules.iter().map(|r| r.plan.predicate()).collect();
+        let predicates: Vec<_> = rules.iter().map(|r| r.predicate.clone()).collect();
         Self {
             limits,
             ending: Ending::default(),
@@ -128,15 +133,56 @@ impl Detector {
             watermark: None,
             fed: Fed::default(),
             orphans: vec![],
-            health: rules.iter().map(describe).collect(),
             dispatch: Dispatch::new(&predicates),
-            rules,
+            rules: rules.into_iter().map(Box::new).collect(),
             ctx,
         }
     }
 
-    pub fn rules(&self) -> &[RunningRule] {
-        &self.rules
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = &RunningRule> {
+        self.rules.iter().map(|rule| &**rule)
+    }
+
+    /// Does work on the rules for which there is a job, on all cores, the costly ones first. What one rule does depends on no
+    /// other. Gives what became of each, in their order.
+    async fn each<J: Send + 'static, R: Send + 'static>(
+        &mut self,
+        mut job: impl FnMut(usize, &RunningRule) -> Option<J>,
+        work: impl for<'a> Fn(&'a mut RunningRule, J) -> BoxFuture<'a, R> + Send + Sync + 'static,
+    ) -> Vec<R> {
+        let rules = std::mem::take(&mut self.rules).into_iter().enumerate();
+        let (mut all, mut jobs) = (Vec::with_capacity(rules.len()), vec![]);
+        for (index, rule) in rules {
+            match job(index, &rule) {
+                Some(job) => {
+                    jobs.push((index, rule, Some(job)));
+                    all.push(None);
+                }
+                None => all.push(Some(rule)),
+            }
+        }
+        jobs.sort_by_key(|(_, rule, _)| Reverse(rule.health.cost_ns));
+        let done = parallel::each(jobs, move |(_, rule, job)| {
+            let started = Instant::now();
+            let done = job.take().map(|job| work(rule, job));
+            async move {
+                let made = match done {
+                    Some(work) => Some(work.await),
+                    None => None,
+                };
+                (made, started.elapsed())
+            }
+            .boxed()
+        });
+        let mut made = vec![];
+        for ((index, mut rule, _), (of, took)) in done.await {
+            rule.health.cost_ns += took.as_nanos() as u64;
+            all[index] = Some(rule);
+            made.extend(of.map(|of| (index, of)));
+        }
+        self.rules = all.into_iter().flatten().collect();
+        made.sort_unstable_by_key(|(index, _)| *index);
+        made.into_iter().map(|(_, made)| made).collect()
     }
 
     /// Runs every rule over new events. Rows are aggregated; nothing is answered before
@@ -151,30 +197,24 @@ impl Detector {
         self.ending.note(times.values());
         self.newest = self.ending.end(i64::MAX);
         self.early = self.early.max(self.newest);
+        self.push_to(events, false).await;
+    }
+
+    /// Gives rows to the rules over events, or to those over alerts.
+    async fn push_to(&mut self, events: &RecordBatch, over_alerts: bool) {
+        let mut candidates = vec![None; self.rules.len()];
         for (index, rows) in self.dispatch.candidates(events) {
-            let started = Instant::now();
-            let rule = &mut self.rules[index];
-            let health = &mut self.health[index];
-            if rule.suspended.is_some() || rule.over_alerts {
-                continue;
-            }
-            health.rows_evaluated += count(events, &rows) as u64;
-            // Depth first over halves: only the rows that fail alone are given up.
-            let mut parts = vec![rows];
-            while let Some(part) = parts.pop() {
-                let Err(error) = guarded(rule.push(events, &part, &self.ctx)).await else {
-                    continue;
-                };
-                match halves(events, &part) {
-                    Some((left, right)) => parts.extend([right, left]),
-                    None => note(health, &rule.rule, &error),
-                }
-            }
-            if let Some(error) = rule.failed.take() {
-                note(health, &rule.rule, &error);
-            }
-            health.cost_ns += started.elapsed().as_nanos() as u64;
+            candidates[index] = Some(rows);
         }
+        let events = Arc::new((events.clone(), self.ctx.clone()));
+        self.each(
+            |index, rule| candidates[index].take().filter(|_| rule.takes(over_alerts)),
+            move |rule, rows| {
+                let events = events.clone();
+                async move { push(rule, &events.0, rows, &events.1).await }.boxed()
+            },
+        )
+        .await;
     }
 
     /// The input is closed: answers everything. Rows after `limit` have clocks in the future, by which nothing is
@@ -194,19 +234,47 @@ impl Detector {
     }
 
     async fn advance_rules(&mut self, watermark: i64, over_alerts: bool) {
-        let rules = self.rules.iter_mut().zip(&mut self.health);
-        for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts == over_alerts) {
-            let started = Instant::now();
-            if let Err(error) = guarded(rule.advance(watermark, self.newest, &self.ctx)).await {
-                note(health, &rule.rule, &error);
-            }
-            health.cost_ns += started.elapsed().as_nanos() as u64;
-        }
+        let (newest, ctx) = (self.newest, self.ctx.clone());
+        self.each(
+            |_, rule| (rule.over_alerts == over_alerts).then_some(()),
+            move |rule, ()| {
+                let ctx = ctx.clone();
+                async move {
+                    if let Err(error) = guarded(rule.advance(watermark, newest, &ctx)).await {
+                        rule.note(&error);
+                    }
+                }
+                .boxed()
+            },
+        )
+        .await;
     }
 
     /// New and changed alerts since the last call, in order of time. With `preview`, also provisional ones.
     pub async fn changes(&mut self, preview: bool, watermark: Option<i64>) -> Vec<Alert> {
+        let alerts = self.answer(preview, watermark).await;
+        self.answer_over(alerts, preview, watermark).await
+    }
+
+    /// The first step of [`changes`](Self::changes): alerts of rules over events, those of building blocks among them.
+    pub async fn answer(&mut self, preview: bool, watermark: Option<i64>) -> Vec<Alert> {
         let mut alerts = self.changes_of(false, preview, watermark).await;
+        alerts.extend(self.orphans.drain(..).map(|orphan| Alert {
+            state: AlertState::Retracted,
+            revision: orphan.revision + 1,
+            watermark,
+            ..orphan
+        }));
+        alerts
+    }
+
+    /// The second: rules over alerts see these and answer. Gives all that are to be told.
+    pub async fn answer_over(
+        &mut self,
+        mut alerts: Vec<Alert>,
+        preview: bool,
+        watermark: Option<i64>,
+    ) -> Vec<Alert> {
         if self.rules.iter().any(|rule| rule.over_alerts) {
             self.feed(&alerts).await;
             if let Some(watermark) = self.watermark {
@@ -214,12 +282,6 @@ impl Detector {
             }
             alerts.extend(self.changes_of(true, preview, watermark).await);
         }
-        alerts.extend(self.orphans.drain(..).map(|orphan| Alert {
-            state: AlertState::Retracted,
-            revision: orphan.revision + 1,
-            watermark,
-            ..orphan
-        }));
         let silent = self.rules.iter().filter(|rule| rule.rule.building_block);
         let silent: HashSet<&str> = silent.map(|rule| rule.rule.id.as_str()).collect();
         alerts.retain(|alert| !silent.contains(alert.rule_id.as_str()));
@@ -235,21 +297,28 @@ impl Detector {
         preview: bool,
         watermark: Option<i64>,
     ) -> Vec<Alert> {
-        let mut alerts = vec![];
-        let rules = self.rules.iter_mut().zip(&mut self.health);
-        for (rule, health) in rules.filter(|(rule, _)| rule.over_alerts == over_alerts) {
-            let started = Instant::now();
-            match guarded(rule.changes(preview, self.early, watermark, &self.ctx)).await {
-                Ok(changed) => {
-                    health.alerts +=
-                        changed.iter().filter(|alert| alert.revision == 1).count() as u64;
-                    alerts.extend(changed);
+        let (early, ctx) = (self.early, self.ctx.clone());
+        let changed = self.each(
+            |_, rule| (rule.over_alerts == over_alerts).then_some(()),
+            move |rule, ()| {
+                let ctx = ctx.clone();
+                async move {
+                    match guarded(rule.changes(preview, early, watermark, &ctx)).await {
+                        Ok(changed) => {
+                            let new = changed.iter().filter(|alert| alert.revision == 1);
+                            rule.health.alerts += new.count() as u64;
+                            changed
+                        }
+                        Err(error) => {
+                            rule.note(&error);
+                            vec![]
+                        }
+                    }
                 }
-                Err(error) => note(health, &rule.rule, &error),
-            }
-            health.cost_ns += started.elapsed().as_nanos() as u64;
-        }
-        alerts
+                .boxed()
+            },
+        );
+        changed.await.into_iter().flatten().collect()
     }
 
     /// Whether an alert can still change.
@@ -263,11 +332,7 @@ impl Detector {
     pub fn reach(&self) -> i64 {
         let longest = |over_alerts: bool| {
             let rules = self.rules.iter().filter(|r| r.over_alerts == over_alerts);
-            let reach = rules.map(|rule| {
-                let window = rule.rule.window.map_or(0, |window| window.size);
-                let absence = rule.rule.absence.as_ref().map_or(0, |a| a.within);
-                window.max(absence)
-            });
+            let reach = rules.map(|rule| rule.rule.kind.wait());
             reach.max().unwrap_or(0)
         };
         (longest(false) + longest(true)).saturating_add(self.limits.amend)
@@ -276,37 +341,30 @@ impl Detector {
     /// How far behind the watermark rules still count events, µs: an event that comes twice within it would be
     /// counted twice. Other kinds of rules do not mind.
     pub fn counts_back(&self) -> i64 {
-        let windows = self.rules.iter().filter_map(|rule| rule.rule.window);
+        let windows = self.rules.iter().filter_map(|rule| rule.rule.kind.window());
         let longest = windows.map(|window| window.size).max();
         longest.map_or(0, |size| size.saturating_add(self.limits.amend))
     }
 
     /// Health of every rule, by rule id.
     pub fn health(&mut self) -> impl Iterator<Item = (&str, &RuleHealth)> {
-        self.rules
-            .iter()
-            .zip(&mut self.health)
-            .map(|(rule, health)| {
-                health.matches = rule.matches;
-                health.last_match = rule.last_match;
-                health.rows_late = rule.rows_late;
-                health.rows_too_late = rule.rows_too_late;
-                health.suspended.clone_from(&rule.suspended);
-                health.learning_to = rule.learning_to();
-                health.state_bytes = rule.state_bytes() as u64;
-                (rule.rule.id.as_str(), &*health)
-            })
+        let rules = self.rules.iter_mut();
+        rules.map(|rule| rule.health())
     }
 }
 
-fn describe(rule: &RunningRule) -> RuleHealth {
-    RuleHealth {
-        title: rule.rule.title.clone(),
-        level: rule.rule.level.as_str().into(),
-        version: rule.version.clone(),
-        path: rule.rule.path.clone(),
-        kind: rule.rule.kind(),
-        ..RuleHealth::default()
+/// Evaluates a rule on rows of a batch, depth first over halves: only the rows that fail alone are given up.
+async fn push(rule: &mut RunningRule, events: &RecordBatch, rows: Rows, ctx: &Arc<TaskContext>) {
+    rule.health.rows_evaluated += count(events, &rows) as u64;
+    let mut parts = vec![rows];
+    while let Some(part) = parts.pop() {
+        let Err(error) = guarded(rule.push(events, &part, ctx)).await else {
+            continue;
+        };
+        match halves(events, &part) {
+            Some((left, right)) => parts.extend([right, left]),
+            None => rule.note(&error),
+        }
     }
 }
 

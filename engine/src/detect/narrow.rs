@@ -10,9 +10,9 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 
 use crate::Result;
-use crate::detect::pattern::compiled;
 use crate::detect::row;
 use crate::functions::true_rows;
+use crate::plan::pattern::compiled;
 
 /// An expression over a few event columns.
 #[derive(Debug)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use futures::FutureExt;
 use hashbrown::HashMap;
 
-use super::{Detector, layout, note, told};
+use super::{Detector, layout, told};
 use crate::store::StateWrite;
 use crate::{Error, Result};
 
@@ -13,10 +14,14 @@ const CLOCK: &str = "clock";
 
 impl Detector {
     /// Pieces of state that changed since the last call.
-    pub fn take_state(&mut self) -> Result<Vec<StateWrite>> {
+    pub async fn take_state(&mut self) -> Result<Vec<StateWrite>> {
         let mut writes = vec![];
-        for rule in &mut self.rules {
-            writes.extend(rule.take_state()?);
+        let pieces = self.each(
+            |_, _| Some(()),
+            |rule, ()| async { rule.take_state() }.boxed(),
+        );
+        for pieces in pieces.await {
+            writes.extend(pieces?);
         }
         self.fed.take_state(&mut writes)?;
         let ended = Some(self.ended).filter(|time| *time > i64::MIN);
@@ -49,12 +54,12 @@ impl Detector {
             let Some(&at) = rules.get(owner) else {
                 continue;
             };
-            let rule = &self.rules[at];
+            let rule = &mut self.rules[at];
             if let Some(reason) = rule.layout.refuses(earlier) {
                 let reason = format!(
                     "its stored state is not used and it begins anew: {reason}; `weir backtest` shows what it would have found meanwhile"
                 );
-                note(&mut self.health[at], &rule.rule, &Error::Other(reason));
+                rule.note(&Error::Other(reason));
                 refused.insert(at);
             }
         }
@@ -123,7 +128,7 @@ impl Detector {
         }
         self.watermark = watermark;
         for rule in &mut self.rules {
-            rule.restored(watermark, self.ended);
+            rule.restored(watermark, self.ended, &self.ctx);
         }
         Ok(gone)
     }

@@ -59,7 +59,7 @@ impl Pipeline {
         self.tell(sources).await
     }
 
-    /// Step 10.
+    /// Step 11.
     pub(super) async fn tell(&mut self, sources: &[Arc<dyn Source>]) -> Result<()> {
         let Some(told) = self.writing.told.take() else {
             return Ok(());
@@ -92,7 +92,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Steps 7 to 9, but for the writing.
+    /// Steps 7 to 10, but for the writing.
     pub(super) async fn commit(&mut self, sources: &[Arc<dyn Source>]) -> Result<()> {
         self.settle(sources).await?;
         let started = Instant::now();
@@ -107,7 +107,9 @@ impl Pipeline {
         let watermark = self.watermark.filter(|w| *w != i64::MAX);
         let answering = Instant::now();
         let early = self.settings.provisional && answering >= self.early_from;
-        let alerts = self.parts.detector.changes(early, watermark).await;
+        let detector = &mut self.parts.detector;
+        let alerts = detector.answer(early, watermark).await;
+        let alerts = detector.answer_over(alerts, early, watermark).await;
         if early {
             self.early_from = Instant::now() + answering.elapsed() * EARLY_REST;
         }
@@ -122,7 +124,7 @@ impl Pipeline {
         let (told, over) = self.scans.take_state()?;
         state.extend(told);
         dropped_owners.extend(over);
-        state.extend(self.parts.detector.take_state()?);
+        state.extend(self.parts.detector.take_state().await?);
         state.extend(self.cases.take_state());
         state.extend(self.parts.enrich.take_state());
         if let Some(watermark) = watermark {

@@ -4,17 +4,18 @@
 //!  1 receive    batches with their positions, from all sources, over one bounded channel
 //!  2 dedup      rows whose event_uid was seen before are counted and dropped; what scans tell waits (see 6)
 //!  3 enrich     GeoIP, threat intelligence, assets fill their columns
-//!  4 archive    rows go to Parquet (durable before step 9)
-//!  5 detect     every rule sees the rows that can match it; windows aggregate
+//!  4 archive    rows go to Parquet (durable before step 10)
+//!  5 detect     every rule sees the rows that can match it, on all cores; windows aggregate
 //!  6 time       partitions' watermarks move, the engine's is their minimum; what scans told and is news by now
 //!               takes steps 3 to 5
 //!  7 answer     windows and matches behind the watermark become final; open ones answer provisionally
-//!  8 correlate  alerts join incidents
-//!  9 commit     positions, state, alerts and incidents in one transaction, written while the next rows take steps 1 to 6
-//! 10 tell       sources learn the committed positions, readers of the store learn that there is news
+//!  8 alerts     rules over alerts see what has become final, and answer
+//!  9 correlate  alerts join incidents
+//! 10 commit     positions, state, alerts and incidents in one transaction, written while the next rows take steps 1 to 6
+//! 11 tell       sources learn the committed positions, readers of the store learn that there is news
 //! ```
 //!
-//! Steps 1 to 6 run for every batch; 7 to 10 at the end of a commit interval. Invariants: nothing is told to
+//! Steps 1 to 6 run for every batch; 7 to 11 at the end of a commit interval. Invariants: nothing is told to
 //! a source before the store has it; after a failed commit the loop ends, and is never more than one commit ahead of
 //! its disk;
 //! every event read is processed, a duplicate, unchanged, a dead letter, filtered, or waits.

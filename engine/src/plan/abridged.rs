@@ -28,7 +28,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::FutureExt;
 
 use super::template::{Slot, family_view};
-use super::{Plan, direct, remembered_columns, remembered_names};
+use super::{Plan, direct, remembered_names};
 use crate::rule::Rule;
 use crate::schema::{self, COLUMNS, FAMILIES, col};
 
@@ -96,11 +96,11 @@ fn take_star(query: &mut Query, rule: &Rule) -> Option<Option<Star>> {
     let filter = select.selection.as_ref();
     let filter = filter.map_or(String::new(), |filter| format!(" WHERE {filter}"));
     let plain = format!("SELECT {} FROM {from}{filter}", items.join(", "));
-    if rule.window.is_some() || !of_events || !from.joins.is_empty() || whole != plain {
+    if rule.kind.window().is_some() || !of_events || !from.joins.is_empty() || whole != plain {
         return None;
     }
     let mut columns = BTreeSet::new();
-    if !remembered_columns(rule).is_empty() {
+    if !rule.kind.remembered().is_empty() {
         columns.extend(remembered_names(rule).filter_map(|name| schema::index_of(name)));
     }
     if columns.is_empty() && items.len() == 1 {
@@ -334,10 +334,12 @@ mod tests {
         let abridged = async |query: &str| {
             let mut rule: Rule = serde_json::from_str(RULE).unwrap();
             rule.query = query.into();
-            rule.window = query.contains("GROUP BY").then_some(crate::rule::Window {
-                size: 60_000_000,
-                slide: 60_000_000,
-            });
+            if query.contains("GROUP BY") {
+                rule.kind = crate::rule::RuleKind::Window(crate::rule::Window {
+                    size: 60_000_000,
+                    slide: 60_000_000,
+                });
+            }
             plan(&state, &rule).await.is_some()
         };
         for query in [
@@ -361,6 +363,6 @@ mod tests {
     }
 
     const RULE: &str = r#"{"id": "x", "title": "x", "status": "test", "description": "", "references": [],
-        "author": "", "date": "", "tags": [], "level": "low", "confidence": "low", "query": "", "window": null,
+        "author": "", "date": "", "tags": [], "level": "low", "confidence": "low", "query": "", "kind": "event",
         "suppress": null, "entities": [], "compliance": {}, "falsepositives": [], "runbook": "", "path": ""}"#;
 }

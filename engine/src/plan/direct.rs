@@ -17,7 +17,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::rows::simplified;
 use super::template::slot;
-use super::{EventPlan, RowPart, lineage, remembered_columns, remembered_names, repeatable};
+use super::{EventPlan, RowPart, lineage, remembered_names, repeatable};
 use crate::rule::Rule;
 
 /// The plan of `SELECT … FROM family WHERE …`; none if the query is another, or is refused.
@@ -29,7 +29,7 @@ pub(super) fn event_plan(
     let LogicalPlan::Projection(top) = logical else {
         return None;
     };
-    if rule.window.is_some() || repeatable::check(logical).is_err() {
+    if rule.kind.window().is_some() || repeatable::check(logical).is_err() {
         return None;
     }
     let mut exprs = vec![];
@@ -74,7 +74,7 @@ pub(super) fn event_plan(
     let computed: Vec<_> = names.cloned().zip(exprs).collect();
     let rows = RowPart::computing(predicate.clone(), &computed)?;
     let output = rows.output().ok()?;
-    let remembered = match remembered_columns(rule).is_empty() {
+    let remembered = match rule.kind.remembered().is_empty() {
         true => None,
         false => {
             let names: BTreeSet<&String> = remembered_names(rule).collect();

@@ -17,8 +17,8 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Column;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
@@ -26,6 +26,7 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::SessionContext;
 use futures::executor::block_on;
 
+pub use self::grouped::Grouped;
 pub use self::need::{CONDITIONS, Need, Tally};
 use self::split::Refusal;
 pub use self::template::{run, session};
@@ -38,8 +39,10 @@ use crate::{Error, Result, parallel};
 
 mod abridged;
 mod direct;
+mod grouped;
 mod lineage;
 mod need;
+pub(crate) mod pattern;
 mod repeatable;
 mod rows;
 mod split;
@@ -70,15 +73,6 @@ pub struct EventPlan {
     pub remembered: Option<RowPart>,
 }
 
-/// Columns whose values a rule remembers; none if it remembers nothing.
-pub fn remembered_columns(rule: &Rule) -> &[String] {
-    match (&rule.new_terms, &rule.absence) {
-        (Some(terms), _) => &terms.fields,
-        (None, Some(absence)) => &absence.by,
-        (None, None) => &[],
-    }
-}
-
 /// A GROUP BY expression and the output column that carries it.
 pub type GroupKey = (Arc<dyn PhysicalExpr>, String);
 
@@ -97,26 +91,21 @@ pub struct Reduce {
     pub states: SchemaRef,
     /// States → states.
     pub merge: Arc<dyn ExecutionPlan>,
+    /// The two as they are run.
+    pub rows: Arc<Grouped>,
+    pub merged: Arc<Grouped>,
 }
 
 impl Reduce {
     /// States of computed rows, of which each belongs to a pane, and the pane of each state.
-    pub async fn run(
-        &self,
-        rows: RecordBatch,
-        panes: Int64Array,
-        ctx: &Arc<TaskContext>,
-    ) -> Result<Vec<(Int64Array, RecordBatch)>> {
+    pub fn run(&self, rows: RecordBatch, panes: Int64Array) -> Result<(Int64Array, RecordBatch)> {
         let columns = [rows.columns(), &[Arc::new(panes) as ArrayRef]].concat();
         let leaf = self.partial.children().first().map(|leaf| leaf.schema());
         let rows = RecordBatch::try_new(leaf.unwrap_or_else(|| rows.schema()), columns)?;
-        let by_pane = run(&self.partial, vec![vec![rows]], ctx).await?;
-        let apart = |rows: RecordBatch| {
-            let (panes, states) = (rows.column(0), rows.columns()[1..].to_vec());
-            let states = RecordBatch::try_new(self.states.clone(), states)?;
-            Ok((panes.as_primitive().clone(), states))
-        };
-        by_pane.into_iter().map(apart).collect()
+        let by_pane = self.rows.run(&[rows])?;
+        let (panes, states) = (by_pane.column(0), by_pane.columns()[1..].to_vec());
+        let states = RecordBatch::try_new(self.states.clone(), states)?;
+        Ok((panes.as_primitive().clone(), states))
     }
 }
 
@@ -178,10 +167,10 @@ impl Plan {
         let physical = state.create_physical_plan(&logical).await;
         let physical = physical.map_err(|e| short(&e))?;
         repeatable::check(&logical)?;
-        let plan = match rule.window {
+        let plan = match rule.kind.window() {
             None => {
                 let mut plan = rows::event_plan(&physical)?;
-                if !plan.joined && !remembered_columns(rule).is_empty() {
+                if !plan.joined && !rule.kind.remembered().is_empty() {
                     plan.remembered = Some(remembered(state, logical, rule, &plan).await?);
                 }
                 Self::Event(plan)
@@ -206,7 +195,7 @@ impl Plan {
             .suppress
             .iter()
             .flat_map(|s| s.by.iter().map(|column| ("suppress.by", column)));
-        let finding = rule.finding.iter().flat_map(Finding::columns);
+        let finding = rule.kind.finding().into_iter().flat_map(Finding::columns);
         let named = named.chain(finding.map(|column| ("finding", column)));
         for (place, column) in
             named.chain(rule.entities.iter().map(|(_, column)| ("entities", column)))
@@ -326,12 +315,10 @@ pub fn all(ctx: &SessionContext, rules: &[&Rule]) -> Vec<Result<Plan>> {
 /// The columns that decide whether a row of this rule is a match, and of which alert.
 fn remembered_names(rule: &Rule) -> impl Iterator<Item = &String> {
     let suppress = rule.suppress.iter().flat_map(|suppress| &suppress.by);
-    let pair = rule
-        .absence
-        .iter()
-        .filter_map(|absence| absence.pair.as_ref());
-    let pair = pair.flat_map(|pair| [&pair.of, &pair.after]);
-    remembered_columns(rule).iter().chain(suppress).chain(pair)
+    let absence = rule.kind.absence();
+    let pair = absence.and_then(|absence| absence.pair.as_ref());
+    let pair = pair.into_iter().flat_map(|pair| [&pair.of, &pair.after]);
+    rule.kind.remembered().iter().chain(suppress).chain(pair)
 }
 
 async fn remembered(

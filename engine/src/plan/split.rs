@@ -16,7 +16,7 @@ use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceCh
 use super::need::{self, Need};
 use super::rows::row_part;
 use super::template::slot;
-use super::{GroupKey, Input, Reduce, WindowPlan, lineage, short};
+use super::{GroupKey, Grouped, Input, Reduce, WindowPlan, lineage, short};
 use crate::schema;
 
 type Conditions = Vec<Arc<dyn PhysicalExpr>>;
@@ -60,7 +60,7 @@ pub(super) fn window_plan(
             states.clone(),
             aggregate.input_schema(),
         )?;
-        parts = Some((partial, Arc::new(merge) as Arc<dyn ExecutionPlan>));
+        parts = Some((partial, Arc::new(merge)));
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
         Ok(Transformed::yes(
             node.replace_children(vec![states], options)?,
@@ -74,7 +74,9 @@ pub(super) fn window_plan(
     let hint = "below a GROUP BY that is split there are only filters and computed columns";
     let rows = row_part(&below, hint).map_err(Refusal::Shape)?;
     let states = partial.schema();
-    let partial = by_pane(&partial, &below.schema()).map_err(|e| Refusal::Wrong(short(&e)))?;
+    let wrong = |error: DataFusionError| Refusal::Wrong(short(&error));
+    let partial = by_pane(&partial, &below.schema()).map_err(wrong)?;
+    let grouped = |plan| Grouped::new(plan).map(Arc::new).map_err(wrong);
     // Keys of events and of states are compared as texts, which are alike only if their types are.
     let events = schema::events();
     let alike = keys.iter().zip(states.fields());
@@ -88,7 +90,9 @@ pub(super) fn window_plan(
         inputs: vec![Input {
             rows,
             reduce: Some(Reduce {
-                partial,
+                rows: grouped(&partial)?,
+                merged: grouped(&merge)?,
+                partial: Arc::new(partial),
                 states,
                 merge,
             }),
@@ -105,10 +109,7 @@ const PANE: &str = "__pane";
 
 /// The aggregate over rows with their panes, grouped by the pane beside its own keys: one run for all panes that a batch has
 /// rows of.
-fn by_pane(
-    partial: &Arc<dyn ExecutionPlan>,
-    computed: &SchemaRef,
-) -> DfResult<Arc<dyn ExecutionPlan>> {
+fn by_pane(partial: &Arc<dyn ExecutionPlan>, computed: &SchemaRef) -> DfResult<AggregateExec> {
     let Some(aggregate) = partial.downcast_ref::<AggregateExec>() else {
         return internal_err!("{} is no aggregate", partial.name());
     };
@@ -137,14 +138,14 @@ fn by_pane(
         groups.collect(),
         keys.has_grouping_set(),
     );
-    Ok(Arc::new(AggregateExec::try_new(
+    AggregateExec::try_new(
         *aggregate.mode(),
         keys,
         aggregate.aggr_expr().to_vec(),
         aggregate.filter_expr().to_vec(),
         slot(rows.clone())?,
         rows,
-    )?))
+    )
 }
 
 /// The GROUP BY expressions over the event schema with the output columns that carry them, and what HAVING

@@ -138,33 +138,23 @@ impl WindowState {
 
     /// What panes keep of rows of one input. `rows` is in the schema of the input's leaf, `panes` has the pane of each.
     /// Changes nothing.
-    pub async fn reduce(
+    pub fn reduce(
         &self,
         input: usize,
         rows: RecordBatch,
         panes: Int64Array,
-        ctx: &Arc<TaskContext>,
     ) -> Result<Vec<(i64, RecordBatch)>> {
         let input = &self.plan.inputs[input];
         let Some(reduce) = &input.reduce else {
             return split(&rows, &panes);
         };
-        let mut kept = vec![];
-        for (panes, states) in reduce.run(input.rows.evaluate(rows)?, panes, ctx).await? {
-            kept.extend(split(&states, &panes)?);
-        }
-        Ok(kept)
+        let (panes, states) = reduce.run(input.rows.evaluate(rows)?, panes)?;
+        split(&states, &panes)
     }
 
     /// Adds what [`reduce`](Self::reduce) gave to its pane. Cannot fail, so that rows are added once or not at
     /// all; a merge that fails leaves the pane as it was.
-    pub async fn insert(
-        &mut self,
-        pane: i64,
-        input: usize,
-        rows: RecordBatch,
-        ctx: &Arc<TaskContext>,
-    ) {
+    pub fn insert(&mut self, pane: i64, input: usize, rows: RecordBatch) {
         let reduce = &self.plan.inputs[input].reduce;
         let kept = vec![with_keys(&self.plan, rows)];
         let entry = self.panes.entry(pane).or_default();
@@ -173,19 +163,14 @@ impl WindowState {
         if entry.kept[input].len() > MERGE_AT {
             let from = entry.tail(input, MERGE_AT);
             let tail = entry.kept[input][from..].iter();
-            let tail = tail.map(|kept| kept.rows.clone()).collect();
-            let merged = match reduce {
-                Some(reduce) => plan::run(&reduce.merge, vec![tail], ctx).await.ok(),
-                None => Some(tail),
+            let tail: Vec<RecordBatch> = tail.map(|kept| kept.rows.clone()).collect();
+            let merged = match (reduce, tail.as_slice()) {
+                (Some(reduce), tail) => reduce.merged.run(tail).ok(),
+                (None, [first, ..]) => concat_batches(&first.schema(), &tail).ok(),
+                (None, []) => None,
             };
-            // An answer of many groups comes as slices of the same memory: one batch holds just its own.
-            let merged = merged.and_then(|batches| {
-                let one = concat_batches(&batches.first()?.schema(), &batches).ok()?;
-                let one = compact(one).ok()?;
-                Some(vec![with_keys(&self.plan, one)])
-            });
-            if let Some(merged) = merged {
-                entry.replace(input, from, merged);
+            if let Some(merged) = merged.and_then(|merged| compact(merged).ok()) {
+                entry.replace(input, from, vec![with_keys(&self.plan, merged)]);
             }
         }
         self.bytes = self.bytes + entry.bytes - before;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weir_engine::alert::{Alert, AlertState};
 use weir_engine::detect::{Detector, run_all};
-use weir_engine::rule::{NewTerms, Rule};
+use weir_engine::rule::{NewTerms, Rule, RuleKind};
 use weir_engine::time::{HOUR, MINUTE, SECOND};
 
 use crate::events::{Event, Random, batch, rule};
@@ -96,7 +96,7 @@ async fn streamed(
             assert_eq!(alert.revision, before + 1, "revisions rise by one");
             stored.insert(alert.alert_id.clone(), alert);
         }
-        for write in detector.take_state().unwrap() {
+        for write in detector.take_state().await.unwrap() {
             match write.value {
                 Some(value) => drop(state.insert((write.owner, write.key), value)),
                 None => drop(state.remove(&(write.owner, write.key))),
@@ -329,7 +329,7 @@ async fn a_row_that_fails_costs_no_other_row() {
     // What a rule remembers of a row does not fail, what it returns does.
     let query = "SELECT event_uid, CAST(actor_user_uid AS BIGINT) AS number FROM cloud_audit";
     let mut first_seen = rule("first seen", query, None, None);
-    first_seen.new_terms = Some(NewTerms {
+    first_seen.kind = RuleKind::NewTerms(NewTerms {
         fields: vec!["event_uid".into()],
         history: HOUR,
         warmup: 0,

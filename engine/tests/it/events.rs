@@ -3,7 +3,7 @@
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::buffer::Buffer;
 use weir_engine::builder::EventBuilder;
-use weir_engine::rule::{Confidence, Level, Rule, Status, Suppress, Window};
+use weir_engine::rule::{Confidence, Level, Rule, RuleKind, Status, Suppress, Window};
 use weir_engine::schema::col;
 
 #[derive(Debug, Clone)]
@@ -82,15 +82,15 @@ pub fn rule(
         level: Level::Medium,
         confidence: Confidence::Medium,
         query: query.into(),
-        window: window.map(|(size, slide)| Window { size, slide }),
+        kind: match window {
+            Some((size, slide)) => RuleKind::Window(Window { size, slide }),
+            None => RuleKind::Event,
+        },
         suppress: suppress.map(|(by, length)| Suppress {
             by: by.iter().map(|s| (*s).to_owned()).collect(),
             length,
             gap: None,
         }),
-        new_terms: None,
-        absence: None,
-        finding: None,
         building_block: false,
         tables: Default::default(),
         entities: vec![],

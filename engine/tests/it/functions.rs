@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use datafusion::arrow::array::{AsArray, Int64Array, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::Float64Type;
 use datafusion::prelude::SessionContext;
 use weir_engine::Tables;
@@ -58,24 +59,19 @@ async fn in_parts(rule: &Rule, events: &[Event], random: &mut Random) -> Vec<Rec
         let part = row::gather(&batch(part), &inputs[0].rows.columns, None).unwrap();
         let part = inputs[0].rows.evaluate(part).unwrap();
         let panes = (0..part.num_rows()).map(|_| random.below(3) as i64);
-        let by_pane = reduce
-            .run(part.clone(), Int64Array::from_iter_values(panes), &ctx)
-            .await;
-        states.push(
-            by_pane
-                .unwrap()
-                .into_iter()
-                .map(|(_, states)| states)
-                .collect(),
-        );
+        let panes = Int64Array::from_iter_values(panes);
+        let (_, of_panes) = reduce.run(part.clone(), panes).unwrap();
+        states.push(of_panes);
     }
     for _ in 0..random.below(10) {
         random.shuffle(&mut states);
         let some = states.split_off(states.len() - states.len().min(5));
-        let some = some.into_iter().flatten().collect();
-        states.push(plan::run(merge, vec![some], &ctx).await.unwrap());
+        let merged = reduce.merged.run(&some).unwrap();
+        let by_plan = plan::run(merge, vec![some], &ctx).await.unwrap();
+        let by_plan = concat_batches(&merged.schema(), &by_plan).unwrap();
+        assert_eq!(merged, by_plan, "as DataFusion merges them");
+        states.push(merged);
     }
-    let states = states.into_iter().flatten().collect();
     plan::run(&finish, vec![states], &ctx).await.unwrap()
 }
 
@@ -217,7 +213,7 @@ async fn a_guessed_password_is_told_from_a_user_who_sets_up_a_second_factor() {
 #[tokio::test]
 async fn sequences_outlive_restarts() {
     let mut rule = window_rule("count(*) AS n", &format!("HAVING {SEQUENCE}"));
-    rule.window = Some(weir_engine::rule::Window {
+    rule.kind = weir_engine::rule::RuleKind::Window(weir_engine::rule::Window {
         size: 5 * MINUTE,
         slide: MINUTE,
     });
@@ -238,7 +234,7 @@ async fn sequences_outlive_restarts() {
     let mut state: BTreeMap<(String, i64), Vec<u8>> = BTreeMap::new();
     for part in events.chunks(40) {
         detector.push(&batch(part)).await;
-        for write in detector.take_state().unwrap() {
+        for write in detector.take_state().await.unwrap() {
             match write.value {
                 Some(value) => drop(state.insert((write.owner, write.key), value)),
                 None => drop(state.remove(&(write.owner, write.key))),

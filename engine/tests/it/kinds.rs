@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use weir_engine::Tables;
 use weir_engine::alert::{Alert, AlertState};
 use weir_engine::detect::{Detector, Limits, run_all};
-use weir_engine::rule::{Absence, NewTerms, Pair, Rule};
+use weir_engine::rule::{Absence, NewTerms, Pair, Rule, RuleKind};
 use weir_engine::time::{HOUR, MINUTE, SECOND};
 
 use crate::events::{Event, batch, rule};
@@ -42,7 +42,7 @@ async fn a_term_is_new_once_in_its_history_and_not_while_the_rule_learns() {
         None,
         None,
     );
-    new.new_terms = Some(NewTerms {
+    new.kind = RuleKind::NewTerms(NewTerms {
         fields: vec!["actor_user_uid".into(), "api_operation".into()],
         history: 1_000 * SECOND,
         warmup: 100 * SECOND,
@@ -78,7 +78,7 @@ async fn a_key_that_stops_reporting_is_told_once_time_has_passed() {
         None,
         None,
     );
-    silent.absence = Some(Absence {
+    silent.kind = RuleKind::Absence(Absence {
         by: vec!["actor_user_uid".into()],
         within: 100 * SECOND,
         pair: None,
@@ -99,7 +99,7 @@ async fn a_key_that_stops_reporting_is_told_once_time_has_passed() {
 async fn a_call_without_an_answer_is_told() {
     let query = "SELECT actor_user_uid, api_operation = 'Start' AS started, api_operation = 'Stop' AS stopped FROM cloud_audit WHERE api_operation IN ('Start', 'Stop')";
     let mut unanswered = rule("unanswered", query, None, None);
-    unanswered.absence = Some(Absence {
+    unanswered.kind = RuleKind::Absence(Absence {
         by: vec!["actor_user_uid".into()],
         within: 60 * SECOND,
         pair: Some(Pair {
@@ -216,14 +216,14 @@ async fn restarted(
     limits: Limits,
     watermark: i64,
 ) -> Detector {
-    for write in detector.take_state().unwrap() {
+    for write in detector.take_state().await.unwrap() {
         let place = (write.owner, write.key);
         match write.value {
             Some(value) => stored.insert(place, value),
             None => stored.remove(&place),
         };
     }
-    let rules: Vec<_> = detector.rules().iter().map(|r| r.rule.clone()).collect();
+    let rules: Vec<_> = detector.rules().map(|r| r.rule.clone()).collect();
     let made = Detector::open(rules, vec![], limits, &Tables::default()).await;
     let mut detector = made.unwrap().0;
     let state: Vec<_> = stored
@@ -502,7 +502,7 @@ async fn a_rule_that_keeps_too_much_is_suspended_and_says_so() {
     );
     assert_eq!(suspended.last_error, Some(reason));
     assert_eq!(suspended.state_bytes, 0);
-    let stored = detector.take_state().unwrap();
+    let stored = detector.take_state().await.unwrap();
     let of_rule = stored.iter().filter(|w| w.owner.contains("id of counting"));
     let kept: Vec<_> = of_rule
         .filter(|w| !w.owner.ends_with("/closed") && w.value.is_some())

@@ -149,9 +149,9 @@ async fn no_group_that_matches_lacks_what_is_needed() {
             let rows = input.rows.evaluate(rows).unwrap();
             let reduce = input.reduce.as_ref().unwrap();
             let panes = Int64Array::from(vec![0; rows.num_rows()]);
-            let states = reduce.run(rows, panes, &ctx).await.unwrap();
-            let states = states.into_iter().map(|(_, states)| states).collect();
-            let answer = plan::run(&plan.finish, vec![states], &ctx).await.unwrap();
+            let (_, states) = reduce.run(rows, panes).unwrap();
+            let answer = plan::run(&plan.finish, vec![vec![states]], &ctx);
+            let answer = answer.await.unwrap();
             let holds = plan.need.holds(&tally);
             match answer.is_empty() {
                 true => spared += usize::from(!holds),

@@ -2,7 +2,7 @@
 
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use weir_engine::plan::{self, Plan, RowPart};
-use weir_engine::rule::{Absence, NewTerms, Pair, Rule};
+use weir_engine::rule::{Absence, NewTerms, Pair, Rule, RuleKind};
 use weir_engine::time::{DAY, HOUR, MINUTE};
 use weir_engine::{Result, Tables};
 
@@ -75,7 +75,7 @@ async fn rules_that_are_proved() {
 #[tokio::test]
 async fn stars_wherever_they_stand() {
     let terms = |query: &str| Rule {
-        new_terms: Some(NewTerms {
+        kind: RuleKind::NewTerms(NewTerms {
             fields: vec!["actor_user_uid".into(), "net".into()],
             history: 30 * DAY,
             warmup: DAY,
@@ -83,7 +83,7 @@ async fn stars_wherever_they_stand() {
         ..rule("terms", query, None, Some((&["actor_user_uid"], HOUR)))
     };
     let pair = |query: &str| Rule {
-        absence: Some(Absence {
+        kind: RuleKind::Absence(Absence {
             by: vec!["k8s_pod_name".into()],
             within: HOUR,
             pair: Some(Pair {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use weir_engine::alert::Alert;
 use weir_engine::detect::Detector;
-use weir_engine::rule::{Absence, NewTerms, Pair, Rule};
+use weir_engine::rule::{Absence, NewTerms, Pair, Rule, RuleKind};
 use weir_engine::time::{HOUR, MINUTE, SECOND};
 
 use crate::events::{Event, batch, rule};
@@ -45,7 +45,7 @@ fn rules() -> Vec<Rule> {
         Some((&["actor_user_uid"], HOUR)),
     );
     let mut first = rule("first", "SELECT * FROM cloud_audit", None, None);
-    first.new_terms = Some(NewTerms {
+    first.kind = RuleKind::NewTerms(NewTerms {
         fields: vec!["actor_user_uid".into(), "api_operation".into()],
         history: 20 * HOUR,
         warmup: 30 * SECOND,
@@ -56,7 +56,7 @@ fn rules() -> Vec<Rule> {
         None,
         None,
     );
-    silent.absence = Some(Absence {
+    silent.kind = RuleKind::Absence(Absence {
         by: vec!["actor_user_uid".into()],
         within: 30 * MINUTE,
         pair: None,
@@ -67,7 +67,7 @@ fn rules() -> Vec<Rule> {
         None,
         None,
     );
-    unanswered.absence = Some(Absence {
+    unanswered.kind = RuleKind::Absence(Absence {
         by: vec!["actor_user_uid".into()],
         within: 8 * MINUTE,
         pair: Some(Pair {
@@ -106,8 +106,8 @@ async fn detector() -> Detector {
     detector
 }
 
-fn store(detector: &mut Detector, stored: &mut Stored) {
-    for write in detector.take_state().unwrap() {
+async fn store(detector: &mut Detector, stored: &mut Stored) {
+    for write in detector.take_state().await.unwrap() {
         let place = (write.owner, write.key);
         match write.value {
             Some(value) => stored.insert(place, value),
@@ -125,7 +125,7 @@ async fn written() -> (Stored, Vec<Alert>) {
         detector.push(&batch(events)).await;
         detector.advance(3 * MINUTE).await;
         told.extend(detector.changes(false, None).await);
-        store(&mut detector, &mut stored);
+        store(&mut detector, &mut stored).await;
     }
     (stored, told)
 }

@@ -285,7 +285,7 @@ async fn a_window_closed_between_commits_is_not_answered_again_after_a_restart()
     for watermark in [at(4), at(5)] {
         detector.advance(watermark).await;
         told.extend(detector.changes(false, None).await);
-        for write in detector.take_state().unwrap() {
+        for write in detector.take_state().await.unwrap() {
             match write.value {
                 Some(value) => drop(state.insert((write.owner, write.key), value)),
                 None => drop(state.remove(&(write.owner, write.key))),

@@ -204,7 +204,7 @@ impl Timelines {
             return;
         };
         // Nobody is told of an absence before it is certain.
-        let certain_only = rule.absence.is_some();
+        let certain_only = rule.kind.absence().is_some();
         let mut standing = BTreeSet::new();
         let mut later = None;
         let fold = Fold {
@@ -301,7 +301,7 @@ impl Timelines {
         let head = &mut timeline.head;
         if let Some(base) = &head.base {
             // A match that would join starts before the episode ends, and is certain this much later.
-            let lag = reach(rule);
+            let lag = rule.kind.wait();
             let over = (base.start.saturating_add(episode_length(rule)))
                 .saturating_add(lag)
                 .saturating_add(amend);
@@ -319,7 +319,7 @@ impl Timelines {
         let back = |told: &Told| {
             let alert = &told.alert;
             let due = alert.window.map_or(alert.first_time, |(_, end)| end);
-            due.saturating_add(reach(rule)).saturating_add(amend)
+            due.saturating_add(rule.kind.wait()).saturating_add(amend)
         };
         let retracted = |told: &Told| told.alert.state == AlertState::Retracted;
         let live = &mut self.live;
@@ -346,13 +346,6 @@ impl Timelines {
             self.unwritten_heads.remove(key);
         }
     }
-}
-
-/// How much later than its start a match of the rule becomes certain at most.
-fn reach(rule: &Rule) -> i64 {
-    let window = rule.window.map(|window| window.size);
-    let absence = rule.absence.as_ref().map(|absence| absence.within + 1);
-    window.or(absence).unwrap_or(0)
 }
 
 /// The text of a key, by which its matches are found.

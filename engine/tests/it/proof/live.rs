@@ -130,7 +130,7 @@ pub async fn late(
         };
         if over || commits {
             now.ledger.take(&detector.changes(way.preview, None).await);
-            for write in detector.take_state().unwrap() {
+            for write in detector.take_state().await.unwrap() {
                 match write.value {
                     Some(value) => drop(now.state.insert((write.owner, write.key), value)),
                     None => drop(now.state.remove(&(write.owner, write.key))),

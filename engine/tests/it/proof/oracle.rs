@@ -125,7 +125,7 @@ type AlertRow = (i64, Vec<(&'static str, Option<String>)>);
 fn alert_rows(cases: &[Case], answers: &Answers) -> Vec<AlertRow> {
     let row = |((title, _, start), told): (&Id, &Told)| {
         let rule = &cases.iter().find(|c| c.rule.title == *title).unwrap().rule;
-        let certain = match (&rule.absence, rule.window) {
+        let certain = match (rule.kind.absence(), rule.kind.window()) {
             (Some(absence), _) => start + absence.within,
             (None, Some(window)) => start + window.size,
             (None, None) => *start,
@@ -181,7 +181,7 @@ async fn over_alerts(case: &Case, alerts: &[AlertRow]) -> Vec<Match> {
     };
     // By start: the rows of its window; without one, each alert alone at its time.
     let mut parts: Vec<(i64, Vec<&AlertRow>)> = vec![];
-    match case.rule.window {
+    match case.rule.kind.window() {
         None => parts.extend(alerts.iter().map(|alert| (alert.0, vec![alert]))),
         Some(window) => {
             let mut windows: BTreeMap<i64, Vec<&AlertRow>> = BTreeMap::new();
@@ -215,7 +215,7 @@ async fn over_alerts(case: &Case, alerts: &[AlertRow]) -> Vec<Match> {
 /// longer ago than `gap`), else it begins one.
 fn fold(case: &Case, mut matches: Vec<Match>) -> Answers {
     let suppress = case.rule.suppress.as_ref();
-    let length = match (suppress, case.rule.window) {
+    let length = match (suppress, case.rule.kind.window()) {
         (Some(suppress), _) => suppress.length,
         (None, Some(window)) => window.size,
         (None, None) => 0,
@@ -274,7 +274,7 @@ fn fold(case: &Case, mut matches: Vec<Match>) -> Answers {
 /// Matches that are one event each.
 fn single(case: &Case, found: Vec<Occurrence>) -> Vec<Match> {
     let rule = &case.rule;
-    let by = match (&rule.suppress, &rule.absence, &rule.new_terms) {
+    let by = match (&rule.suppress, rule.kind.absence(), rule.kind.new_terms()) {
         (Some(suppress), _, _) => Some(&suppress.by),
         (None, Some(absence), _) => Some(&absence.by),
         (None, None, Some(terms)) => Some(&terms.fields),
@@ -294,7 +294,7 @@ fn single(case: &Case, found: Vec<Occurrence>) -> Vec<Match> {
 }
 
 fn new_terms(case: &Case, mut found: Vec<Occurrence>) -> Vec<Occurrence> {
-    let spec = case.rule.new_terms.as_ref().unwrap();
+    let spec = case.rule.kind.new_terms().unwrap();
     let mut times: Vec<i64> = found.iter().map(|o| o.time).collect();
     times.sort_unstable();
     // Stretches without a pause longer than the history begin with a warm-up each.
@@ -322,7 +322,7 @@ fn new_terms(case: &Case, mut found: Vec<Occurrence>) -> Vec<Occurrence> {
 }
 
 fn absence(case: &Case, found: Vec<Occurrence>, end: i64) -> Vec<Occurrence> {
-    let spec = case.rule.absence.as_ref().unwrap();
+    let spec = case.rule.kind.absence().unwrap();
     let keyed = |o: &Occurrence| key(&o.row, spec.by.iter().map(String::as_str));
     let is_true = |o: &Occurrence, column: &String| o.row.get(column) == Some(&Value::Bool(true));
     let missing = |o: &Occurrence| {
@@ -354,7 +354,7 @@ fn absence(case: &Case, found: Vec<Occurrence>, end: i64) -> Vec<Occurrence> {
 
 /// Every window on the grid that holds an event, by its start.
 fn windows(case: &Case, events: &[Event]) -> BTreeMap<i64, Vec<Event>> {
-    let window = case.rule.window.unwrap();
+    let window = case.rule.kind.window().unwrap();
     let mut windows: BTreeMap<i64, Vec<Event>> = BTreeMap::new();
     for event in events {
         let mut start = event.time - event.time.rem_euclid(window.slide);

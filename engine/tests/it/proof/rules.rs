@@ -68,7 +68,7 @@ impl Case {
     }
     fn new_terms(mut self, fields: &[&str], history: i64, warmup: i64) -> Self {
         let fields = fields.iter().map(|f| (*f).to_owned()).collect();
-        self.rule.new_terms = Some(NewTerms {
+        self.rule.kind = weir_engine::rule::RuleKind::NewTerms(NewTerms {
             fields,
             history,
             warmup,
@@ -82,7 +82,7 @@ impl Case {
             after: after.into(),
             of: of.into(),
         });
-        self.rule.absence = Some(Absence { by, within, pair });
+        self.rule.kind = weir_engine::rule::RuleKind::Absence(Absence { by, within, pair });
         self.kind = Kind::Absence;
         self
     }
