@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use weir_api::{ApiConfig, ApiState, EventLookup, SqlColumn, SqlError, SqlResult, SqlRunner};
+use weir_api::{ApiConfig, ApiState, EventLookup, SqlRunner};
 use weir_engine::alert::Evidence;
 use weir_engine::archive::Archive;
 use weir_engine::health::Health;
-use weir_engine::hunt::{ChildRunner, Limits, RefusalKind};
+use weir_engine::hunt::{ChildRunner, Limits, QueryResult, Refusal};
 use weir_engine::store::SharedStore;
 use weir_engine::{Error, Rule};
 
@@ -123,28 +123,7 @@ struct Children(ChildRunner);
 
 #[async_trait]
 impl SqlRunner for Children {
-    async fn run(&self, query: &str) -> Result<SqlResult, SqlError> {
-        match self.0.run(query).await {
-            Ok(result) => Ok(SqlResult {
-                columns: result
-                    .columns
-                    .into_iter()
-                    .map(|c| SqlColumn {
-                        name: c.name,
-                        r#type: c.kind,
-                    })
-                    .collect(),
-                rows: result.rows,
-                truncated: result.truncated,
-                elapsed_ms: result.elapsed_ms,
-            }),
-            Err(refusal) => Err(match refusal.kind {
-                RefusalKind::Refused | RefusalKind::Invalid => SqlError::Refused(refusal.message),
-                RefusalKind::TooLarge | RefusalKind::Timeout | RefusalKind::Memory => {
-                    SqlError::Limit(refusal.message)
-                }
-                _ => SqlError::Internal(refusal.message),
-            }),
-        }
+    async fn run(&self, query: &str) -> Result<QueryResult, Refusal> {
+        self.0.run(query).await
     }
 }

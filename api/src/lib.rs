@@ -33,4 +33,4 @@ pub use config::{ApiConfig, ConfigError, Token, check_listen};
 pub use problem::Problem;
 pub use router::{openapi_json, router};
 pub use server::serve;
-pub use state::{ApiState, EventLookup, SqlColumn, SqlError, SqlResult, SqlRunner};
+pub use state::{ApiState, EventLookup, SqlRunner};

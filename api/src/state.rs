@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
-use utoipa::ToSchema;
 use weir_engine::alert::Evidence;
 use weir_engine::health::Health;
+use weir_engine::hunt::{QueryResult, Refusal};
 use weir_engine::rule::Rule;
 use weir_engine::store::SharedStore;
 
@@ -27,39 +26,7 @@ pub trait EventLookup: Send + Sync {
 /// Runs a person's query where it can be killed and cannot take the server's memory.
 #[async_trait]
 pub trait SqlRunner: Send + Sync {
-    async fn run(&self, query: &str) -> Result<SqlResult, SqlError>;
-}
-
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct SqlColumn {
-    pub name: String,
-    /// Arrow type.
-    #[schema(example = "Utf8View")]
-    pub r#type: String,
-}
-
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct SqlResult {
-    pub columns: Vec<SqlColumn>,
-    /// One array per row, in the order of the columns.
-    pub rows: Vec<Vec<Value>>,
-    /// There were more rows than are returned.
-    pub truncated: bool,
-    pub elapsed_ms: u64,
-}
-
-/// Why a query has no answer. The texts are shown to whoever asked.
-#[derive(Debug, thiserror::Error)]
-pub enum SqlError {
-    /// It may not run or cannot be planned.
-    #[error("{0}")]
-    Refused(String),
-    /// It ran into a limit: time, memory, or size of the answer.
-    #[error("{0}")]
-    Limit(String),
-    /// Not the query's fault; goes to the log.
-    #[error("{0}")]
-    Internal(String),
+    async fn run(&self, query: &str) -> Result<QueryResult, Refusal>;
 }
 
 /// Cheap to clone.

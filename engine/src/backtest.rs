@@ -24,9 +24,9 @@ use crate::alert::{Alert, AlertState};
 use crate::archive::Archive;
 use crate::detect::{Detector, Limits, ModelRule};
 use crate::pipeline::wall_clock;
-use crate::rule::Rule;
+use crate::rule::{Reach, Rule};
 use crate::schema::col;
-use crate::watermark::Lateness;
+use crate::watermark::{Lateness, Watermark};
 use crate::{Error, Result, Tables};
 
 mod diff;
@@ -38,41 +38,6 @@ pub use diff::{Changed, Diff};
 pub struct Span {
     pub from: i64,
     pub to: i64,
-}
-
-/// How far an alert's events can lie from its episode's start, µs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reach {
-    /// Events this long before an episode's start have a say in it.
-    pub before: i64,
-    /// An episode is complete this long after its start.
-    pub after: i64,
-}
-
-impl Reach {
-    pub fn of(rule: &Rule) -> Self {
-        let window = rule.kind.window().map_or(0, |window| window.size);
-        let suppress = rule.suppress.as_ref().map(|suppress| suppress.length);
-        let absence = rule.kind.absence().map_or(0, |absence| absence.within);
-        let terms = rule.kind.new_terms();
-        // What is new is known after a history; and by then the warm-up that reading begins with must be over.
-        let history = terms.map_or(0, |terms| terms.history.saturating_add(terms.warmup));
-        // Without suppression an episode of a window rule is as long as the window.
-        let after = window
-            .saturating_add(suppress.unwrap_or(window))
-            .saturating_add(absence);
-        Self {
-            before: after.saturating_add(history),
-            after,
-        }
-    }
-
-    fn max(self, other: Self) -> Self {
-        Self {
-            before: self.before.max(other.before),
-            after: self.after.max(other.after),
-        }
-    }
 }
 
 /// Start of an alert's episode, µs: its first window's, or its first event's time.
@@ -172,31 +137,19 @@ impl Backtest {
     }
 
     pub fn reach(&self) -> Reach {
-        let longest = |over_alerts: bool| {
-            let rules = self.detector.rules();
-            let rules = rules.filter(|running| running.over_alerts == over_alerts);
-            let reaches = rules.map(|running| Reach::of(&running.rule));
-            reaches.fold(Reach::default(), Reach::max)
-        };
-        // A rule over alerts sees alerts that reach as far as the rules behind them.
-        let (first, second) = (longest(false), longest(true));
-        Reach {
-            before: first.before.saturating_add(second.before),
-            after: first.after.saturating_add(second.after),
-        }
+        self.detector.reach()
     }
 
-    async fn advance(&mut self, watermark: i64) {
+    async fn advance(&mut self, watermark: Watermark) {
         match watermark {
+            Watermark::At(time) => self.detector.advance(time).await,
             // As at the end of a replay.
-            i64::MAX => {
+            Watermark::Ended => {
                 let limit = wall_clock().saturating_add(Lateness::default().max_skew);
                 self.detector.finish(limit).await;
             }
-            _ => self.detector.advance(watermark).await,
         }
-        let told = Some(watermark).filter(|time| *time != i64::MAX);
-        for alert in self.detector.changes(false, told).await {
+        for alert in self.detector.changes(false, watermark.time()).await {
             if (self.span.from..self.span.to).contains(&episode_start(&alert)) {
                 self.take(alert);
             }
@@ -303,7 +256,7 @@ pub async fn run(
         // A clock that stands alone far ahead does not move time, as in a replay.
         if hour.first() <= end {
             for set in &mut *sets {
-                set.advance(hour.first()).await;
+                set.advance(Watermark::At(hour.first())).await;
             }
         }
         let mut rows = archive.scan_hour(hour, from, to).await?;
@@ -319,8 +272,13 @@ pub async fn run(
         reading.hours_done += 1;
         told(&reading);
     }
+    // An open end is that of all input.
+    let end = match to {
+        i64::MAX => Watermark::Ended,
+        to => Watermark::At(to),
+    };
     for set in &mut *sets {
-        set.advance(to).await;
+        set.advance(end).await;
     }
     Ok(reading)
 }

@@ -158,9 +158,6 @@ impl Dedup {
 
     /// Drops what lies beyond the horizon.
     pub fn advance(&mut self, watermark: i64) {
-        if watermark == i64::MAX {
-            return; // the input is closed; nothing will be asked any more
-        }
         self.drop_before(floor(watermark.saturating_sub(self.horizon), BUCKET));
     }
 

@@ -15,6 +15,9 @@ pub enum Error {
     Arrow(#[from] ArrowError),
     #[error("store {path}: {reason}")]
     Store { path: String, reason: String },
+    /// A disk or a quota is full: what failed can be done again once there is room.
+    #[error("{path}: {reason}")]
+    Full { path: String, reason: String },
     #[error(
         "state of {owner} is damaged: {reason}; restore the store from a backup, or remove this state with `DELETE FROM state WHERE owner = '{owner}'` to start it anew"
     )]
@@ -42,30 +45,20 @@ impl Error {
             reason: reason.to_string(),
         }
     }
-    /// Whether the disk is full: what failed can be done again once there is room.
-    pub fn is_out_of_space(&self) -> bool {
-        let full = |kind: std::io::ErrorKind| {
-            matches!(
-                kind,
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-            )
-        };
-        match self {
-            Self::Io { error, .. } => full(error.kind()),
-            // SQLite and the archive's thread tell in words.
-            Self::Store { reason, .. } | Self::Other(reason) => {
-                ["No space left on device", "disk is full", "quota exceeded"]
-                    .iter()
-                    .any(|words| reason.contains(words))
-            }
-            _ => false,
-        }
-    }
-
     pub fn io(path: impl AsRef<std::path::Path>, error: std::io::Error) -> Self {
-        Self::Io {
-            path: path.as_ref().display().to_string(),
-            error,
+        let path = path.as_ref().display().to_string();
+        match is_full(&error) {
+            true => Self::Full {
+                path,
+                reason: error.to_string(),
+            },
+            false => Self::Io { path, error },
         }
     }
+}
+
+/// Whether there is no room, on the disk or within a quota.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }

@@ -20,6 +20,8 @@ pub mod functions;
 pub mod health;
 pub mod hunt;
 pub mod incident;
+pub mod json;
+pub mod keys;
 pub mod mask;
 pub mod parallel;
 pub mod pipeline;

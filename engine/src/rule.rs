@@ -7,6 +7,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::finding::Finding;
 
+mod reach;
+
+pub use self::reach::Reach;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -154,15 +158,6 @@ impl RuleKind {
             Self::NewTerms(terms) => &terms.fields,
             Self::Absence(absence) => &absence.by,
             Self::Event | Self::Finding(_) | Self::Window(_) => &[],
-        }
-    }
-
-    /// How much later than it begins a match is certain at most, µs.
-    pub fn wait(&self) -> i64 {
-        match self {
-            Self::Window(window) => window.size,
-            Self::Absence(absence) => absence.within.saturating_add(1),
-            Self::Event | Self::Finding(_) | Self::NewTerms(_) => 0,
         }
     }
 

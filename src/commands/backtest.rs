@@ -302,10 +302,7 @@ impl Done {
                 .iter()
                 .filter(|rule| rule.kind.new_terms().is_some())
             {
-                let needed = span
-                    .from
-                    .max(first)
-                    .saturating_sub(backtest::Reach::of(terms).before);
+                let needed = span.from.max(first).saturating_sub(terms.reach().before);
                 if needed < first {
                     notes.push(format!(
                         "{}: its history reaches back to {}, events only to {}: it learns longer and finds more new than live",

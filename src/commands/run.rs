@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use weir_connectors::kafka::InventoryReader;
-use weir_engine::Rule;
 use weir_engine::health::Health;
 use weir_engine::pipeline::Reload;
+use weir_engine::{Error, Rule};
 
 use crate::config::Config;
 use crate::node::{self, Node, Purpose};
@@ -54,7 +54,7 @@ pub async fn run(config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode
     ));
     let outcome = loop {
         match session(&config, node, &pushed, &rules, terminate.clone()).await {
-            Err(error) if error.is_out_of_space() && !*terminate.borrow() => {
+            Err(error @ Error::Full { .. }) if !*terminate.borrow() => {
                 tracing::error!(%error, "the disk is full: reading stops until there is room");
                 if !wait_for_room(&data, &health, &mut terminate).await {
                     break Err(error.into());
@@ -98,7 +98,7 @@ async fn session(
     mut terminate: watch::Receiver<bool>,
 ) -> weir_engine::Result<()> {
     let running = sources::start(config, &node.positions, pushed)
-        .map_err(|error| weir_engine::Error::Other(format!("{error:#}")))?;
+        .map_err(|error| Error::Other(format!("{error:#}")))?;
     tracing::info!(sources = running.sources.len(), rules = node.rules.len(), store = %node.data.display(), "running");
     let _inventory = read_inventory(config, &node).await?;
     let (stop, stopped) = oneshot::channel();

@@ -5,12 +5,15 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
+use weir_engine::hunt::{QueryResult, RefusalKind};
 
 use crate::extract::Body;
 use crate::problem::Problem;
-use crate::state::{ApiState, SqlError, SqlResult};
+use crate::state::ApiState;
 
 /// Longest query, in bytes: longer ones have been seen to exhaust a planner's stack.
 const MAX_QUERY: usize = 8 * 1024;
@@ -21,6 +24,58 @@ pub struct SqlQuery {
     /// One SELECT over `events`, its families, `alerts` and `incidents`; at most 8 KiB.
     #[schema(example = "SELECT api_operation, count(*) FROM cloud_audit GROUP BY 1")]
     query: String,
+}
+
+/// The engine's answer, described for API users.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct SqlResult(QueryResult);
+
+impl ToSchema for SqlResult {}
+
+impl PartialSchema for SqlResult {
+    fn schema() -> RefOr<Schema> {
+        let one = |kind: Type, description: &str| {
+            ObjectBuilder::new()
+                .schema_type(SchemaType::new(kind))
+                .description(Some(description))
+        };
+        let list = |of: RefOr<Schema>, description: &str| -> Array {
+            ArrayBuilder::new()
+                .items(of)
+                .description(Some(description))
+                .build()
+        };
+        let kind = "text, integer, float, boolean, timestamp, date, array, object, json, or the Arrow type";
+        let column = ObjectBuilder::new()
+            .property("name", one(Type::String, "As the query names it"))
+            .required("name")
+            .property("type", one(Type::String, kind))
+            .required("type");
+        let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+        let row = list(any.into(), "One value per column");
+        let rows = "In the order of the query. Times are RFC 3339 in UTC";
+        ObjectBuilder::new()
+            .property("columns", list(column.into(), "In the order of the values"))
+            .required("columns")
+            .property("rows", list(RefOr::T(row.into()), rows))
+            .required("rows")
+            .property(
+                "truncated",
+                one(Type::Boolean, "Whether there would have been more rows"),
+            )
+            .required("truncated")
+            .property("elapsed_ms", one(Type::Integer, "Time that the query took"))
+            .required("elapsed_ms")
+            .property(
+                "notes",
+                list(
+                    one(Type::String, "A sentence").into(),
+                    "What one should know to read the answer right; left out if there is nothing",
+                ),
+            )
+            .into()
+    }
 }
 
 /// Runs one read-only query. 400: refused or wrong; 422: it ran into a limit of time, memory or size.
@@ -40,14 +95,16 @@ pub async fn run(
         return Err(Problem::busy("all query slots are taken; try again later"));
     };
     match state.sql.run(&sql.query).await {
-        Ok(result) => Ok(Json(result)),
-        Err(SqlError::Refused(reason)) => Err(refused(reason)),
-        Err(SqlError::Limit(reason)) => Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "query-limit",
-            reason,
-        )),
-        Err(SqlError::Internal(reason)) => Err(Problem::internal(&reason)),
+        Ok(result) => Ok(Json(SqlResult(result))),
+        Err(refusal) => Err(match refusal.kind {
+            RefusalKind::Refused | RefusalKind::Invalid => refused(refusal.message),
+            RefusalKind::TooLarge | RefusalKind::Timeout | RefusalKind::Memory => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "query-limit",
+                refusal.message,
+            ),
+            RefusalKind::Failed => Problem::internal(&refusal.message),
+        }),
     }
 }
 

@@ -10,11 +10,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt;
-use weir_api::{
-    ApiConfig, ApiState, EventLookup, Role, SqlColumn, SqlError, SqlResult, SqlRunner, Token,
-};
+use weir_api::{ApiConfig, ApiState, EventLookup, Role, SqlRunner, Token};
 use weir_engine::alert::{Alert, AlertState, Entity, Evidence, alert_id};
 use weir_engine::health::Health;
+use weir_engine::hunt::{QueryResult, Refusal, ResultColumn};
 use weir_engine::incident::Incident;
 use weir_engine::rule::{Confidence, Level, Rule, RuleKind, Status, Window};
 use weir_engine::store::{Commit, IncidentWrite, SharedStore, SqliteStore};
@@ -48,32 +47,34 @@ struct Sql;
 
 #[async_trait]
 impl SqlRunner for Sql {
-    async fn run(&self, query: &str) -> Result<SqlResult, SqlError> {
+    async fn run(&self, query: &str) -> Result<QueryResult, Refusal> {
         match query {
-            "DROP TABLE events" => Err(SqlError::Refused("DDL is not allowed".into())),
-            "SELECT heavy" => Err(SqlError::Limit("more than 256 MiB of memory".into())),
-            "SELECT broken" => Err(SqlError::Internal("child died at /secret/path".into())),
+            "DROP TABLE events" => Err(Refusal::refused("DDL is not allowed")),
+            "SELECT heavy" => Err(Refusal::memory("more than 256 MiB of memory")),
+            "SELECT broken" => Err(Refusal::failed("child died at /secret/path")),
             "SELECT slow" => {
                 tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
-                Err(SqlError::Internal("woke up".into()))
+                Err(Refusal::failed("woke up"))
             }
-            "SELECT raw" => Ok(SqlResult {
-                columns: vec![SqlColumn {
+            "SELECT raw" => Ok(QueryResult {
+                columns: vec![ResultColumn {
                     name: "raw".into(),
-                    r#type: "Utf8View".into(),
+                    kind: "text".into(),
                 }],
                 rows: vec![vec![json!("{\"password\":\"planted-secret\",\"n\":1}")]],
                 truncated: false,
                 elapsed_ms: 2,
+                notes: vec![],
             }),
-            _ => Ok(SqlResult {
-                columns: vec![SqlColumn {
+            _ => Ok(QueryResult {
+                columns: vec![ResultColumn {
                     name: "n".into(),
-                    r#type: "Int64".into(),
+                    kind: "integer".into(),
                 }],
                 rows: vec![vec![json!(1)]],
                 truncated: false,
                 elapsed_ms: 2,
+                notes: vec!["the archive begins later".into()],
             }),
         }
     }

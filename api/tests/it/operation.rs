@@ -52,7 +52,11 @@ async fn sql(server: &Server, query: &str) -> crate::fixture::Answer {
 async fn sql_answers_and_refusals() {
     let server = server().await;
     let answer = sql(&server, "SELECT 1").await.json();
-    assert_eq!(answer["columns"], json!([{ "name": "n", "type": "Int64" }]));
+    assert_eq!(
+        answer["columns"],
+        json!([{ "name": "n", "type": "integer" }])
+    );
+    assert_eq!(answer["notes"], json!(["the archive begins later"]));
     assert_eq!(answer["rows"], json!([[1]]));
     let refused = sql(&server, "DROP TABLE events").await.problem(400);
     assert_eq!(refused["type"], "urn:weir:problem:query-refused");

@@ -13,6 +13,7 @@ use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression as Codec, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
@@ -125,10 +126,15 @@ pub fn create(path: &Path, columns: Columns, properties: &WriterProperties) -> R
     ArrowWriter::try_new_with_options(file, columns.schema()?, options).map_err(|e| failed(path, e))
 }
 
-pub fn failed(path: &Path, error: parquet::errors::ParquetError) -> Error {
-    Error::Store {
-        path: path.display().to_string(),
-        reason: error.to_string(),
+pub fn failed(path: &Path, error: ParquetError) -> Error {
+    let (path, reason) = (path.display().to_string(), error.to_string());
+    let full = match &error {
+        ParquetError::External(cause) => cause.downcast_ref().is_some_and(crate::error::is_full),
+        _ => false,
+    };
+    match full {
+        true => Error::Full { path, reason },
+        false => Error::Store { path, reason },
     }
 }
 

@@ -26,7 +26,6 @@
 
 mod compact;
 mod encode;
-pub mod json;
 pub mod layout;
 mod read;
 mod worker;

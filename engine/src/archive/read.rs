@@ -35,13 +35,12 @@ use datafusion::prelude::{SessionConfig, SessionContext, col as column, lit};
 use futures::StreamExt;
 use serde_json::{Map, Value};
 
-use super::json;
 use super::layout::{self, Folder, Hour};
 use crate::detect::Ending;
 use crate::pipeline::wall_clock;
 use crate::schema::{self, FAMILIES, col};
 use crate::watermark::Lateness;
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
 /// A readable archive. Cheap to clone; any number may read while one process writes.
 #[derive(Debug, Clone)]

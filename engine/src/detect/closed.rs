@@ -51,7 +51,7 @@ impl Planned {
         for batch in events {
             detector.push(batch).await;
         }
-        detector.advance(i64::MAX).await;
+        detector.finish(i64::MAX).await;
         let alerts = detector.changes(false, None).await;
         match detector
             .health()

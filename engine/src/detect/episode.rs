@@ -199,7 +199,7 @@ impl Episode {
     /// Whether a match that starts then belongs to this episode.
     pub fn takes(&self, start: i64, rule: &Rule) -> bool {
         let gap = rule.suppress.as_ref().and_then(|s| s.gap);
-        start < self.start.saturating_add(episode_length(rule))
+        start < self.start.saturating_add(rule.reach().episode)
             && gap.is_none_or(|gap| start <= self.newest.saturating_add(gap))
     }
 }
@@ -247,14 +247,4 @@ pub fn risk(level: Level, confidence: Confidence, row: &Map<String, Value>) -> u
     (f64::from(level.weight()) * sure * asset)
         .round()
         .min(100.0) as u32
-}
-
-/// How long after its start an episode takes matches in, µs; 0 means that each match stands alone.
-pub fn episode_length(rule: &Rule) -> i64 {
-    match (&rule.suppress, rule.kind.window()) {
-        (Some(suppress), _) => suppress.length,
-        // Sliding windows see the same events again and again.
-        (None, Some(window)) => window.size,
-        (None, None) => 0,
-    }
 }

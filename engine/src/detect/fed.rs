@@ -11,9 +11,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::feed::{self, AlertRow};
 use super::{Detector, guarded};
 use crate::alert::{Alert, AlertState};
-use crate::rule::Window;
 use crate::store::StateWrite;
-use crate::time::pane_size;
+use crate::watermark::Watermark;
 use crate::{Error, Result};
 
 /// Owner of the rows in the store.
@@ -223,8 +222,8 @@ impl Detector {
             let rules = &self.rules;
             let from = self
                 .watermark
-                .unwrap_or(i64::MIN)
-                .saturating_sub(self.fed_for());
+                .map_or(i64::MIN, Watermark::before)
+                .saturating_sub(self.shares_pane());
             self.fed.keep(|id, given| {
                 given.time() >= from || rules.iter().any(|rule| rule.is_live(id))
             });
@@ -246,23 +245,8 @@ impl Detector {
         }
     }
 
-    /// How far behind the watermark an alert may lie that shares a pane with one that is taken back, µs.
-    fn fed_for(&self) -> i64 {
-        let longest = self.longest(|window| window.size);
-        self.limits.amend.saturating_add(longest.saturating_mul(2))
-    }
-
     /// A pane that holds a later time holds nothing that was let go, and can be made anew.
     fn whole_from(&self) -> i64 {
-        let longest = self.longest(pane_size);
-        self.fed.let_go_until.saturating_add(longest)
-    }
-
-    /// Of the rules over alerts, µs.
-    fn longest(&self, of: impl Fn(Window) -> i64) -> i64 {
-        let over = self.rules.iter().filter(|rule| rule.over_alerts);
-        over.filter_map(|rule| rule.rule.kind.window().map(&of))
-            .max()
-            .unwrap_or(0)
+        self.fed.let_go_until.saturating_add(self.longest_pane())
     }
 }

@@ -7,12 +7,20 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::plan::{Plan, WindowPlan};
+use crate::schema;
 
 /// Part of a rule's state that says it.
 pub const PART: &str = "layout";
 
-/// Of the pieces of all parts; raised when one of them is written otherwise and earlier ones cannot be read any more.
-const FORMAT: u32 = 1;
+/// Of the pieces of all parts; raised when one of them is written otherwise.
+///
+/// | format | since it was raised |
+/// |---|---|
+/// | 1 | – |
+/// | 2 | ids of evidence in panes are bytes, most of them 17 (`window/uid.rs`), no longer texts |
+const FORMAT: u32 = 2;
+/// The earliest that is still read.
+const EARLIEST: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
@@ -34,16 +42,21 @@ impl Layout {
         }
     }
 
+    /// Whether `earlier` is this very layout.
+    pub fn is(&self, earlier: &[u8]) -> bool {
+        serde_json::from_slice::<Self>(earlier).is_ok_and(|earlier| earlier == *self)
+    }
+
     /// Why a state that was written by `earlier` cannot be read; nothing if it can.
     pub fn refuses(&self, earlier: &[u8]) -> Option<String> {
         let earlier: Self = match serde_json::from_slice(earlier) {
             Ok(earlier) => earlier,
             Err(error) => return Some(format!("what it was written by is not known: {error}")),
         };
-        if earlier.format != self.format {
-            let (was, is) = (earlier.format, self.format);
+        if !(EARLIEST..=FORMAT).contains(&earlier.format) {
+            let was = earlier.format;
             return Some(format!(
-                "it was written in format {was}, this version reads {is}"
+                "it was written in format {was}, this version reads {EARLIEST} to {FORMAT}"
             ));
         }
         (earlier.plan != self.plan)
@@ -67,6 +80,11 @@ fn described(plan: &WindowPlan) -> String {
     }
     for (key, name) in &plan.keys {
         text += &format!("\nkey {key} {name}");
+        // Keys of these were written otherwise once.
+        let kind = key.data_type(&schema::events());
+        if kind.is_ok_and(|kind| kind.is_temporal() || kind.is_floating() || kind.is_decimal()) {
+            text += " as JSON";
+        }
     }
     for condition in &plan.conditions {
         text += &format!("\ncondition {condition}");

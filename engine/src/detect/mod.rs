@@ -22,6 +22,7 @@ use crate::plan;
 use crate::rule::Rule;
 use crate::schema::col;
 use crate::score::Score;
+use crate::watermark::Watermark;
 use crate::{Error, Result, Tables, parallel};
 
 mod closed;
@@ -36,6 +37,7 @@ mod limits;
 mod memory;
 pub(crate) mod narrow;
 mod operator;
+mod reach;
 pub mod row;
 mod running;
 mod state;
@@ -69,7 +71,7 @@ pub struct Detector {
     early: i64,
     /// Latest time up to which the absence of events was certain because the input was closed.
     ended: i64,
-    watermark: Option<i64>,
+    watermark: Option<Watermark>,
     fed: Fed,
     /// Provisional alerts of rules, or versions of them, that are no more.
     orphans: Vec<Alert>,
@@ -221,19 +223,21 @@ impl Detector {
     /// judged.
     pub async fn finish(&mut self, limit: i64) {
         self.newest = self.ending.end(limit);
-        self.advance(i64::MAX).await;
+        self.ended = self.ended.max(self.newest.saturating_add(1));
+        self.move_to(Watermark::Ended).await;
     }
 
     /// Answers what lies before the watermark.
     pub async fn advance(&mut self, watermark: i64) {
+        self.move_to(Watermark::At(watermark)).await;
+    }
+
+    async fn move_to(&mut self, watermark: Watermark) {
         self.watermark = Some(watermark);
-        if watermark == i64::MAX {
-            self.ended = self.ended.max(self.newest.saturating_add(1));
-        }
         self.advance_rules(watermark, false).await;
     }
 
-    async fn advance_rules(&mut self, watermark: i64, over_alerts: bool) {
+    async fn advance_rules(&mut self, watermark: Watermark, over_alerts: bool) {
         let (newest, ctx) = (self.newest, self.ctx.clone());
         self.each(
             |_, rule| (rule.over_alerts == over_alerts).then_some(()),
@@ -326,24 +330,6 @@ impl Detector {
         self.rules
             .iter()
             .any(|rule| rule.rule.id == alert.rule_id && rule.is_live(&alert.alert_id))
-    }
-
-    /// How far behind the watermark an alert may still start or change, µs.
-    pub fn reach(&self) -> i64 {
-        let longest = |over_alerts: bool| {
-            let rules = self.rules.iter().filter(|r| r.over_alerts == over_alerts);
-            let reach = rules.map(|rule| rule.rule.kind.wait());
-            reach.max().unwrap_or(0)
-        };
-        (longest(false) + longest(true)).saturating_add(self.limits.amend)
-    }
-
-    /// How far behind the watermark rules still count events, µs: an event that comes twice within it would be
-    /// counted twice. Other kinds of rules do not mind.
-    pub fn counts_back(&self) -> i64 {
-        let windows = self.rules.iter().filter_map(|rule| rule.rule.kind.window());
-        let longest = windows.map(|window| window.size).max();
-        longest.map_or(0, |size| size.saturating_add(self.limits.amend))
     }
 
     /// Health of every rule, by rule id.

@@ -6,16 +6,12 @@ use std::borrow::Cow;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array,
 };
-use datafusion::arrow::compute::{cast, take};
-use datafusion::arrow::datatypes::{
-    DataType, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
-};
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::datatypes::Schema;
 use serde_json::{Map, Value};
 
-use crate::Result;
 use crate::alert::Entity;
-use crate::time::rfc3339;
+use crate::{Result, json, keys};
 
 /// Entities kept per alert and column.
 const MAX_ENTITIES: usize = 50;
@@ -66,6 +62,7 @@ pub fn json(batch: &RecordBatch, row: usize) -> Map<String, Value> {
     let values = columns.filter(|(field, column)| field.name() != "raw" && !column.is_null(row));
     values
         .map(|(field, column)| (field.name().clone(), value(column, row)))
+        .filter(|(_, value)| !value.is_null())
         .collect()
 }
 
@@ -135,14 +132,20 @@ impl<'a> Output<'a> {
             if column.is_null(row) {
                 continue;
             }
+            let of_text = column.as_string_view_opt();
+            let other = match of_text {
+                Some(_) => Value::Null,
+                None => shortened(value(column, row)),
+            };
+            if of_text.is_none() && other.is_null() {
+                continue;
+            }
             text.push(if text.is_empty() { b'{' } else { b',' });
             text.extend_from_slice(head);
             // Writing texts and values to memory does not fail.
-            let _ = match column.data_type() {
-                DataType::Utf8View => {
-                    serde_json::to_writer(&mut text, &cut(column.as_string_view().value(row)))
-                }
-                _ => serde_json::to_writer(&mut text, &shortened(value(column, row))),
+            let _ = match of_text {
+                Some(texts) => serde_json::to_writer(&mut text, &cut(texts.value(row))),
+                None => serde_json::to_writer(&mut text, &other),
             };
         }
         if text.is_empty() {
@@ -158,60 +161,9 @@ pub fn parse(text: &str) -> Map<String, Value> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// One value as JSON: times as RFC 3339, floats to nine digits, lists sorted.
+/// One value as alerts hold it: the [same](json::settled) for every order of rows; null if it cannot be shown.
 pub fn value(column: &ArrayRef, row: usize) -> Value {
-    if column.is_null(row) {
-        return Value::Null;
-    }
-    match column.data_type() {
-        DataType::Utf8View => column.as_string_view().value(row).into(),
-        DataType::Utf8 => column.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => column.as_string::<i64>().value(row).into(),
-        DataType::Boolean => column.as_boolean().value(row).into(),
-        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).into(),
-        DataType::Float64 => rounded(column.as_primitive::<Float64Type>().value(row)),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            rfc3339(column.as_primitive::<TimestampMicrosecondType>().value(row)).into()
-        }
-        DataType::List(_) => {
-            let items = column.as_list::<i32>().value(row);
-            let mut values: Vec<Value> = (0..items.len())
-                .filter(|i| !items.is_null(*i))
-                .map(|i| value(&items, i))
-                .collect();
-            values.sort_by_cached_key(Value::to_string);
-            Value::Array(values)
-        }
-        kind if kind.is_integer() => match cast(&column.slice(row, 1), &DataType::Int64) {
-            Ok(one) if !one.is_null(0) => one.as_primitive::<Int64Type>().value(0).into(),
-            _ => shown(column, row),
-        },
-        _ => shown(column, row),
-    }
-}
-
-fn shown(column: &ArrayRef, row: usize) -> Value {
-    match ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default()) {
-        Ok(formatter) => formatter.value(row).to_string().into(),
-        Err(_) => Value::Null,
-    }
-}
-
-fn rounded(value: f64) -> Value {
-    let text = format!("{value:.8e}");
-    text.parse::<f64>()
-        .ok()
-        .and_then(serde_json::Number::from_f64)
-        .map_or(Value::Null, Value::Number)
-}
-
-/// A JSON value as the text that keys are made of.
-pub fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
+    json::settled(json::value(column, row).unwrap_or_default())
 }
 
 /// The entities that a row names, by the rule's entity columns, sorted and without repeats.
@@ -223,9 +175,11 @@ pub fn entities(
     for (kind, column) in columns {
         let values = match value(column) {
             None | Some(Value::Null) => continue,
-            Some(Value::Array(values)) => values.iter().take(MAX_ENTITIES).map(text).collect(),
+            Some(Value::Array(values)) => {
+                values.iter().take(MAX_ENTITIES).map(keys::text).collect()
+            }
             Some(Value::String(text)) => vec![text],
-            Some(value) => vec![text(&value)],
+            Some(value) => vec![keys::text(&value)],
         };
         let present = values.into_iter().filter(|value| !value.is_empty());
         entities.extend(present.map(|value| Entity {

@@ -13,15 +13,15 @@ use super::operator::{Operator, Preview, Scope, operator};
 use super::timeline::{Now, Place, Timelines};
 use super::{Limits, layout, narrow, note};
 use crate::alert::Alert;
-use crate::detect::episode::episode_length;
 use crate::detect::layout::Layout;
 use crate::detect::narrow::Narrow;
 use crate::dispatch::Rows;
 use crate::health::RuleHealth;
 use crate::plan::Plan;
-use crate::rule::Rule;
+use crate::rule::{Rule, RuleKind};
 use crate::score::Score;
 use crate::store::StateWrite;
+use crate::watermark::Watermark;
 use crate::{Error, Result};
 
 #[derive(Debug)]
@@ -142,17 +142,17 @@ impl RunningRule {
     /// event time there was: once time has ended, absences are judged by it.
     pub async fn advance(
         &mut self,
-        watermark: i64,
+        watermark: Watermark,
         newest: i64,
         ctx: &Arc<TaskContext>,
     ) -> Result<()> {
-        let clock = match watermark == i64::MAX && self.rule.kind.absence().is_some() {
-            true => newest.saturating_add(1),
-            false => watermark,
+        let clock = match (watermark, &self.rule.kind) {
+            (Watermark::Ended, RuleKind::Absence(_)) => newest.saturating_add(1),
+            (watermark, _) => watermark.before(),
         };
         self.clock = self.clock.max(clock);
         let (operator, mut scope) = self.parts(ctx);
-        operator.advance(newest, &mut scope).await
+        operator.advance(watermark, newest, &mut scope).await
     }
 
     /// Whether matches can still join this alert, or it can still be retracted.
@@ -196,7 +196,7 @@ impl RunningRule {
     /// Whether each match is an alert that nothing that comes late can change.
     fn stands_alone(&self) -> bool {
         let remembers = !self.rule.kind.remembered().is_empty();
-        !self.over_alerts && !remembers && episode_length(&self.rule) == 0
+        !self.over_alerts && !remembers && self.rule.reach().episode == 0
     }
 
     /// Takes rows back, by time and id. Gives the times `[from, to)` whose other rows have to be given anew.
@@ -272,9 +272,9 @@ impl RunningRule {
             "matches" => self.timelines.restore_single(key, value),
             "match-log" => self.timelines.restore_piece(key, value),
             "heads" => self.timelines.restore_head(value),
-            // The detector has compared it.
+            // The detector has compared it. One of an earlier format is written anew with the first pieces of this one.
             layout::PART => {
-                self.layout_written = true;
+                self.layout_written = self.layout.is(value);
                 Ok(())
             }
             part => self.operator.restore(part, key, value),

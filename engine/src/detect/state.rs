@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use super::{Detector, layout, told};
 use crate::store::StateWrite;
+use crate::watermark::Watermark;
 use crate::{Error, Result};
 
 /// Owner of the newest event times in the store, and of where time had ended.
@@ -126,7 +127,7 @@ impl Detector {
                 reason,
             })?;
         }
-        self.watermark = watermark;
+        self.watermark = watermark.map(Watermark::At);
         for rule in &mut self.rules {
             rule.restored(watermark, self.ended, &self.ctx);
         }

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::guard::{self, Checked};
 use super::{Limits, QueryResult, Refusal, ResultColumn};
-use crate::archive::json;
+use crate::json;
 use crate::{Result, functions};
 
 /// A session for one query: the limits' memory, no spilling to disk (it would let a query fill the disk), the

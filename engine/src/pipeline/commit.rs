@@ -12,6 +12,7 @@ use super::{EARLY_REST, Pipeline, WATERMARK, wall_clock};
 use crate::batch::Partition;
 use crate::source::Source;
 use crate::store::{Commit, PartitionState, StateWrite};
+use crate::watermark::Watermark;
 use crate::{Error, Result};
 
 /// The commit that is being written, and what is told once it is.
@@ -104,7 +105,7 @@ impl Pipeline {
             Some(archive) => Some(archive.begin_flush().await?),
             None => None,
         };
-        let watermark = self.watermark.filter(|w| *w != i64::MAX);
+        let watermark = self.watermark.and_then(Watermark::time);
         let answering = Instant::now();
         let early = self.settings.provisional && answering >= self.early_from;
         let detector = &mut self.parts.detector;
@@ -113,9 +114,10 @@ impl Pipeline {
         if early {
             self.early_from = Instant::now() + answering.elapsed() * EARLY_REST;
         }
-        let horizon = self
-            .watermark
-            .map(|w| w.saturating_sub(self.parts.detector.reach()));
+        let horizon = self.watermark.map(|w| {
+            w.before()
+                .saturating_sub(self.parts.detector.alerts_change())
+        });
         let detector = &self.parts.detector;
         let cases = self
             .cases

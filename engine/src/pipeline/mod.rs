@@ -41,7 +41,7 @@ use crate::scans::{Admitted, Scans};
 use crate::schema::{self, col};
 use crate::source::{DeadLetters, Source, SourceMessage, SourceReceiver};
 use crate::store::SharedStore;
-use crate::watermark::{Lateness, Watermarks};
+use crate::watermark::{Lateness, Watermark, Watermarks};
 use crate::{Error, Result};
 
 mod commit;
@@ -104,7 +104,7 @@ pub struct Pipeline {
     dedup: Dedup,
     scans: Scans,
     watermarks: Watermarks,
-    watermark: Option<i64>,
+    watermark: Option<Watermark>,
     cases: Cases,
     reached: BTreeMap<Partition, Reached>,
     letters: Vec<DeadLetter>,
@@ -340,13 +340,15 @@ impl Pipeline {
             && self.watermark != before
         {
             match watermark {
-                i64::MAX => {
+                Watermark::At(time) => {
+                    self.parts.detector.advance(time).await;
+                    self.dedup.advance(time);
+                }
+                Watermark::Ended => {
                     let limit = now.saturating_add(self.watermarks.max_skew());
                     self.parts.detector.finish(limit).await;
                 }
-                _ => self.parts.detector.advance(watermark).await,
             }
-            self.dedup.advance(watermark);
             self.changed = true;
         }
         Ok(())

@@ -48,7 +48,7 @@ impl Pipeline {
         let times = rows
             .column(col::TIME)
             .as_primitive::<TimestampMicrosecondType>();
-        let behind = |time: &&i64| self.watermark.is_some_and(|w| **time < w);
+        let behind = |time: &&i64| self.watermark.is_some_and(|w| **time < w.before());
         times.values().iter().filter(behind).count() as u64
     }
 }

@@ -10,6 +10,7 @@ use crate::cases::Cases;
 use crate::dedup::Dedup;
 use crate::scans::Scans;
 use crate::source::{Positions, Source};
+use crate::watermark::Watermark;
 use crate::watermark::Watermarks;
 use crate::{Error, Result};
 
@@ -46,7 +47,9 @@ impl Pipeline {
         }
         let gone_owners = parts.detector.restore(&resume.state, watermark)?;
         watermarks.restore_current(watermark);
-        dedup.advance(watermark.unwrap_or(i64::MIN));
+        if let Some(time) = watermark {
+            dedup.advance(time);
+        }
 
         let mut positions = Positions::new();
         let mut reached = BTreeMap::new();
@@ -86,7 +89,7 @@ impl Pipeline {
             dedup,
             scans,
             watermarks,
-            watermark,
+            watermark: watermark.map(Watermark::At),
             cases,
             reached,
             letters: vec![],
@@ -118,7 +121,7 @@ impl Pipeline {
         self.commit(sources).await?;
         self.settle(sources).await?;
         let state = self.parts.store.resume().await?.state;
-        let watermark = self.watermark.filter(|w| *w != i64::MAX);
+        let watermark = self.watermark.and_then(Watermark::time);
         let gone = detector.restore(&state, watermark)?;
         let version = |owner: &String| owner.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let anew: BTreeSet<String> = gone.iter().map(version).collect();

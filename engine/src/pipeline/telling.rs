@@ -6,6 +6,7 @@ use super::{Pipeline, wall_clock};
 use crate::batch::{Counts, DeadLetter, Partition};
 use crate::source::Source;
 use crate::time::SECOND;
+use crate::watermark::Watermark;
 
 impl Pipeline {
     pub(super) fn note_counts(
@@ -64,7 +65,7 @@ impl Pipeline {
             .health()
             .map(|(id, h)| (id.to_owned(), h.clone()))
             .collect();
-        let watermark = self.watermark.filter(|w| *w != i64::MAX);
+        let watermark = self.watermark.and_then(Watermark::time);
         let watermarks = self.watermarks.describe(now);
         let trips = self.cases.trips();
         let enrichment = self.parts.enrich.health();

@@ -22,6 +22,7 @@ use crate::Result;
 use crate::batch::Partition;
 use crate::schema::col;
 use crate::store::StateWrite;
+use crate::watermark::Watermark;
 
 mod said;
 #[cfg(test)]
@@ -144,9 +145,9 @@ impl Scans {
         })
     }
 
-    /// Decides the rows that lie behind the time of their source: `None` while that is not known, [`i64::MAX`] when
+    /// Decides the rows that lie behind the time of their source: `None` while that is not known, ended when
     /// nothing more is under way.
-    pub fn release(&mut self, time: impl Fn(&str) -> Option<i64>) -> Result<Vec<Released>> {
+    pub fn release(&mut self, time: impl Fn(&str) -> Option<Watermark>) -> Result<Vec<Released>> {
         let bytes: usize = self.waiting().map(|piece| piece.bytes).sum();
         let crowded = bytes > self.max_bytes / 2;
         let known: usize = self.sources.values().map(|source| source.said.len()).sum();
@@ -154,10 +155,10 @@ impl Scans {
         let mut released = vec![];
         for (name, source) in &mut self.sources {
             let until = match crowded {
-                true => Some(i64::MAX),
+                true => Some(Watermark::Ended),
                 false => time(name),
             };
-            let Some(until) = until.filter(|until| *until > source.decided) else {
+            let Some(until) = until.filter(|until| until.before() > source.decided) else {
                 continue;
             };
             let early = source.waiting.iter().map(Piece::len).sum::<usize>();
@@ -285,13 +286,13 @@ impl Source {
     /// Takes out the rows before `until`. Returns how many findings there was no room for.
     fn release(
         &mut self,
-        until: i64,
+        until: Watermark,
         room: &mut usize,
         released: &mut Vec<Released>,
     ) -> Result<u64> {
         let mut parts = vec![];
         for piece in &mut self.waiting {
-            let rows = piece.take_before(until)?;
+            let rows = piece.take_before(until.before())?;
             if rows.num_rows() > 0 {
                 parts.push((piece.partition.clone(), rows));
             }
@@ -321,8 +322,8 @@ impl Source {
         let newest = order.last().map(|(time, ..)| time.saturating_add(1));
         let decided = match until {
             // Nothing more is under way, but something may come all the same.
-            i64::MAX => newest.unwrap_or(self.decided),
-            until => until,
+            Watermark::Ended => newest.unwrap_or(self.decided),
+            Watermark::At(until) => until,
         };
         drop(order);
         self.changed |= decided != self.decided;

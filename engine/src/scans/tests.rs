@@ -182,14 +182,14 @@ fn what_goes_on_depends_on_the_rows_alone() {
             run.newest[part] = run.newest[part].max(newest.unwrap_or(i64::MIN));
             let slowest = run.newest.into_iter().min().unwrap();
             let time = (slowest > i64::MIN).then(|| slowest.saturating_sub(lateness));
-            run.note(scans.release(|_| time).unwrap());
+            run.note(scans.release(|_| time.map(Watermark::At)).unwrap());
             match random.below(6) {
                 0 => store.commit(&mut scans, &run),
                 1 => (scans, run) = store.resume(gap),
                 _ => {}
             }
         }
-        run.note(scans.release(|_| Some(i64::MAX)).unwrap());
+        run.note(scans.release(|_| Some(Watermark::Ended)).unwrap());
         assert_eq!(
             run.passed.len() + run.unchanged as usize,
             rows.len(),
@@ -205,7 +205,7 @@ fn what_goes_on_depends_on_the_rows_alone() {
     );
 }
 
-fn say(scans: &mut Scans, rows: &[Row], time: i64) -> Vec<String> {
+fn say(scans: &mut Scans, rows: &[Row], time: Watermark) -> Vec<String> {
     let admitted = scans.admit(&partition(0), batch(rows)).unwrap();
     let mut told = uids(&admitted.rows);
     for one in scans.release(|_| Some(time)).unwrap() {
@@ -226,19 +226,19 @@ fn opened_and_resolved_and_opened_again() {
         row(5, 7, 0),
         row(5, 8, 0),
     ];
-    let told = say(&mut scans, &rows, i64::MAX);
+    let told = say(&mut scans, &rows, Watermark::Ended);
     assert_eq!(told, ["7 at 1", "7 at 3", "7 at 5", "8 at 5"]);
     assert_eq!(
-        say(&mut scans, &[row(6, 7, 0), row(6, 8, 1)], i64::MAX),
+        say(&mut scans, &[row(6, 7, 0), row(6, 8, 1)], Watermark::Ended),
         ["8 at 6"]
     );
     // Too late to be put in order: what the finding does not say now goes on and changes nothing.
     assert_eq!(
-        say(&mut scans, &[row(2, 8, 1), row(2, 8, 0)], i64::MAX),
+        say(&mut scans, &[row(2, 8, 1), row(2, 8, 0)], Watermark::Ended),
         ["8 at 2"]
     );
     assert_eq!(
-        say(&mut scans, &[row(7, 8, 1)], i64::MAX),
+        say(&mut scans, &[row(7, 8, 1)], Watermark::Ended),
         Vec::<String>::new()
     );
 }
@@ -252,7 +252,7 @@ fn what_no_scan_names_for_long_is_forgotten_and_told_again() {
         if minute == 0 || minute == 300 {
             rows.push(row(minute * MINUTE, 2, 0));
         }
-        let told = say(&mut scans, &rows, minute * MINUTE + 1);
+        let told = say(&mut scans, &rows, Watermark::At(minute * MINUTE + 1));
         let news = usize::from(minute == 0) + usize::from(minute == 0 || minute == 300);
         assert_eq!(told.len(), news, "minute {minute}: {told:?}");
         let (writes, dropped) = scans.take_state().unwrap();
@@ -314,7 +314,10 @@ fn without_room_rows_do_not_wait_and_that_is_told() {
     assert_eq!(released[0].rows.num_rows(), 5);
     assert_eq!(scans.short(), 5 + 2);
     let again: Vec<Row> = (0..5).map(|finding| row(2, finding, 0)).collect();
-    assert_eq!(say(&mut scans, &again, 3), ["3 at 2", "4 at 2"]);
+    assert_eq!(
+        say(&mut scans, &again, Watermark::At(3)),
+        ["3 at 2", "4 at 2"]
+    );
 }
 
 #[test]

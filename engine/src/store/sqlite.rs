@@ -195,7 +195,7 @@ impl Store for SqliteStore {
             }
             // SQLite has rolled back by itself, which sqlx does not notice: a new connection goes on, once there
             // is room.
-            Err(error) if error.is_out_of_space() => {
+            Err(error @ Error::Full { .. }) => {
                 let again = self.writing.connect().await;
                 writer.connection = again.map_err(|error| self.fail(error))?;
                 Err(error)
@@ -259,8 +259,22 @@ impl Store for SqliteStore {
     }
 }
 
+/// Primary result code of SQLite when the disk is full.
+const SQLITE_FULL: &str = "13";
+
 pub(super) fn store_error(path: &Path, error: sqlx::Error) -> Error {
-    refusal(path, error.to_string())
+    let code = error.as_database_error().and_then(|error| error.code());
+    let is_full = match &error {
+        sqlx::Error::Io(error) => crate::error::is_full(error),
+        _ => code.as_deref() == Some(SQLITE_FULL),
+    };
+    match is_full {
+        true => Error::Full {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        },
+        false => refusal(path, error.to_string()),
+    }
 }
 
 pub(super) fn refusal(path: &Path, reason: String) -> Error {
@@ -297,7 +311,7 @@ mod tests {
         store.commit(&write(1, 10)).await.unwrap();
         pragma(&store, "PRAGMA max_page_count = 60").await;
         let full = store.commit(&write(2, 4 << 20)).await.unwrap_err();
-        assert!(full.is_out_of_space(), "{full}");
+        assert!(matches!(full, Error::Full { .. }), "{full}");
         let kept = |resume: Resume| {
             resume
                 .state

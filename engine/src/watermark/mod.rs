@@ -43,6 +43,30 @@ impl Default for Lateness {
     }
 }
 
+/// How far event time has come, µs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watermark {
+    /// What lies before it has been read, as far as it comes in time.
+    At(i64),
+    /// All input is closed.
+    Ended,
+}
+
+impl Watermark {
+    /// None once all input is closed.
+    pub fn time(self) -> Option<i64> {
+        match self {
+            Self::At(time) => Some(time),
+            Self::Ended => None,
+        }
+    }
+
+    /// Times before this are behind the watermark: all of them once all input is closed.
+    pub fn before(self) -> i64 {
+        self.time().unwrap_or(i64::MAX)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     /// More may be there.
@@ -74,7 +98,7 @@ pub struct Watermarks {
     partitions: BTreeMap<Partition, PartitionTime>,
     /// Sources that have not told yet what they begin with.
     awaited: BTreeSet<Arc<str>>,
-    current: Option<i64>,
+    current: Option<Watermark>,
 }
 
 impl Watermarks {
@@ -134,7 +158,7 @@ impl Watermarks {
 
     /// Where an earlier run had got to.
     pub fn restore_current(&mut self, watermark: Option<i64>) {
-        self.current = watermark;
+        self.current = watermark.map(Watermark::At);
     }
 
     /// Notes event times of a batch, in its order, and when it was `delivered`, if that is known. Returns how many
@@ -212,14 +236,14 @@ impl Watermarks {
                 .all(|p| p.progress == Progress::Finished)
     }
 
-    /// The engine's watermark. `i64::MAX` once all input is closed; none while nothing is known.
-    pub fn advance(&mut self, now: i64) -> Option<i64> {
+    /// The engine's watermark; none while nothing is known.
+    pub fn advance(&mut self, now: i64) -> Option<Watermark> {
         self.settle(now);
         if !self.awaited.is_empty() {
             return self.current;
         }
         if self.all_finished() {
-            self.current = Some(i64::MAX);
+            self.current = Some(Watermark::Ended);
             return self.current;
         }
         let held = self
@@ -237,13 +261,13 @@ impl Watermarks {
             // `None` holds everything back.
             times.into_iter().min().flatten()
         };
-        self.current = self.current.max(next);
+        self.current = self.current.max(next.map(Watermark::At));
         self.current
     }
 
-    /// How far time is complete in one source alone: `None` while nobody can tell, [`i64::MAX`] when nothing more
+    /// How far time is complete in one source alone: `None` while nobody can tell, ended when nothing more
     /// is under way.
-    pub fn of_source(&self, source: &str, now: i64) -> Option<i64> {
+    pub fn of_source(&self, source: &str, now: i64) -> Option<Watermark> {
         if self.awaited.contains(source) {
             return None;
         }
@@ -251,8 +275,8 @@ impl Watermarks {
         let held = own.filter(|(name, p)| &*name.source == source && !self.left(name, p, now));
         let times: Vec<Option<i64>> = held.map(|(name, p)| self.time_of(name, p)).collect();
         match times.is_empty() {
-            true => Some(i64::MAX),
-            false => times.into_iter().min().flatten(),
+            true => Some(Watermark::Ended),
+            false => times.into_iter().min().flatten().map(Watermark::At),
         }
     }
 

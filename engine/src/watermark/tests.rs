@@ -1,3 +1,4 @@
+use super::Watermark::At;
 use super::*;
 
 const NOW: i64 = 1_000 * HOUR;
@@ -38,9 +39,9 @@ fn the_slowest_partition_decides() {
     assert_eq!(marks.advance(NOW), None, "one row may be wrong");
     begin(&mut marks, &b);
     marks.observe(&b, &[50], None, NOW);
-    assert_eq!(marks.advance(NOW), Some(40));
+    assert_eq!(marks.advance(NOW), Some(At(40)));
     marks.observe(&b, &[200], None, NOW);
-    assert_eq!(marks.advance(NOW), Some(90));
+    assert_eq!(marks.advance(NOW), Some(At(90)));
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn time_stands_still_until_every_source_has_told_its_partitions() {
     assert_eq!(marks.advance(NOW), None, "the new partition is silent yet");
     begin(&mut marks, &b);
     marks.observe(&b, &[50], None, NOW);
-    assert_eq!(marks.advance(NOW), Some(40));
+    assert_eq!(marks.advance(NOW), Some(At(40)));
 }
 
 #[test]
@@ -77,12 +78,16 @@ fn what_an_earlier_run_read_holds_time_until_it_is_known_to_be_gone() {
         ..Watermarks::default()
     };
     marks.ready("s", false, NOW);
-    assert_eq!(marks.advance(NOW), Some(190), "a file that is gone");
+    assert_eq!(marks.advance(NOW), Some(At(190)), "a file that is gone");
     marks.finished(&b);
     assert!(marks.all_finished());
     shared.ready("s", true, NOW);
-    assert_eq!(shared.advance(NOW), Some(40), "another member may have it");
-    assert_eq!(shared.advance(NOW + 50), Some(190));
+    assert_eq!(
+        shared.advance(NOW),
+        Some(At(40)),
+        "another member may have it"
+    );
+    assert_eq!(shared.advance(NOW + 50), Some(At(190)));
 }
 
 #[test]
@@ -90,10 +95,10 @@ fn it_never_goes_back() {
     let (mut marks, a, b) = setup();
     begin(&mut marks, &a);
     marks.observe(&a, &[100], None, NOW);
-    assert_eq!(marks.advance(NOW), Some(90));
+    assert_eq!(marks.advance(NOW), Some(At(90)));
     begin(&mut marks, &b);
     marks.observe(&b, &[20], None, NOW);
-    assert_eq!(marks.advance(NOW), Some(90));
+    assert_eq!(marks.advance(NOW), Some(At(90)));
 }
 
 #[test]
@@ -105,14 +110,18 @@ fn only_a_partition_read_to_its_end_becomes_idle() {
     marks.observe(&b, &[50], None, NOW);
     assert_eq!(
         marks.advance(NOW + HOUR),
-        Some(40),
+        Some(At(40)),
         "busy elsewhere is not idle"
     );
     marks.caught_up(&b, NOW);
-    assert_eq!(marks.advance(NOW + 4), Some(40));
-    assert_eq!(marks.advance(NOW + 5), Some(90));
+    assert_eq!(marks.advance(NOW + 4), Some(At(40)));
+    assert_eq!(marks.advance(NOW + 5), Some(At(90)));
     marks.caught_up(&a, NOW);
-    assert_eq!(marks.advance(NOW + HOUR), Some(90), "all idle: time stands");
+    assert_eq!(
+        marks.advance(NOW + HOUR),
+        Some(At(90)),
+        "all idle: time stands"
+    );
 }
 
 #[test]
@@ -121,7 +130,7 @@ fn a_clock_in_the_future_does_not_close_windows() {
     marks.assigned(a.clone(), Some(NOW));
     let times = [NOW, NOW + 101, NOW + HOUR];
     assert_eq!(marks.observe(&a, &times, None, NOW), 2);
-    assert_eq!(marks.advance(NOW), Some(NOW - 10));
+    assert_eq!(marks.advance(NOW), Some(At(NOW - 10)));
 }
 
 #[test]
@@ -132,7 +141,7 @@ fn what_was_delivered_earlier_is_measured_by_that() {
     // Ahead of its delivery by ten minutes, in a backlog that all lies before now.
     let times = [delivered, delivered + 10 * MINUTE];
     assert_eq!(marks.observe(&a, &times, Some(delivered), NOW), 1);
-    assert_eq!(marks.advance(NOW), Some(delivered - 10));
+    assert_eq!(marks.advance(NOW), Some(At(delivered - 10)));
 }
 
 #[test]
@@ -142,15 +151,15 @@ fn a_clock_ahead_in_a_backlog_does_not_close_windows() {
     begin(&mut marks, &b);
     marks.observe(&a, &[100, 30 * HOUR, 200], None, NOW);
     marks.observe(&b, &[100], None, NOW);
-    assert_eq!(marks.advance(NOW), Some(90));
+    assert_eq!(marks.advance(NOW), Some(At(90)));
     marks.observe(&b, &[300], None, NOW);
-    assert_eq!(marks.advance(NOW), Some(190));
+    assert_eq!(marks.advance(NOW), Some(At(190)));
     marks.finished(&b);
     marks.caught_up(&a, NOW);
     // Nothing more comes, and what came after it speaks against it.
-    assert_eq!(marks.advance(NOW + 5), Some(290), "both are over");
+    assert_eq!(marks.advance(NOW + 5), Some(At(290)), "both are over");
     marks.observe(&a, &[400], None, NOW + 6);
-    assert_eq!(marks.advance(NOW + 6), Some(390));
+    assert_eq!(marks.advance(NOW + 6), Some(At(390)));
 }
 
 #[test]
@@ -161,8 +170,8 @@ fn a_revoked_partition_holds_for_a_while() {
     marks.observe(&a, &[100], None, NOW);
     marks.observe(&b, &[50], None, NOW);
     marks.revoked(&b, NOW);
-    assert_eq!(marks.advance(NOW + 49), Some(40));
-    assert_eq!(marks.advance(NOW + 50), Some(90));
+    assert_eq!(marks.advance(NOW + 49), Some(At(40)));
+    assert_eq!(marks.advance(NOW + 50), Some(At(90)));
 }
 
 #[test]
@@ -178,12 +187,12 @@ fn a_source_has_a_time_of_its_own() {
     assert_eq!(marks.of_source("s", NOW), None, "one is silent yet");
     begin(&mut marks, &b);
     marks.observe(&b, &[50], None, NOW);
-    assert_eq!(marks.of_source("s", NOW), Some(40));
+    assert_eq!(marks.of_source("s", NOW), Some(At(40)));
     marks.caught_up(&a, NOW);
     marks.caught_up(&b, NOW);
-    assert_eq!(marks.of_source("s", NOW + 4), Some(40));
-    assert_eq!(marks.of_source("s", NOW + 5), Some(i64::MAX));
-    assert_eq!(marks.of_source("gone", NOW), Some(i64::MAX));
+    assert_eq!(marks.of_source("s", NOW + 4), Some(At(40)));
+    assert_eq!(marks.of_source("s", NOW + 5), Some(Watermark::Ended));
+    assert_eq!(marks.of_source("gone", NOW), Some(Watermark::Ended));
 }
 
 #[test]
@@ -193,11 +202,11 @@ fn closed_input_ends_time() {
     marks.assigned(b.clone(), Some(100));
     assert_eq!(
         marks.advance(NOW),
-        Some(90),
+        Some(At(90)),
         "a floor stands in for events not read yet"
     );
     marks.finished(&b);
-    assert_eq!(marks.advance(NOW), Some(490));
+    assert_eq!(marks.advance(NOW), Some(At(490)));
     marks.finished(&a);
-    assert_eq!(marks.advance(NOW), Some(i64::MAX));
+    assert_eq!(marks.advance(NOW), Some(Watermark::Ended));
 }

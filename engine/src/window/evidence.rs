@@ -5,25 +5,45 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, AsArray, Int64Array, PrimitiveArray, RecordBatch, StringArray, UInt32Array,
-    UInt64Array,
+    ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, PrimitiveArray, RecordBatch,
+    StringArray, UInt32Array, UInt64Array,
 };
 use datafusion::arrow::datatypes::{ArrowPrimitiveType, Int64Type, UInt32Type, UInt64Type};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::tallies::hash;
+use super::uid::Uid;
 use crate::Result;
 use crate::alert::Evidence;
 use crate::plan::{CONDITIONS, Tally};
 
 /// Evidence kept per key and pane: the earliest ones, so that what is kept does not depend on arrival.
 pub const PANE_EVIDENCE: usize = 16;
-/// Memory of a key and of an event beside their texts.
-const KEY_BYTES: usize = 224;
-const EVENT_BYTES: usize = 56;
+/// Memory of a key beside its text and its events.
+const KEY_BYTES: usize = 192;
 /// In the place of how many events a written key has: those that an earlier piece has.
 const AS_BEFORE: u32 = u32::MAX;
+
+/// An event of a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    time: i64,
+    uid: Uid,
+}
+
+impl Seen {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.uid.bytes()
+    }
+
+    fn evidence(&self) -> Evidence {
+        Evidence {
+            time: self.time,
+            event_uid: self.uid.text(),
+        }
+    }
+}
 
 /// What one key did in one pane.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,36 +52,47 @@ pub struct KeyEvidence {
     pub first: i64,
     pub last: i64,
     /// Earliest [`PANE_EVIDENCE`] events, ascending.
-    pub events: Vec<Evidence>,
+    events: Vec<Seen>,
     /// Not written as it is, and so with its events.
     fresh: bool,
     fresh_events: bool,
 }
 
 impl KeyEvidence {
-    fn add(&mut self, time: i64, event_uid: &str) {
+    /// Gives by how many bytes it grew.
+    fn add(&mut self, time: i64, event_uid: &str) -> usize {
         let new = self.count == 0;
         self.first = if new { time } else { self.first.min(time) };
         self.last = if new { time } else { self.last.max(time) };
         self.count += 1;
         self.fresh = true;
         let full = self.events.len() == PANE_EVIDENCE;
-        let behind = |e: &Evidence| (e.time, e.event_uid.as_str()) < (time, event_uid);
-        if full && self.events.last().is_some_and(behind) {
-            return;
+        if full && self.events.last().is_some_and(|last| last.time < time) {
+            return 0;
         }
-        let place = self.events.partition_point(behind);
-        if full {
-            self.events.pop();
+        let uid = Uid::new(event_uid);
+        let new = Seen { time, uid };
+        let place = self.events.partition_point(|seen| *seen < new);
+        if place == PANE_EVIDENCE {
+            return 0;
         }
-        let event_uid = event_uid.to_owned();
-        self.events.insert(place, Evidence { time, event_uid });
         self.fresh_events = true;
+        let bytes = new.bytes();
+        let gone = match full {
+            true => self.events.pop(),
+            false => None,
+        };
+        self.events.insert(place, new);
+        bytes.saturating_sub(gone.map_or(0, |gone| gone.bytes()))
+    }
+
+    /// Its events, ascending.
+    pub fn events(&self) -> Vec<Evidence> {
+        self.events.iter().map(Seen::evidence).collect()
     }
 
     fn bytes(&self) -> usize {
-        let events = self.events.iter().map(|e| EVENT_BYTES + e.event_uid.len());
-        events.sum()
+        self.events.iter().map(Seen::bytes).sum()
     }
 }
 
@@ -111,11 +142,7 @@ impl PaneKeys {
             *count = count.saturating_add(u32::from(holds));
         }
         let evidence = &mut self.evidence[slot];
-        let before = evidence.events.len();
-        evidence.add(time, event_uid);
-        if evidence.events.len() > before {
-            self.bytes += EVENT_BYTES + event_uid.len();
-        }
+        self.bytes += evidence.add(time, event_uid);
     }
 
     pub fn evidence(&self, key: &str) -> Option<&KeyEvidence> {
@@ -175,12 +202,18 @@ impl PaneKeys {
             let that = UInt32Array::from_iter_values(that);
             columns.push((format!("that_{condition}"), Arc::new(that)));
         }
-        let events: Vec<&Evidence> = all().filter(told).flat_map(|e| &e.events).collect();
-        let times = Int64Array::from_iter_values(events.iter().map(|e| e.time));
-        let uids = StringArray::from_iter_values(events.iter().map(|e| &e.event_uid));
+        let events = || all().filter(told).flat_map(|e| &e.events);
+        let times = Int64Array::from_iter_values(events().map(|seen| seen.time));
+        let mut uids = BinaryBuilder::with_capacity(times.len(), 17 * times.len());
+        let mut uid = vec![];
+        for seen in events() {
+            uid.clear();
+            seen.uid.write(&mut uid);
+            uids.append_value(&uid);
+        }
         let events = [
             ("time", Arc::new(times) as ArrayRef),
-            ("event_uid", Arc::new(uids)),
+            ("event_uid", Arc::new(uids.finish())),
         ];
         Ok([
             RecordBatch::try_from_iter(columns)?,
@@ -201,7 +234,7 @@ impl PaneKeys {
         let that = (5..keys.num_columns()).map(|index| numbers::<UInt32Type>(keys, index));
         let that = that.collect::<Result<Vec<_>, _>>()?;
         let times = numbers::<Int64Type>(events, 0)?;
-        let uids = texts(events, 1)?;
+        let uids = Uids::of(events)?;
         let mut next = 0;
         for row in 0..keys.num_rows() {
             let slot = self.slot(names.value(row));
@@ -214,11 +247,13 @@ impl PaneKeys {
                     if next > times.len() {
                         return Err("evidence has fewer events than it says".into());
                     }
-                    let event = |index: usize| Evidence {
-                        time: times.value(index),
-                        event_uid: uids.value(index).to_owned(),
+                    let event = |index: usize| {
+                        Ok(Seen {
+                            time: times.value(index),
+                            uid: uids.get(index)?,
+                        })
                     };
-                    (from..next).map(event).collect()
+                    (from..next).map(event).collect::<Result<_, String>>()?
                 }
             };
             let evidence = KeyEvidence {
@@ -256,6 +291,31 @@ fn texts(batch: &RecordBatch, index: usize) -> Result<&StringArray, String> {
     column
         .and_then(|column| column.as_string_opt())
         .ok_or_else(|| other(index))
+}
+
+/// Ids of events as they are stored: texts in format 1, bytes since format 2.
+enum Uids<'a> {
+    Texts(&'a StringArray),
+    Bytes(&'a BinaryArray),
+}
+
+impl<'a> Uids<'a> {
+    fn of(events: &'a RecordBatch) -> Result<Self, String> {
+        let column = events.columns().get(1);
+        let bytes = column.and_then(|column| column.as_binary_opt());
+        Ok(match bytes {
+            Some(bytes) => Self::Bytes(bytes),
+            None => Self::Texts(texts(events, 1)?),
+        })
+    }
+
+    fn get(&self, index: usize) -> Result<Uid, String> {
+        match self {
+            Self::Texts(texts) => Ok(Uid::new(texts.value(index))),
+            Self::Bytes(bytes) => Uid::read(bytes.value(index))
+                .ok_or_else(|| "evidence has an id that is none".to_owned()),
+        }
+    }
 }
 
 fn other(index: usize) -> String {

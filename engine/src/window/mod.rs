@@ -20,6 +20,7 @@ use crate::Result;
 use crate::plan::{self, WindowPlan};
 use crate::rule::Window;
 use crate::time::{first_window_end, floor, last_window_start, pane_size};
+use crate::watermark::Watermark;
 
 mod evidence;
 mod keys;
@@ -27,9 +28,9 @@ mod pane;
 mod piece;
 mod stored;
 mod tallies;
+mod uid;
 
 pub use self::evidence::PANE_EVIDENCE;
-pub use self::keys::{KeyTexts, key_texts};
 pub(crate) use self::pane::compact;
 
 /// Batches of states in a pane before they are merged into one.
@@ -201,10 +202,10 @@ impl WindowState {
     }
 
     /// Evidence of a key in `[from, to)`, by pane.
-    pub fn evidence(&self, key: &str, from: i64, to: i64) -> Vec<(i64, KeyEvidence)> {
+    pub fn evidence(&self, key: &str, from: i64, to: i64) -> Vec<(i64, &KeyEvidence)> {
         let panes = self.panes.range(from..to.max(from));
         panes
-            .filter_map(|(start, pane)| Some((*start, pane.keys.evidence(key)?.clone())))
+            .filter_map(|(start, pane)| Some((*start, pane.keys.evidence(key)?)))
             .collect()
     }
 
@@ -275,12 +276,12 @@ impl WindowState {
     }
 
     /// Every window that ends at or before the watermark is final now. What no window can need any more goes.
-    pub fn close(&mut self, watermark: i64, newest: i64) {
+    pub fn close(&mut self, watermark: Watermark, newest: i64) {
         let to = match watermark {
             // Time has ended with the newest event; more may come in another run.
-            i64::MAX if newest == i64::MIN => self.closed_to,
-            i64::MAX => self.last_end(self.pane_of(newest)),
-            to => to,
+            Watermark::Ended if newest == i64::MIN => self.closed_to,
+            Watermark::Ended => self.last_end(self.pane_of(newest)),
+            Watermark::At(to) => to,
         };
         self.closed_to = self.closed_to.max(to);
         let horizon = self.horizon();
@@ -322,7 +323,7 @@ impl WindowState {
     /// Takes late rows no longer, to save memory.
     pub fn amend_no_more(&mut self) {
         self.amend = 0;
-        self.close(self.closed_to, i64::MIN);
+        self.close(Watermark::At(self.closed_to), i64::MIN);
     }
 
     /// End of the first window that holds the newest event. Those that end later hold less of what there is: until

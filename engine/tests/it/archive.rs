@@ -543,7 +543,7 @@ async fn evidence_is_found_by_id_and_time() {
         .map(|e| e["event_uid"].as_str().unwrap())
         .collect();
     assert_eq!(uids, [&events[99].uid, &events[3].uid]);
-    assert_eq!(found[1]["time"], "2026-11-09T12:09:00Z");
+    assert_eq!(found[1]["time"], "2026-11-09T12:09:00.000000Z");
     assert_eq!(found[1]["api_operation"], "PutBucketPolicy");
     assert_eq!(found[1]["api_is_read_only"], false);
     assert_eq!(found[1].get("status"), None);

@@ -247,7 +247,7 @@ async fn sequences_outlive_restarts() {
             .collect();
         assert!(detector.restore(&pieces, None).unwrap().is_empty());
     }
-    detector.advance(i64::MAX).await;
+    detector.finish(i64::MAX).await;
     assert_eq!(told(detector.changes(false, None).await), expected);
 }
 

@@ -194,7 +194,10 @@ async fn analysts_queries_work() {
         ),
         ("integer", "timestamp")
     );
-    assert_eq!(one(result), [json!(1900), json!("2026-11-09T12:00:00Z")]);
+    assert_eq!(
+        one(result),
+        [json!(1900), json!("2026-11-09T12:00:00.000000Z")]
+    );
 
     let sql = "SELECT raw->'requestParameters'->>'bucketName' AS bucket, raw->'requestParameters' AS parameters
                FROM events WHERE event_uid = 'event-with-a-long-name-0'";
@@ -216,7 +219,7 @@ async fn analysts_queries_work() {
     assert_eq!(
         result.rows[1][..3],
         [
-            json!("2026-11-09T13:00:00Z"),
+            json!("2026-11-09T13:00:00.000000Z"),
             json!("cloud_audit"),
             json!(900)
         ]
@@ -228,7 +231,7 @@ async fn analysts_queries_work() {
                WHERE api_operation LIKE 'Put%' AND NOT is_public_ip(coalesce(src_endpoint_ip, '10.0.0.1'))
                ORDER BY time LIMIT 2";
     let result = answer(dir.path(), sql).await.unwrap();
-    assert_eq!(result.rows[1][1], json!("2026-11-09T12:00:00Z"));
+    assert_eq!(result.rows[1][1], json!("2026-11-09T12:00:00.000000Z"));
 
     let result = answer(dir.path(), "EXPLAIN SELECT count(*) FROM events")
         .await

@@ -99,7 +99,7 @@ async fn alerts_and_incidents_are_tables_too() {
         format!("{:032x}", 0),
         "high",
         "final",
-        "2026-11-09T12:00:00Z",
+        "2026-11-09T12:00:00.000000Z",
         ["exfiltration"],
         "mallory",
         12

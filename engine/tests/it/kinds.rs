@@ -492,7 +492,7 @@ async fn a_rule_that_keeps_too_much_is_suspended_and_says_so() {
     detector.advance(1).await;
     assert!(detector.changes(false, None).await.is_empty());
     detector.push(&batch(&[event(2, "ann", "Put")])).await;
-    detector.advance(i64::MAX).await;
+    detector.finish(i64::MAX).await;
     assert_eq!(detector.changes(false, None).await.len(), 1, "others go on");
     let suspended = detector.health().next().unwrap().1.clone();
     let reason = suspended.suspended.unwrap();

@@ -222,7 +222,7 @@ async fn trap_literals_in_casts_are_still_dispatched() {
     let (mut detector, refused) = Detector::new(rules.to_vec(), vec![]).await.unwrap();
     assert!(refused.is_empty(), "{refused:?}");
     detector.push(&batch(&events)).await;
-    detector.advance(i64::MAX).await;
+    detector.finish(i64::MAX).await;
     assert_eq!(detector.changes(false, None).await.len(), 6);
     for (id, health) in detector.health() {
         assert_eq!(health.rows_evaluated, 2, "{id}");
@@ -295,7 +295,7 @@ async fn a_window_closed_between_commits_is_not_answered_again_after_a_restart()
     let (mut detector, _) = Detector::new(rules.to_vec(), vec![]).await.unwrap();
     let state: Vec<_> = state.into_iter().map(|((o, k), v)| (o, k, v)).collect();
     detector.restore(&state, None).unwrap();
-    detector.advance(i64::MAX).await;
+    detector.finish(i64::MAX).await;
     let alerts = detector.changes(false, None).await;
     let matches: Vec<u64> = alerts.iter().map(|alert| alert.matches).collect();
     assert_eq!(

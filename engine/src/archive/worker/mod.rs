@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -75,7 +75,7 @@ pub struct Worker {
     /// Columns ever used by a family: a rare column then costs one extra file, not one with each row.
     columns: HashMap<String, Columns>,
     /// First failure. After it nothing is written any more.
-    failure: Option<String>,
+    failure: Option<Failure>,
     counter: u64,
     /// Files of the folders that were written to of late.
     pieces: HashMap<Folder, BTreeMap<String, Vec<Piece>>>,
@@ -91,6 +91,30 @@ pub struct Worker {
     /// Held until this thread has ended.
     #[expect(dead_code, reason = "it only has to stay open")]
     lock: File,
+}
+
+/// Why the archive writes nothing any more.
+#[derive(Debug)]
+struct Failure {
+    is_full: bool,
+    reason: String,
+}
+
+impl Failure {
+    fn of(error: &Error) -> Self {
+        Self {
+            is_full: matches!(error, Error::Full { .. }),
+            reason: error.to_string(),
+        }
+    }
+
+    fn error(&self, root: &Path) -> Error {
+        let (path, reason) = (root.display().to_string(), self.reason.clone());
+        match self.is_full {
+            true => Error::Full { path, reason },
+            false => Error::Store { path, reason },
+        }
+    }
 }
 
 impl Worker {
@@ -138,7 +162,7 @@ impl Worker {
                     if self.failure.is_none()
                         && let Err(e) = self.write(&stream, from, next, &events)
                     {
-                        self.failure = Some(e.to_string());
+                        self.failure = Some(Failure::of(&e));
                     }
                     self.queued.fetch_sub(weight, Ordering::Relaxed);
                 }
@@ -148,13 +172,10 @@ impl Worker {
                         None => self.flush(),
                     };
                     if let Err(e) = &flushed {
-                        self.failure = Some(e.to_string());
+                        self.failure = Some(Failure::of(e));
                     }
                     let answer = match &self.failure {
-                        Some(reason) => Err(Error::Store {
-                            path: self.root.display().to_string(),
-                            reason: reason.clone(),
-                        }),
+                        Some(failure) => Err(failure.error(&self.root)),
                         None => flushed,
                     };
                     let _ = reply.send(answer);

@@ -13,6 +13,7 @@ use crate::detect::row;
 use crate::detect::terms::{Change, Pairs, Run, Runs};
 use crate::rule::{Absence, Pair};
 use crate::store::StateWrite;
+use crate::watermark::Watermark;
 
 /// Part of the state that holds what is remembered.
 const MEMORY: &str = "memory";
@@ -155,8 +156,13 @@ impl Operator for AbsenceOperator {
         Ok(())
     }
 
-    async fn advance(&mut self, _newest: i64, scope: &mut Scope<'_>) -> Result<()> {
-        if scope.clock < self.forget_at || scope.clock == i64::MAX {
+    async fn advance(
+        &mut self,
+        _watermark: Watermark,
+        _newest: i64,
+        scope: &mut Scope<'_>,
+    ) -> Result<()> {
+        if scope.clock < self.forget_at {
             return Ok(());
         }
         let within = self.memory.within;

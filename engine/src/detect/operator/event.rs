@@ -6,6 +6,7 @@ use datafusion::arrow::array::{RecordBatch, UInt32Array};
 use super::{EventPlan, Operator, Scope, matching};
 use crate::Result;
 use crate::detect::timeline::Place;
+use crate::watermark::Watermark;
 
 #[derive(Debug)]
 pub struct EventOperator {
@@ -32,7 +33,12 @@ impl Operator for EventOperator {
         Ok(())
     }
 
-    async fn advance(&mut self, _newest: i64, _scope: &mut Scope<'_>) -> Result<()> {
+    async fn advance(
+        &mut self,
+        _watermark: Watermark,
+        _newest: i64,
+        _scope: &mut Scope<'_>,
+    ) -> Result<()> {
         Ok(())
     }
 

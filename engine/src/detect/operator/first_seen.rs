@@ -10,6 +10,7 @@ use crate::detect::history::History;
 use crate::detect::terms::{Runs, Stretched, Stretches};
 use crate::rule::NewTerms;
 use crate::store::StateWrite;
+use crate::watermark::Watermark;
 use crate::{Error, Result};
 
 /// Part of the state that holds the history.
@@ -168,9 +169,14 @@ impl Operator for FirstSeenOperator {
         Ok(())
     }
 
-    async fn advance(&mut self, _newest: i64, scope: &mut Scope<'_>) -> Result<()> {
+    async fn advance(
+        &mut self,
+        watermark: Watermark,
+        _newest: i64,
+        scope: &mut Scope<'_>,
+    ) -> Result<()> {
         let memory = &mut self.memory;
-        if scope.clock == i64::MAX {
+        if watermark == Watermark::Ended {
             return Ok(());
         }
         // An alert becomes certain, or is taken back, at any time after its own.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::Scope;
 use super::matching::key_columns;
-use crate::detect::row;
 use crate::detect::terms::{At, Change};
+use crate::keys::{self, Null};
 use crate::rule::Rule;
 
 /// Rows of a batch are grouped by the hash of their key. Nobody who sends events can know it.
@@ -39,7 +39,7 @@ impl<'a> ByKey<'a> {
         let mut rows = Vec::with_capacity(ats.len());
         for index in (0..ats.len()).filter(|i| what.iter().all(|column| column.is_valid(*i))) {
             key.clear();
-            write_key(&what, index, &mut key);
+            keys::write(&what, index, Null::Empty, &mut key);
             rows.push((xxh3_128_with_seed(key.as_bytes(), *SEED), ats[index], index));
         }
         rows.sort_unstable();
@@ -65,13 +65,13 @@ impl<'a> ByKey<'a> {
     /// The text of a row's key.
     pub fn key(&self, row: usize, to: &mut String) {
         to.clear();
-        write_key(&self.what, row, to);
+        keys::write(&self.what, row, Null::Empty, to);
     }
 
     /// The key of the alert that a row would belong to.
     pub fn home(&self, row: usize) -> String {
         let mut text = String::new();
-        write_key(&self.homes, row, &mut text);
+        keys::write(&self.homes, row, Null::Empty, &mut text);
         text
     }
 }
@@ -96,19 +96,5 @@ impl Standing {
 
     pub fn rows(self) -> Vec<usize> {
         self.0.into_values().collect()
-    }
-}
-
-/// The values as texts, as [`home_of`](crate::detect::timeline::home_of) joins them.
-fn write_key(columns: &[ArrayRef], row: usize, to: &mut String) {
-    for (index, column) in columns.iter().enumerate() {
-        if index > 0 {
-            to.push('\u{1f}');
-        }
-        match column.as_string_view_opt() {
-            Some(texts) if texts.is_valid(row) => to.push_str(texts.value(row)),
-            Some(_) => {}
-            None => to.push_str(&row::text(&row::value(column, row))),
-        }
     }
 }

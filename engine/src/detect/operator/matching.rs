@@ -13,6 +13,7 @@ use crate::detect::episode::Match;
 use crate::detect::row::{self, Output};
 use crate::detect::terms::At;
 use crate::detect::timeline::home_of;
+use crate::keys;
 use crate::plan::{self, RowPart};
 use crate::rule::Rule;
 use crate::schema::{self, col};
@@ -154,7 +155,7 @@ fn add(at: At, output: &Output, row: usize, scope: &mut Scope<'_>) {
             let value = |column: &String| {
                 output
                     .get(row, column)
-                    .map_or_else(String::new, |v| row::text(&v))
+                    .map_or_else(String::new, |v| keys::text(&v))
             };
             let named = columns.iter().map(|column| (column.clone(), value(column)));
             named.collect()
@@ -172,7 +173,7 @@ fn add(at: At, output: &Output, row: usize, scope: &mut Scope<'_>) {
         level: finding.and_then(|finding| finding.level_of(&row::parse(&text))),
         entities: row::entities(|name| output.get(row, name), &rule.entities).into(),
         start: time,
-        due: time.saturating_add(rule.kind.wait().max(1)),
+        due: time.saturating_add(rule.reach().wait.max(1)),
         window: None,
         row: text,
         group: String::new(),

@@ -19,6 +19,7 @@ use crate::rule::{Rule, RuleKind};
 use crate::schema::col;
 use crate::score::Score;
 use crate::store::StateWrite;
+use crate::watermark::Watermark;
 use crate::{Error, Result};
 
 mod absence;
@@ -79,9 +80,14 @@ pub trait Operator: Debug + Send {
         scope: &mut Scope<'_>,
     ) -> Result<()>;
 
-    /// The clock has moved: answers what lies before it, and forgets what no row reaches. `newest` is the latest event time
+    /// Time has moved, and the clock with it: answers what lies before it, and forgets what no row reaches. `newest` is the latest event time
     /// there was.
-    async fn advance(&mut self, newest: i64, scope: &mut Scope<'_>) -> Result<()>;
+    async fn advance(
+        &mut self,
+        watermark: Watermark,
+        newest: i64,
+        scope: &mut Scope<'_>,
+    ) -> Result<()>;
 
     /// Brings matches of what is not certain yet up to date.
     async fn answer(&mut self, _preview: Preview, _scope: &mut Scope<'_>) -> Result<()> {

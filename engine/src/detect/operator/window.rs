@@ -17,13 +17,15 @@ use crate::detect::narrow::Narrow;
 use crate::detect::row;
 use crate::detect::timeline::{Key, Place, home_of};
 use crate::functions::true_rows;
+use crate::keys::{self, Null};
 use crate::plan::WindowPlan;
 use crate::rule::Window;
 use crate::schema::col;
 use crate::score::{Anomaly, Score};
 use crate::store::StateWrite;
 use crate::time::floor;
-use crate::window::{Answer, KeyTexts, WindowState, key_texts};
+use crate::watermark::Watermark;
+use crate::window::{Answer, WindowState};
 
 /// Bytes of a row's text by which its match is named; a longer one is named by its hash.
 const MAX_ID: usize = 4096;
@@ -50,15 +52,16 @@ impl Keys {
         &self,
         events: &RecordBatch,
         rows: &UInt32Array,
-    ) -> Result<(KeyTexts, Vec<BooleanBuffer>)> {
+    ) -> Result<(keys::Keys, Vec<BooleanBuffer>)> {
         if self.keys == 0 {
-            return Ok((KeyTexts::default(), vec![]));
+            return Ok((keys::Keys::default(), vec![]));
         }
         let narrow = row::gather(events, &self.narrow.columns, Some(rows))?;
         let value =
             |e: &Arc<dyn PhysicalExpr>| Ok(e.evaluate(&narrow)?.into_array(narrow.num_rows())?);
         let (keys, conditions) = self.narrow.exprs.split_at(self.keys);
-        let texts = key_texts(&keys.iter().map(value).collect::<Result<Vec<_>>>()?)?;
+        let keys = keys.iter().map(value).collect::<Result<Vec<_>>>()?;
+        let texts = keys::Keys::of(&keys, Null::Marked);
         let that = |condition| match value(condition) {
             Ok(rows) => true_rows(&rows),
             // The query says what is wrong. A row too many costs an answer that is empty.
@@ -161,12 +164,12 @@ impl WindowOperator {
         let columns = plan.keys.iter();
         let columns = columns.map(|(_, name)| answer.rows.column_by_name(name).cloned());
         let columns = columns.collect::<Option<Vec<_>>>().unwrap_or_default();
-        let texts = key_texts(&columns)?;
+        let texts = keys::Keys::of(&columns, Null::Marked);
         let mut found = vec![];
         let mut same: BTreeMap<String, u32> = BTreeMap::new();
         for (index, anomaly) in rows {
             let mut row = row::json(&answer.rows, index);
-            let value = |name: &String| row.get(name).map(row::text).unwrap_or_default();
+            let value = |name: &String| row.get(name).map(keys::text).unwrap_or_default();
             let named = |names: &mut dyn Iterator<Item = &String>| -> Key {
                 names.map(|name| (name.clone(), value(name))).collect()
             };
@@ -204,7 +207,7 @@ impl WindowOperator {
                 group: text.to_owned(),
                 evidence: evidence
                     .into_iter()
-                    .map(|(pane, e)| (pane, e.count, e.first, e.last, e.events))
+                    .map(|(pane, e)| (pane, e.count, e.first, e.last, e.events()))
                     .collect(),
                 level,
                 reasons,
@@ -295,9 +298,14 @@ impl Operator for WindowOperator {
         Ok(())
     }
 
-    async fn advance(&mut self, newest: i64, scope: &mut Scope<'_>) -> Result<()> {
+    async fn advance(
+        &mut self,
+        watermark: Watermark,
+        newest: i64,
+        scope: &mut Scope<'_>,
+    ) -> Result<()> {
         self.answer_to(scope.clock, scope).await?;
-        self.state.close(scope.clock, newest);
+        self.state.close(watermark, newest);
         let horizon = self.state.horizon();
         self.matches = self.matches.split_off(&horizon.saturating_add(1));
         Ok(())

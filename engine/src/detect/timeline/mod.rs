@@ -10,8 +10,9 @@ use hashbrown::{HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::alert::{Alert, AlertState};
-use crate::detect::episode::{Match, episode_length};
+use crate::detect::episode::Match;
 use crate::detect::told::{Fold, Head, Told};
+use crate::keys;
 use crate::rule::Rule;
 
 mod log;
@@ -301,8 +302,8 @@ impl Timelines {
         let head = &mut timeline.head;
         if let Some(base) = &head.base {
             // A match that would join starts before the episode ends, and is certain this much later.
-            let lag = rule.kind.wait();
-            let over = (base.start.saturating_add(episode_length(rule)))
+            let lag = rule.reach().wait;
+            let over = (base.start.saturating_add(rule.reach().episode))
                 .saturating_add(lag)
                 .saturating_add(amend);
             if over <= clock {
@@ -319,7 +320,7 @@ impl Timelines {
         let back = |told: &Told| {
             let alert = &told.alert;
             let due = alert.window.map_or(alert.first_time, |(_, end)| end);
-            due.saturating_add(rule.kind.wait()).saturating_add(amend)
+            due.saturating_add(rule.reach().wait).saturating_add(amend)
         };
         let retracted = |told: &Told| told.alert.state == AlertState::Retracted;
         let live = &mut self.live;
@@ -350,8 +351,7 @@ impl Timelines {
 
 /// The text of a key, by which its matches are found.
 pub fn home_of(key: &Key) -> String {
-    let parts: Vec<&str> = key.iter().map(|(_, value)| value.as_str()).collect();
-    parts.join("\u{1f}")
+    keys::join(key.iter().map(|(_, value)| value.as_str()))
 }
 
 /// Number of a key's head in the store. 64 bits over at most some hundred thousand live ones: a collision is a matter

@@ -117,13 +117,13 @@ pub async fn late(
         detector.push(&batch(chunk)).await;
         now.next += chunk.len();
         now.newest = now.newest.max(chunk.iter().map(|e| e.at).max());
-        let watermark = if over {
-            i64::MAX
+        if over {
+            detector.finish(i64::MAX).await;
         } else {
-            now.newest.unwrap() - way.lateness
-        };
-        detector.advance(watermark).await;
-        now.watermark = Some(watermark).filter(|w| *w != i64::MAX).or(now.watermark);
+            let watermark = now.newest.unwrap() - way.lateness;
+            detector.advance(watermark).await;
+            now.watermark = Some(watermark);
+        }
         let commits = match way.lazy {
             true => random.below(5) == 0,
             false => way.kills == 0 || random.below(3) > 0,

@@ -7,12 +7,12 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion_functions_json::{JsonUnionEncoder, JsonUnionValue};
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::Result;
+use crate::time::rfc3339;
 
-/// Values of one column. Integers beyond 53 bits stay numbers; floats that JSON has no number for, decimals,
+/// Values of one column. Times have six digits of a second. Integers beyond 53 bits stay numbers; floats that JSON has no number for, decimals,
 /// intervals and bytes become text.
 pub fn column(array: &dyn Array) -> Result<Vec<Value>> {
     (0..array.len()).map(|row| value(array, row)).collect()
@@ -52,7 +52,7 @@ pub fn value(array: &dyn Array, row: usize) -> Result<Value> {
         DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
         DataType::Utf8View => array.as_string_view().value(row).into(),
         DataType::Timestamp(unit, _) => match instant(array, *unit, row) {
-            Some(time) => rfc3339(time),
+            Some(time) => rfc3339(time).into(),
             None => text(array, row)?,
         },
         DataType::List(_) => list(array.as_list::<i32>().value(row))?,
@@ -83,6 +83,36 @@ pub fn value(array: &dyn Array, row: usize) -> Result<Value> {
     })
 }
 
+/// The same for every order in which rows were aggregated: lists are sorted and without nulls, floats have nine digits.
+pub fn settled(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => number.as_f64().map_or(Value::Null, rounded),
+        Value::Array(values) => {
+            let values = values.into_iter().filter(|value| !value.is_null());
+            let mut values: Vec<Value> = values.map(settled).collect();
+            values.sort_by_cached_key(Value::to_string);
+            Value::Array(values)
+        }
+        Value::Object(members) => {
+            let members = members.into_iter();
+            Value::Object(
+                members
+                    .map(|(name, value)| (name, settled(value)))
+                    .collect(),
+            )
+        }
+        other => other,
+    }
+}
+
+fn rounded(value: f64) -> Value {
+    let text = format!("{value:.8e}");
+    text.parse::<f64>()
+        .ok()
+        .and_then(serde_json::Number::from_f64)
+        .map_or(Value::Null, Value::Number)
+}
+
 /// What the operator `->` yields.
 fn json_union(value: JsonUnionValue<'_>) -> Value {
     match value {
@@ -107,14 +137,6 @@ fn float(value: f64) -> Value {
 fn text(array: &dyn Array, row: usize) -> Result<Value> {
     let formatter = ArrayFormatter::try_new(array, &FormatOptions::default())?;
     Ok(formatter.value(row).try_to_string()?.into())
-}
-
-/// µs since the epoch as text: whole seconds without a fraction, else as many digits as needed.
-pub fn rfc3339(time: i64) -> Value {
-    match Timestamp::from_microsecond(time) {
-        Ok(timestamp) => timestamp.to_string().into(),
-        Err(_) => time.into(),
-    }
 }
 
 fn instant(array: &dyn Array, unit: TimeUnit, row: usize) -> Option<i64> {
