@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion_functions_json::{JsonUnionEncoder, JsonUnionValue};
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::Result;
@@ -52,7 +53,8 @@ pub fn value(array: &dyn Array, row: usize) -> Result<Value> {
         DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
         DataType::Utf8View => array.as_string_view().value(row).into(),
         DataType::Timestamp(unit, _) => match instant(array, *unit, row) {
-            Some(time) => rfc3339(time).into(),
+            Some(time) if Timestamp::from_microsecond(time).is_ok() => rfc3339(time).into(),
+            Some(time) => time.into(),
             None => text(array, row)?,
         },
         DataType::List(_) => list(array.as_list::<i32>().value(row))?,
@@ -84,6 +86,7 @@ pub fn value(array: &dyn Array, row: usize) -> Result<Value> {
 }
 
 /// The same for every order in which rows were aggregated: lists are sorted and without nulls, floats have nine digits.
+/// What is no number is the text that [`value`] made of it.
 pub fn settled(value: Value) -> Value {
     match value {
         Value::Number(number) if number.is_f64() => number.as_f64().map_or(Value::Null, rounded),

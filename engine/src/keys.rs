@@ -51,9 +51,15 @@ pub fn write(columns: &[ArrayRef], row: usize, null: Null, to: &mut String) {
                 Null::Empty => {}
             },
             Some(texts) => to.push_str(texts.value(row)),
-            None => to.push_str(&text(&json::settled(
-                json::value(column, row).unwrap_or_default(),
-            ))),
+            None => {
+                let value = json::value(column, row).unwrap_or_default();
+                let value = match null {
+                    // GROUP BY tells apart what alerts do not.
+                    Null::Marked => value,
+                    Null::Empty => json::settled(value),
+                };
+                to.push_str(&text(&value));
+            }
         }
     }
 }
@@ -107,13 +113,16 @@ mod tests {
             Arc::new(StringViewArray::from(vec![Some("a"), Some(""), None])),
             Arc::new(StringArray::from(vec![Some("b"), None, Some("c")])),
             Arc::new(Int64Array::from(vec![Some(-7), None, Some(0)])),
-            Arc::new(Float64Array::from(vec![Some(0.1 + 0.2), None, Some(2.0)])),
+            Arc::new(Float64Array::from(vec![Some(0.5), None, Some(2.0)])),
             Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])),
         ];
+        let near: Vec<ArrayRef> = vec![Arc::new(Float64Array::from(vec![0.1 + 0.2, 0.3]))];
+        let apart = Keys::of(&near, Null::Marked);
+        assert_ne!(apart.get(0), apart.get(1), "GROUP BY tells them apart");
         let marked = Keys::of(&columns, Null::Marked);
         let marked: Vec<&str> = marked.iter().collect();
         let expected = [
-            "a\u{1f}b\u{1f}-7\u{1f}0.3\u{1f}true",
+            "a\u{1f}b\u{1f}-7\u{1f}0.5\u{1f}true",
             "\u{1f}\0\u{1f}\0\u{1f}\0\u{1f}\0",
             "\0\u{1f}c\u{1f}0\u{1f}2.0\u{1f}false",
         ];

@@ -89,6 +89,25 @@ pub async fn run(config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
+/// What kept sources from starting; a full disk stays one.
+fn started(error: &anyhow::Error, data: &Path) -> Error {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let is_full = error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        let own = cause.downcast_ref::<Error>();
+        io.is_some_and(|io| matches!(io.kind(), StorageFull | QuotaExceeded))
+            || own.is_some_and(|own| matches!(own, Error::Full { .. }))
+    });
+    let reason = format!("{error:#}");
+    match is_full {
+        true => Error::Full {
+            path: data.display().to_string(),
+            reason,
+        },
+        false => Error::Other(reason),
+    }
+}
+
 /// Runs a pipeline to its end. Rules and reference data are exchanged as their files change.
 async fn session(
     config: &Config,
@@ -98,7 +117,7 @@ async fn session(
     mut terminate: watch::Receiver<bool>,
 ) -> weir_engine::Result<()> {
     let running = sources::start(config, &node.positions, pushed)
-        .map_err(|error| Error::Other(format!("{error:#}")))?;
+        .map_err(|error| started(&error, &node.data))?;
     tracing::info!(sources = running.sources.len(), rules = node.rules.len(), store = %node.data.display(), "running");
     let _inventory = read_inventory(config, &node).await?;
     let (stop, stopped) = oneshot::channel();

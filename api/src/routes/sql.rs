@@ -7,7 +7,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{
+    Array, ArrayBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
+};
 use utoipa::{PartialSchema, ToSchema};
 use weir_engine::hunt::{QueryResult, RefusalKind};
 
@@ -65,7 +67,12 @@ impl PartialSchema for SqlResult {
                 one(Type::Boolean, "Whether there would have been more rows"),
             )
             .required("truncated")
-            .property("elapsed_ms", one(Type::Integer, "Time that the query took"))
+            .property(
+                "elapsed_ms",
+                one(Type::Integer, "Time that the query took")
+                    .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+                    .minimum(Some(0)),
+            )
             .required("elapsed_ms")
             .property(
                 "notes",

@@ -139,8 +139,11 @@ pub fn failed(path: &Path, error: ParquetError) -> Error {
 }
 
 /// Ends the file and returns its size.
-pub fn finish(writer: FileWriter, path: &Path, sync: bool) -> Result<u64> {
-    let file = writer.into_inner().map_err(|e| failed(path, e))?;
+pub fn finish(mut writer: FileWriter, path: &Path, sync: bool) -> Result<u64> {
+    writer.finish().map_err(|e| failed(path, e))?;
+    // What is still buffered is written here: a full disk is told as such, not in words as `into_inner` would.
+    writer.sync().map_err(|e| Error::io(path, e))?;
+    let file = writer.inner();
     if sync {
         file.sync_all().map_err(|e| Error::io(path, e))?;
     }

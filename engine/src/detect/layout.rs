@@ -82,7 +82,9 @@ fn described(plan: &WindowPlan) -> String {
         text += &format!("\nkey {key} {name}");
         // Keys of these were written otherwise once.
         let kind = key.data_type(&schema::events());
-        if kind.is_ok_and(|kind| kind.is_temporal() || kind.is_floating() || kind.is_decimal()) {
+        if kind.is_ok_and(|kind| {
+            kind.is_temporal() || kind.is_floating() || kind.is_decimal() || kind.is_nested()
+        }) {
             text += " as JSON";
         }
     }

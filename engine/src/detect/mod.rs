@@ -146,7 +146,8 @@ impl Detector {
     }
 
     /// Does work on the rules for which there is a job, on all cores, the costly ones first. What one rule does depends on no
-    /// other. Gives what became of each, in their order.
+    /// other. Gives what became of each, in their order. While it is under way the rules are not here: whoever drops it, drops
+    /// the detector.
     async fn each<J: Send + 'static, R: Send + 'static>(
         &mut self,
         mut job: impl FnMut(usize, &RunningRule) -> Option<J>,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::FutureExt;
 use hashbrown::HashMap;
 
-use super::{Detector, layout, told};
+use super::{Detector, guarded, layout, told};
 use crate::store::StateWrite;
 use crate::watermark::Watermark;
 use crate::{Error, Result};
@@ -19,7 +19,7 @@ impl Detector {
         let mut writes = vec![];
         let pieces = self.each(
             |_, _| Some(()),
-            |rule, ()| async { rule.take_state() }.boxed(),
+            |rule, ()| guarded(async { rule.take_state() }).boxed(),
         );
         for pieces in pieces.await {
             writes.extend(pieces?);

@@ -59,8 +59,8 @@ pub struct KeyEvidence {
 }
 
 impl KeyEvidence {
-    /// Gives by how many bytes it grew.
-    fn add(&mut self, time: i64, event_uid: &str) -> usize {
+    /// Gives how many bytes came and went.
+    fn add(&mut self, time: i64, event_uid: &str) -> (usize, usize) {
         let new = self.count == 0;
         self.first = if new { time } else { self.first.min(time) };
         self.last = if new { time } else { self.last.max(time) };
@@ -68,13 +68,13 @@ impl KeyEvidence {
         self.fresh = true;
         let full = self.events.len() == PANE_EVIDENCE;
         if full && self.events.last().is_some_and(|last| last.time < time) {
-            return 0;
+            return (0, 0);
         }
         let uid = Uid::new(event_uid);
         let new = Seen { time, uid };
         let place = self.events.partition_point(|seen| *seen < new);
         if place == PANE_EVIDENCE {
-            return 0;
+            return (0, 0);
         }
         self.fresh_events = true;
         let bytes = new.bytes();
@@ -83,7 +83,7 @@ impl KeyEvidence {
             false => None,
         };
         self.events.insert(place, new);
-        bytes.saturating_sub(gone.map_or(0, |gone| gone.bytes()))
+        (bytes, gone.map_or(0, |gone| gone.bytes()))
     }
 
     /// Its events, ascending.
@@ -142,7 +142,8 @@ impl PaneKeys {
             *count = count.saturating_add(u32::from(holds));
         }
         let evidence = &mut self.evidence[slot];
-        self.bytes += evidence.add(time, event_uid);
+        let (come, gone) = evidence.add(time, event_uid);
+        self.bytes = self.bytes + come - gone;
     }
 
     pub fn evidence(&self, key: &str) -> Option<&KeyEvidence> {

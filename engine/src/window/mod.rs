@@ -196,9 +196,8 @@ impl WindowState {
         let entry = self.panes.entry(pane).or_default();
         let before = entry.keys.bytes;
         add(&mut entry.keys);
-        let more = entry.keys.bytes - before;
-        entry.bytes += more;
-        self.bytes += more;
+        entry.bytes = entry.bytes + entry.keys.bytes - before;
+        self.bytes = self.bytes + entry.keys.bytes - before;
     }
 
     /// Evidence of a key in `[from, to)`, by pane.

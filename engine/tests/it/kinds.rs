@@ -509,3 +509,44 @@ async fn a_rule_that_keeps_too_much_is_suspended_and_says_so() {
         .collect();
     assert!(kept.is_empty(), "{kept:?}");
 }
+
+/// Answering early is left out where there is no time for it: what came meanwhile is told at the next preview, without a new row.
+#[tokio::test]
+async fn what_was_not_told_early_is_told_at_the_next_preview() {
+    let suppressed = rule(
+        "suppressed",
+        "SELECT actor_user_uid FROM cloud_audit",
+        None,
+        Some((&["actor_user_uid"], HOUR)),
+    );
+    let each = rule("each", "SELECT actor_user_uid FROM cloud_audit", None, None);
+    let counted = rule(
+        "counted",
+        "SELECT actor_user_uid, count(*) AS n FROM cloud_audit GROUP BY actor_user_uid",
+        Some((MINUTE, MINUTE)),
+        None,
+    );
+    let made = Detector::new(vec![suppressed, each, counted], vec![]).await;
+    let mut detector = made.unwrap().0;
+    detector
+        .push(&batch(&[event(5, "ann", "Get"), event(6, "bob", "Get")]))
+        .await;
+    detector.advance(0).await;
+    for _ in 0..2 {
+        assert!(detector.changes(false, None).await.is_empty());
+    }
+    let early = detector.changes(true, None).await;
+    let mut titles: Vec<_> = early.iter().map(|a| a.rule_title.as_str()).collect();
+    titles.sort_unstable();
+    let both = [
+        "counted",
+        "counted",
+        "each",
+        "each",
+        "suppressed",
+        "suppressed",
+    ];
+    assert_eq!(titles, both);
+    assert!(early.iter().all(|a| a.state == AlertState::Provisional));
+    assert!(detector.changes(true, None).await.is_empty());
+}

@@ -147,6 +147,14 @@ pub fn operator(
     scorer: Option<Arc<dyn Score>>,
     limits: &Limits,
 ) -> Result<Box<dyn Operator>> {
+    if let Plan::Event(plan) = &plan
+        && !rule.kind.remembered().is_empty()
+        && plan.remembered.is_none()
+        && !plan.joined
+    {
+        let reason = "it was planned without the columns that it remembers";
+        return Err(Error::rule(&rule.title, reason));
+    }
     Ok(match (&rule.kind, plan, scorer) {
         (RuleKind::Window(window), Plan::Window(plan), scorer) => {
             Box::new(WindowOperator::new(plan, *window, scorer, limits.amend)?)

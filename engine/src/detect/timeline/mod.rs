@@ -78,6 +78,8 @@ pub struct Timelines {
     by_key: HashMap<String, Timeline>,
     /// Keys to fold anew.
     dirty: BTreeSet<String>,
+    /// Keys with alerts that are not certain and that nobody was told of, as no preview was wanted when they came.
+    untold: BTreeSet<String>,
     /// (watermark, key): then an alert of the key becomes certain, or matches of it are no longer kept.
     due: BTreeSet<(i64, String)>,
     live: HashSet<String>,
@@ -180,6 +182,9 @@ impl Timelines {
         amend: i64,
     ) -> Vec<Alert> {
         let mut told = vec![];
+        if now.preview {
+            self.dirty.append(&mut self.untold);
+        }
         while self.due.first().is_some_and(|(at, _)| *at <= now.clock) {
             if let Some((_, key)) = self.due.pop_first() {
                 self.dirty.insert(key);
@@ -201,6 +206,7 @@ impl Timelines {
         silent: &[(i64, i64)],
         told: &mut Vec<Alert>,
     ) {
+        self.untold.remove(key);
         let Some(timeline) = self.by_key.get_mut(key) else {
             return;
         };
@@ -231,6 +237,7 @@ impl Timelines {
             if !certain {
                 later = Some(later.map_or(episode.due, |due: i64| due.min(episode.due)));
                 if !now.preview && !head.told.contains_key(id) {
+                    self.untold.insert(key.to_owned());
                     continue;
                 }
             }
