@@ -58,7 +58,7 @@ impl Error {
 }
 
 /// Whether there is no room, on the disk or within a quota.
-pub(crate) fn is_full(error: &std::io::Error) -> bool {
+pub fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded)
 }

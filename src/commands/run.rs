@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use weir_connectors::kafka::InventoryReader;
+use weir_engine::error::is_full;
 use weir_engine::health::Health;
 use weir_engine::pipeline::Reload;
 use weir_engine::{Error, Rule};
@@ -91,12 +92,10 @@ pub async fn run(config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode
 
 /// What kept sources from starting; a full disk stays one.
 fn started(error: &anyhow::Error, data: &Path) -> Error {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     let is_full = error.chain().any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>();
         let own = cause.downcast_ref::<Error>();
-        io.is_some_and(|io| matches!(io.kind(), StorageFull | QuotaExceeded))
-            || own.is_some_and(|own| matches!(own, Error::Full { .. }))
+        io.is_some_and(is_full) || own.is_some_and(|own| matches!(own, Error::Full { .. }))
     });
     let reason = format!("{error:#}");
     match is_full {

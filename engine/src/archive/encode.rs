@@ -182,3 +182,28 @@ pub fn weight(events: &RecordBatch) -> usize {
     let text: usize = raw.views().iter().map(|view| *view as u32 as usize).sum();
     text + events.num_rows() * 256
 }
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use datafusion::arrow::array::{Int64Array, RecordBatch};
+
+    use super::*;
+
+    /// The last bytes of a file are written when it ends: of a small one, all of them.
+    #[test]
+    fn a_disk_that_is_full_at_the_end_of_a_file_is_told_as_such() {
+        for rows in [1, 1 << 20] {
+            let path = Path::new("/dev/full");
+            let numbers = Arc::new(Int64Array::from_iter_values(0..rows));
+            let batch = RecordBatch::try_from_iter([("n", numbers as _)]).unwrap();
+            let file = File::create(path).unwrap();
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+            let written = writer.write(&batch).map_err(|e| failed(path, e));
+            let error = written
+                .and_then(|()| finish(writer, path, false))
+                .unwrap_err();
+            assert!(matches!(error, Error::Full { .. }), "{rows} rows: {error}");
+        }
+    }
+}

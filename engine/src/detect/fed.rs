@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::feed::{self, AlertRow};
-use super::{Detector, guarded};
+use super::{Detector, push_again};
 use crate::alert::{Alert, AlertState};
 use crate::store::StateWrite;
 use crate::watermark::Watermark;
@@ -204,12 +204,9 @@ impl Detector {
             for (from, to) in rule.take_back(gone, &self.ctx) {
                 let stand = self.fed.rows();
                 let stand = stand.filter(|(_, row)| (from..to).contains(&row.time));
-                let again = match feed::rows(stand) {
-                    Ok(rows) => guarded(rule.push_again(&rows, &self.ctx)).await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = again {
-                    rule.note(&error);
+                match feed::rows(stand) {
+                    Ok(rows) => push_again(rule, &rows, &self.ctx).await,
+                    Err(error) => rule.note(&error),
                 }
             }
         }

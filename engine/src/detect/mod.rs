@@ -355,6 +355,25 @@ async fn push(rule: &mut RunningRule, events: &RecordBatch, rows: Rows, ctx: &Ar
     }
 }
 
+/// The same with rows that were taken and counted before.
+async fn push_again(rule: &mut RunningRule, events: &RecordBatch, ctx: &Arc<TaskContext>) {
+    let of = |health: &RuleHealth| {
+        (
+            health.rows_evaluated,
+            health.rows_late,
+            health.rows_too_late,
+        )
+    };
+    let counted = of(&rule.health);
+    push(rule, events, Rows::All, ctx).await;
+    let health = &mut rule.health;
+    (
+        health.rows_evaluated,
+        health.rows_late,
+        health.rows_too_late,
+    ) = counted;
+}
+
 fn note(health: &mut RuleHealth, rule: &Rule, error: &Error) {
     health.errors += 1;
     let text = error.to_string();

@@ -205,14 +205,6 @@ impl RunningRule {
         operator.take_back(gone, &mut scope)
     }
 
-    /// Gives rows anew that were taken and counted before.
-    pub async fn push_again(&mut self, rows: &RecordBatch, ctx: &Arc<TaskContext>) -> Result<()> {
-        let counted = (self.health.rows_late, self.health.rows_too_late);
-        let pushed = self.push(rows, &Rows::All, ctx).await;
-        (self.health.rows_late, self.health.rows_too_late) = counted;
-        pushed
-    }
-
     /// Counts an error, and shows it.
     pub fn note(&mut self, error: &Error) {
         note(&mut self.health, &self.rule, error);

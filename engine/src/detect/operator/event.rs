@@ -27,10 +27,7 @@ impl Operator for EventOperator {
         rows: &[UInt32Array],
         scope: &mut Scope<'_>,
     ) -> Result<()> {
-        for rows in rows {
-            matching::take(&self.plan, events, rows, None, scope).await?;
-        }
-        Ok(())
+        matching::take(&self.plan, events, rows, None, scope).await
     }
 
     async fn advance(

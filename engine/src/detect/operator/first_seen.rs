@@ -162,11 +162,7 @@ impl Operator for FirstSeenOperator {
         rows: &[UInt32Array],
         scope: &mut Scope<'_>,
     ) -> Result<()> {
-        for rows in rows {
-            let memory: &mut dyn Remember = &mut self.memory;
-            matching::take(&self.plan, events, rows, Some(memory), scope).await?;
-        }
-        Ok(())
+        matching::take(&self.plan, events, rows, Some(&mut self.memory), scope).await
     }
 
     async fn advance(

@@ -39,14 +39,17 @@ pub fn key_columns(rule: &Rule) -> &[String] {
     }
 }
 
-/// Evaluates the query on rows of a batch; those that are matches, by the `memory` if there is one, go to the timelines.
+/// Evaluates the query on rows of a batch, of which there is one input; those that are matches, by the `memory` if there is one, go to the timelines.
 pub async fn take(
     plan: &EventPlan,
     events: &RecordBatch,
-    rows: &UInt32Array,
+    rows: &[UInt32Array],
     memory: Option<&mut dyn Remember>,
     scope: &mut Scope<'_>,
 ) -> Result<()> {
+    let Some(rows) = rows.first() else {
+        return Ok(());
+    };
     let times = times_of(events);
     let uids = events.column(col::EVENT_UID).as_string_view();
     let at = |row: u32| (times.value(row as usize), uids.value(row as usize));
