@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use weir_connectors::FormatChoice;
 
-use crate::commands::replay::{Replayed, replay};
+use crate::commands::replay::{INTERRUPTED, Replayed, replay};
 use crate::config::{self, Config};
 use crate::node::Purpose;
 use crate::{demo, report, serve};
@@ -52,6 +52,10 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
     };
     config.source = BTreeMap::from([("demo".to_owned(), config::Source::File(file))]);
     let done = replay(&config, &folder.path().join("data"), Purpose::Replay).await?;
+    if done.interrupted {
+        eprintln!("interrupted before all of it was read");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
     show(&done)?;
     if args.exit {
         return Ok(ExitCode::SUCCESS);

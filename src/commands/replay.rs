@@ -162,6 +162,9 @@ fn named_mapping(config: &Config, name: &str) -> anyhow::Result<CustomMapping> {
     }
 }
 
+/// What shells say of a program that Ctrl-C ended.
+pub const INTERRUPTED: u8 = 130;
+
 /// A replay that has come to its end.
 pub struct Replayed {
     pub store: SharedStore,
@@ -171,6 +174,8 @@ pub struct Replayed {
     pub alerts: Vec<Alert>,
     pub skipped: Vec<(String, String)>,
     pub seconds: f64,
+    /// It was ended by Ctrl-C before everything was read.
+    pub interrupted: bool,
     snapshot: Snapshot,
 }
 
@@ -195,7 +200,7 @@ impl Replayed {
         }
         all
     }
-    /// Success unless events are unaccounted for or a rule failed.
+    /// Success unless it was interrupted, events are unaccounted for, or a rule failed.
     fn finish(&self) -> anyhow::Result<ExitCode> {
         let counts = self.counts();
         anyhow::ensure!(counts.conserved(), "events are unaccounted for: {counts:?}");
@@ -216,6 +221,13 @@ impl Replayed {
                 rule.last_error.as_deref().unwrap_or("")
             );
             code = ExitCode::FAILURE;
+        }
+        if self.interrupted {
+            eprintln!(
+                "interrupted: this is what came of {} events; with --data, the same command goes on from there",
+                counts.read
+            );
+            code = ExitCode::from(INTERRUPTED);
         }
         Ok(code)
     }
@@ -251,6 +263,8 @@ pub async fn replay(
         .pipeline
         .run(std::slice::from_ref(&running), receiver, stopped)
         .await;
+    // It ends only by the signal.
+    let interrupted = interrupt.is_finished();
     interrupt.abort();
     bar.abort();
     let _ = bar.await;
@@ -262,6 +276,7 @@ pub async fn replay(
         alerts: all_alerts(&node.store).await?,
         skipped: progress.skipped(),
         seconds: started.elapsed().as_secs_f64(),
+        interrupted,
         store: node.store,
         health: node.health,
         rules: node.rules,

@@ -176,3 +176,36 @@ fn dead_letters_among_others_are_told_and_kept() {
     let kept = std::fs::read_to_string(folder.path().join("kept/dead-letters.ndjson")).unwrap();
     assert_eq!(kept.lines().count(), 2, "{kept}");
 }
+
+/// What came of a part of the input must not look like what came of all of it.
+#[test]
+fn a_replay_that_is_interrupted_says_so() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::process::Stdio;
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["replay", "-"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "{GOOD}").unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    // With its first line of progress it runs, and hears signals.
+    let mut line = String::new();
+    while !line.contains("events") {
+        line.clear();
+        assert!(errors.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(sent.success());
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    assert!(rest.contains("interrupted"), "{rest}");
+    drop(input);
+}
